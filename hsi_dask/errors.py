@@ -1,0 +1,33 @@
+"""Errors a user can meet. Each is also a builtin error; the message says what is wrong, the value and the way out."""
+
+
+class HsiDaskError(Exception):
+    """Base of every error hsi_dask raises on purpose; the command line prints it as one line."""
+
+
+class FileFormatError(HsiDaskError, ValueError):
+    """A file is not what its reader needs: not HDF5, not NEON reflectance, truncated or damaged."""
+
+
+class SchemaError(HsiDaskError, ValueError):
+    """A labelled array lacks a dimension, a coordinate or the dtype that an operation needs."""
+
+
+class ConfigError(HsiDaskError, ValueError):
+    """A configuration or an option is unknown, of the wrong kind or out of range."""
+
+
+class EndmemberError(HsiDaskError, ValueError):
+    """Pixels cannot give the endmembers asked for, or given endmembers do not fit the cube."""
+
+
+class GridError(HsiDaskError, ValueError):
+    """Tiles do not share one pixel grid, CRS or set of wavelengths."""
+
+
+class RunError(HsiDaskError, RuntimeError):
+    """A run directory cannot be used: it is another run's, in use, damaged or not writable."""
+
+
+class ClusterError(HsiDaskError, RuntimeError):
+    """Workers cannot be had or reached."""
