@@ -1,4 +1,4 @@
-"""Errors a user can meet. Each is also a builtin error; the message says what is wrong, the value and the way out."""
+"""Errors a user can meet, each also a builtin error. Messages say what is wrong, the value, the way out."""
 
 
 class HsiDaskError(Exception):

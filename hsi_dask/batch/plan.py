@@ -1,0 +1,256 @@
+"""RunConfig to Plan: tiles, their place in the mosaic, memory and cost. Reads metadata only."""
+
+from __future__ import annotations
+
+import glob
+import math
+import os
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from hsi_dask.batch.layout import corner_in_name, lay_out, slabs
+from hsi_dask.config import RunConfig
+from hsi_dask.errors import ConfigError, FileFormatError, GridError
+from hsi_dask.io import hdf5
+from hsi_dask.io.neon import NeonFile, read_metadata
+from hsi_dask.io.store import Grid
+from hsi_dask.schema import ENDMEMBER, VARIABLES
+
+# Memory of one tile's task, measured on tiles of 1 km in both chunk layouts:
+#   what a process holds before its first tile: interpreter, libraries, compiled kernels
+_PROCESS = 350 * 2**20
+#   each thread holds one block of stored integers, the inflated chunk beside it, and the block's sums
+_COPIES_OF_BLOCK = 2
+#   the sums of a slab, float64: one plane per endmember for the spectra, one for their logarithms, four norms; where
+#   wavelengths are split, partial sums wait to be added
+_PARTIAL_SUMS = 3
+#   computed maps are held once, and once more while they are padded and compressed
+_COPIES_OF_MAPS = 2
+
+# Stored share of a map's bytes, from planes of simulated and real scenes; on the high side
+_COMPRESSED = {"abundance": 0.5, "residual": 0.95, "sam_class": 0.25, "sid_class": 0.25}
+_COMPRESSED_SCORE = 0.9
+
+VARIABLES_OF = {
+    "fcls": ("abundance", "residual"),
+    "sam": ("sam_angle", "sam_class"),
+    "sid": ("sid_divergence", "sid_class"),
+}
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One input file and its place: what a task needs to know.
+
+    Attributes
+    ----------
+    id : easting_northing of the south-west corner
+    row, column : of its north-west pixel in the mosaic
+    slabs : row ranges of the tile, computed and written one after another
+    block_bytes : stored integers of one dask block
+    """
+
+    id: str
+    path: str
+    file_size: int
+    mtime_ns: int
+    shape: tuple[int, int]
+    row: int
+    column: int
+    slabs: tuple[tuple[int, int], ...]
+    block_bytes: int
+
+
+@dataclass(frozen=True)
+class BadTile:
+    """A file whose metadata cannot be read; it fails, the others go on."""
+
+    id: str
+    path: str
+    file_size: int
+    mtime_ns: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be done."""
+
+    config: RunConfig
+    grid: Grid
+    tiles: tuple[Tile, ...]
+    bad: tuple[BadTile, ...]
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The maps to be computed, by their names in the data model."""
+        return tuple(name for method in self.config.methods for name in VARIABLES_OF[method])
+
+    @property
+    def bytes_to_read(self) -> int:
+        """Bytes of input files; those that are sampled are read twice."""
+        sizes = [tile.file_size for tile in self.tiles]
+        sampled = min(len(sizes), self.config.endmembers.sample_tiles)
+        return sum(sizes) + sum(sizes) * sampled // len(sizes)
+
+    @property
+    def bytes_to_write(self) -> int:
+        """Projected bytes of the results store, on the high side."""
+        return sum(self.output_bytes(tile) for tile in self.tiles)
+
+    def output_bytes(self, tile: Tile) -> int:
+        """Projected stored bytes of one tile's maps."""
+        share = sum(_COMPRESSED.get(v, _COMPRESSED_SCORE) * self._bytes_a_pixel(v) for v in self.variables)
+        return math.ceil(share * math.prod(tile.shape))
+
+    def memory(self, threads: int) -> int:
+        """Projected peak bytes of a process that works on the largest tile with so many threads."""
+        return max(self.tile_memory(tile, threads) for tile in self.tiles)
+
+    def tile_memory(self, tile: Tile, threads: int) -> int:
+        """Projected peak bytes of a process that works on this tile."""
+        count = self.config.endmembers.count
+        pixels = max(stop - start for start, stop in tile.slabs) * tile.shape[1]
+        sums = (2 * count + 4) * 8 * pixels * _PARTIAL_SUMS
+        maps = sum(map(self._bytes_a_pixel, self.variables)) * pixels * _COPIES_OF_MAPS
+        return _PROCESS + threads * tile.block_bytes * _COPIES_OF_BLOCK + sums + maps
+
+    def _bytes_a_pixel(self, name: str) -> int:
+        spec = VARIABLES[name]
+        planes = self.config.endmembers.count if ENDMEMBER in spec.dims else 1
+        return planes * np.dtype(spec.dtype).itemsize
+
+
+def find_tiles(tiles: Sequence[str | os.PathLike[str]]) -> list[Path]:
+    """Files, folders (their *.h5) and patterns as a sorted list of files, each once.
+
+    Raises
+    ------
+    ConfigError
+        An argument matches nothing.
+    """
+    if not tiles:
+        raise ConfigError("no tiles; give NEON reflectance files, folders of them or patterns such as site/*.h5")
+    found: dict[str, Path] = {}
+    for path in (path for tile in tiles for path in _expand(os.path.expanduser(os.fspath(tile)))):
+        found.setdefault(os.path.realpath(path), Path(os.path.abspath(path)))
+    return sorted(found.values())
+
+
+def _expand(tile: str) -> list[str]:
+    if os.path.isdir(tile):
+        inside = glob.glob(os.path.join(glob.escape(tile), "*.h5"))
+        if not inside:
+            raise ConfigError(f"the folder {tile} holds no .h5 file; give NEON reflectance files")
+        return inside
+    if os.path.exists(tile):
+        return [tile]
+    if glob.has_magic(tile):
+        matches = [path for path in glob.glob(tile, recursive=True) if os.path.isfile(path)]
+        if not matches:
+            raise ConfigError(f"the pattern {tile} matches no file; check it, and quote it if the shell expands it")
+        return matches
+    raise ConfigError(f"{tile} does not exist; check the path")
+
+
+def make_plan(paths: Sequence[str | os.PathLike[str]], config: RunConfig) -> Plan:
+    """Plan a run over these files.
+
+    A file whose metadata cannot be read is put aside in `Plan.bad`, unless none can be read.
+
+    Raises
+    ------
+    GridError
+        The tiles do not share CRS, resolution, wavelengths and pixel grid, or overlap.
+    FileFormatError
+        No file can be read.
+    """
+    if not paths:
+        raise ConfigError("no tiles; give NEON reflectance files, folders of them or patterns such as site/*.h5")
+    with ThreadPoolExecutor(8) as pool:  # on network file systems opening is mostly waiting
+        read = list(pool.map(_try_read, map(os.fspath, paths)))
+    files = [file for file in read if isinstance(file, NeonFile)]
+    bad = [file for file in read if isinstance(file, BadTile)]
+    if not files:
+        more = f" (and {len(bad) - 1} more files cannot be read either)" if len(bad) > 1 else ""
+        raise FileFormatError(bad[0].reason + more)
+    layout = lay_out(files, [tile.path for tile in bad])
+    tiles = tuple(
+        Tile(
+            id=_tile_id(file),
+            path=file.path,
+            file_size=file.file_size,
+            mtime_ns=file.mtime_ns,
+            shape=(file.shape[0], file.shape[1]),
+            row=box.top,
+            column=box.left,
+            slabs=slabs(file, layout.grid),
+            block_bytes=math.prod(hdf5.block_shape(file.reflectance)) * file.reflectance.dtype.itemsize,
+        )
+        for file, box in zip(files, layout.boxes, strict=True)
+    )
+    return Plan(config, layout.grid, tiles, _with_unique_ids(bad, {tile.id for tile in tiles}))
+
+
+def on_grid(plan: Plan, grid: Grid) -> Plan:
+    """The same plan on a run's existing grid; tiles keep their place on the ground.
+
+    Raises
+    ------
+    GridError
+        A tile lies outside that grid or across its chunks.
+    """
+    if plan.grid == grid:
+        return plan
+    down = round((grid.north - plan.grid.north) / grid.resolution[1])
+    right = round((plan.grid.west - grid.west) / grid.resolution[0])
+    tiles = []
+    for tile in plan.tiles:
+        row, column = tile.row + down, tile.column + right
+        inside = 0 <= row <= grid.shape[0] - tile.shape[0] and 0 <= column <= grid.shape[1] - tile.shape[1]
+        if not inside or (plan.grid.epsg, plan.grid.resolution) != (grid.epsg, grid.resolution):
+            raise GridError(f"{tile.path} lies outside the mosaic of this run; start a new run directory for it")
+        tiles.append(replace(tile, row=row, column=column))
+    return replace(plan, grid=grid, tiles=tuple(tiles))
+
+
+def free_bytes(run_dir: str | os.PathLike[str]) -> int:
+    """Free disk space where the run directory is or will be."""
+    folder = Path(os.path.abspath(run_dir))
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def _try_read(path: str) -> NeonFile | BadTile:
+    try:
+        return read_metadata(path)
+    except (FileFormatError, OSError) as error:
+        reason = str(error)
+    try:
+        status = os.stat(path)
+        size, mtime = status.st_size, status.st_mtime_ns
+    except OSError:
+        size, mtime = 0, 0
+    return BadTile(corner_in_name(path) or Path(path).stem, os.path.abspath(path), size, mtime, reason)
+
+
+def _tile_id(file: NeonFile) -> str:
+    west, south, _, _ = file.bounds
+    return f"{west:.10g}_{south:.10g}"
+
+
+def _with_unique_ids(bad: Sequence[BadTile], taken: set[str]) -> tuple[BadTile, ...]:
+    found = []
+    for tile in bad:
+        name, number = tile.id, 2
+        while name in taken:
+            name, number = f"{tile.id}-{number}", number + 1
+        taken.add(name)
+        found.append(replace(tile, id=name))
+    return tuple(found)

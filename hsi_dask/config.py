@@ -1,0 +1,297 @@
+"""RunConfig: what to compute. A typed model and its YAML; where to compute is `hsi_dask.cluster`."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from hsi_dask.errors import ConfigError
+
+Method = Literal["fcls", "sam", "sid"]
+METHODS: tuple[Method, ...] = get_args(Method)
+_MOST = 254  # endmembers: classes are uint8 and 255 means no data (schema.MAX_ENDMEMBERS)
+
+
+def _option(default: Any, allowed: str, description: str, **limits: Any) -> Any:
+    """A field with the sentence that errors and the commented YAML quote."""
+    return Field(default, description=description, json_schema_extra={"allowed": allowed}, **limits)
+
+
+def _window(window: tuple[float, float]) -> tuple[float, float]:
+    if not 0 < window[0] < window[1]:
+        raise ValueError("not ascending")
+    return window
+
+
+def _some_methods(methods: tuple[Method, ...]) -> tuple[Method, ...]:
+    if not methods:
+        raise ValueError("empty")
+    return tuple(m for m in METHODS if m in methods)  # one order, so that it does not change the fingerprint
+
+
+Window = Annotated[tuple[float, float], AfterValidator(_window)]
+Angle = Annotated[float, Field(strict=True, gt=0, le=math.pi / 2)]
+Divergence = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class EndmemberConfig(_Section):
+    """How the endmember spectra are found."""
+
+    count: int = _option(
+        4,
+        f"a whole number from 1 to {_MOST}",
+        "how many to find",
+        ge=1,
+        le=_MOST,
+    )
+    method: Literal["nfindr"] = _option("nfindr", "nfindr", "how to find them")
+    restarts: int = _option(
+        10,
+        "a whole number from 1 to 1000",
+        "random starts; the largest volume is kept",
+        ge=1,
+        le=1000,
+    )
+    sample: int = _option(
+        20_000,
+        "a whole number from 1 to 10000000",
+        "pixels to search, over all tiles together",
+        strict=True,
+        ge=1,
+        le=10_000_000,
+    )
+    sample_tiles: int = _option(
+        16, "a whole number from 1 to 10000", "at most this many tiles, spread over all, are read for it",
+        strict=True, ge=1, le=10_000,
+    )  # fmt: skip
+    seed: int = _option(
+        0,
+        "a whole number from 0 to 2**32 - 1",
+        "same seed, same pixels, same endmembers",
+        strict=True,
+        ge=0,
+        lt=2**32,
+    )
+
+
+class BandConfig(_Section):
+    """Which wavelengths are left out."""
+
+    windows: tuple[Window, ...] | None = _option(
+        None, "null or pairs such as [[1340, 1445], [1790, 1955]]",
+        "water-vapour windows to leave out, in nm; null: the ones each file declares",
+    )  # fmt: skip
+    drop_last: int = _option(
+        10,
+        "a whole number from 0 to 400",
+        "noisy bands to leave out at the long end",
+        strict=True,
+        ge=0,
+        le=400,
+    )
+
+
+class ThresholdConfig(_Section):
+    """Scores above which a pixel does not belong to an endmember."""
+
+    sam: Angle | tuple[Angle, ...] | None = _option(
+        None,
+        "null, one angle above 0 and up to pi/2, or one per endmember",
+        "spectral angle, in radians",
+    )
+    sid: Divergence | tuple[Divergence, ...] | None = _option(
+        None,
+        "null, one number above 0, or one per endmember",
+        "spectral information divergence, in nats",
+    )
+
+
+class RunConfig(_Section):
+    """What to compute: tiles, endmembers, bands, methods, thresholds. Frozen; errors are ConfigErrors.
+
+    Sections may be given as mappings, as in YAML.
+
+    Examples
+    --------
+    >>> config = RunConfig(endmembers={"count": 6})
+    >>> config.endmembers.count, config.methods
+    (6, ('fcls', 'sam', 'sid'))
+    >>> RunConfig(endmembers={"cuont": 6})
+    Traceback (most recent call last):
+    hsi_dask.errors.ConfigError: unknown key endmembers.cuont; did you mean endmembers.count?
+    """
+
+    tiles: tuple[str, ...] = _option(
+        (), "a list of paths", "NEON reflectance files, folders of them, or patterns such as site/*.h5"
+    )
+    endmembers: EndmemberConfig = Field(EndmemberConfig(), description="how the endmember spectra are found")
+    bands: BandConfig = Field(BandConfig(), description="which wavelengths are left out")
+    methods: Annotated[tuple[Method, ...], AfterValidator(_some_methods)] = _option(
+        METHODS, "at least one of fcls, sam, sid",
+        "fcls: abundances; sam: angles and classes; sid: information divergences and classes",
+    )  # fmt: skip
+    thresholds: ThresholdConfig = Field(
+        ThresholdConfig(), description="scores above which a pixel is not of an endmember"
+    )
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigError("; ".join(dict.fromkeys(map(_sentence, error.errors())))) from None
+
+    @model_validator(mode="after")
+    def _thresholds_fit(self) -> Self:
+        for method in ("sam", "sid"):
+            value = getattr(self.thresholds, method)
+            if isinstance(value, tuple) and len(value) != self.endmembers.count:
+                raise ValueError(
+                    f"thresholds.{method} has {len(value)} numbers, endmembers.count is "
+                    f"{self.endmembers.count}; give one number, or one per endmember"
+                )
+            if value is not None and method not in self.methods:
+                raise ValueError(f"thresholds.{method} is set, but methods has no {method}; add it")
+        return self
+
+    @classmethod
+    def from_yaml(cls, path: str | os.PathLike[str]) -> RunConfig:
+        """The configuration in a YAML file; missing keys take their defaults."""
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise ConfigError(f"cannot read the configuration {os.fspath(path)}: {reason}") from None
+        try:
+            return cls.from_text(text)
+        except ConfigError as error:
+            raise ConfigError(f"{os.fspath(path)}: {error}") from None
+
+    @classmethod
+    def from_text(cls, text: str) -> RunConfig:
+        """The configuration in YAML text."""
+        try:
+            values = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            where = f"line {mark.line + 1}: " if mark else ""
+            raise ConfigError(f"{where}not YAML: {getattr(error, 'problem', None) or error}") from None
+        if values is None:
+            values = {}
+        if not isinstance(values, dict):
+            raise ConfigError(f"a configuration is a mapping of keys to values, not {type(values).__name__}")
+        # an empty section (its keys commented out) means its defaults
+        return cls(**{str(k): {} if v is None and str(k) in _SECTIONS else v for k, v in values.items()})
+
+    def replace(self, **changes: Any) -> RunConfig:
+        """Another configuration with these values; mappings change only the keys they name.
+
+        Examples
+        --------
+        >>> RunConfig(endmembers={"seed": 7}).replace(endmembers={"count": 3}).endmembers.seed
+        7
+        """
+        values = self.model_dump()
+        for key, change in changes.items():
+            values[key] = (
+                values[key] | dict(change) if isinstance(change, Mapping) and key in _SECTIONS else change
+            )
+        return RunConfig(**values)
+
+    def to_yaml(self) -> str:
+        """Every key and value as YAML."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+    def commented_yaml(self) -> str:
+        """Every key with its value, and what it means and may be as a comment; loads back equal."""
+        return "\n".join(_commented(self, 0)) + "\n"
+
+    def fingerprint(self) -> str:
+        """sha256 over everything that decides the numbers; which tiles is not part of it."""
+        settings = self.model_dump(mode="json", exclude={"tiles"})
+        return hashlib.sha256(
+            json.dumps(settings, sort_keys=True, separators=(",", ":")).encode()
+        ).hexdigest()
+
+    def differences(self, other: RunConfig) -> list[str]:
+        """`key: mine, not theirs` for every setting that decides the numbers and differs."""
+        mine, theirs = _flat(self), _flat(other)
+        return [f"{key}: {mine[key]}, not {theirs[key]}" for key in mine if mine[key] != theirs[key]]
+
+
+_SECTIONS: dict[str, type[_Section]] = {
+    "endmembers": EndmemberConfig, "bands": BandConfig, "thresholds": ThresholdConfig,
+}  # fmt: skip
+
+
+def _flat(config: RunConfig) -> dict[str, str]:
+    settings = config.model_dump(mode="json", exclude={"tiles"})
+    pairs = ((f"{key}.{k}", v) for key in _SECTIONS for k, v in settings.pop(key).items())
+    return {key: json.dumps(value) for key, value in (*pairs, *settings.items())}
+
+
+def _commented(section: _Section, indent: int) -> Iterator[str]:
+    space = " " * indent
+    for name, info in type(section).model_fields.items():
+        value = getattr(section, name)
+        extra = info.json_schema_extra
+        allowed = f" ({extra['allowed']})" if isinstance(extra, dict) else ""
+        yield f"{space}# {info.description}{allowed}"
+        if isinstance(value, _Section):
+            yield f"{name}:"
+            yield from _commented(value, indent + 2)
+            continue
+        plain = section.model_dump(mode="json")[name]
+        flow = yaml.safe_dump(
+            {name: plain}, default_flow_style=True, width=math.inf, allow_unicode=True
+        ).strip()
+        yield f"{space}{flow[1:-1]}"
+
+
+def _sentence(error: Any) -> str:
+    """One pydantic error as: the key, its value and what it may be."""
+    if error["type"] == "value_error" and not error["loc"]:
+        return str(error["ctx"]["error"])
+    names = [part for part in error["loc"] if isinstance(part, str)]
+    model, known = _model_of(names)
+    if error["type"] == "extra_forbidden":
+        return _unknown(names, model)
+    if not known:
+        keys = ", ".join(model.model_fields)
+        return f"{names[0]} is {error['input']!r}; it must be a mapping with the keys {keys}"
+    key = f"{names[0]}.{known}" if names[0] in _SECTIONS else known
+    extra = model.model_fields[known].json_schema_extra
+    allowed = extra["allowed"] if isinstance(extra, dict) else error["msg"]
+    return f"{key} is {error['input']!r}; it must be {allowed}"
+
+
+def _model_of(names: list[str]) -> tuple[type[_Section], str]:
+    """The model that holds the key, and the key's name in it ("" when the section itself is wrong)."""
+    if names[0] not in _SECTIONS:
+        return RunConfig, names[0]
+    return _SECTIONS[names[0]], names[1] if len(names) > 1 else ""
+
+
+def _unknown(names: list[str], model: type[_Section]) -> str:
+    prefix = "".join(f"{n}." for n in names[:-1])
+    everywhere = [
+        *RunConfig.model_fields,
+        *(f"{s}.{k}" for s, m in _SECTIONS.items() for k in m.model_fields),
+    ]
+    near = difflib.get_close_matches(names[-1], list(model.model_fields), n=1)
+    meant = [prefix + near[0]] if near else [k for k in everywhere if k.rpartition(".")[2] == names[-1]]
+    keys = ", ".join(prefix + key for key in model.model_fields)
+    hint = f"did you mean {meant[0]}?" if meant else f"known keys are {keys}"
+    return f"unknown key {prefix}{names[-1]}; {hint}"

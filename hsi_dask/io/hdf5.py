@@ -1,0 +1,368 @@
+"""Lazy chunked HDF5 reading that scales with cores: raw chunk reads, inflated without the HDF5 lock."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import product
+from math import ceil, prod
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import deflate
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from hsi_dask.errors import FileFormatError
+
+BLOCK_BYTES = 64 * 2**20  # stored bytes of one dask block: a few blocks a thread stay far below 1 GB
+MAX_CHUNK_BYTES = 2**30  # a larger chunk is a damaged header: one band of the longest flight line is 25 MB
+_DEFLATE, _SHUFFLE = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE
+
+Index = slice | NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class StoredArray:
+    """One dataset of an HDF5 file as a lazy array: facts only, so that it pickles and travels in a graph.
+
+    Indexing reads, orthogonally (slices, integers and integer arrays, as xarray's outer indexing). A third
+    dimension is held in memory as contiguous planes, seen as (y, x, plane). A file that changed since the
+    facts were taken is refused.
+    """
+
+    path: str
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    stored_chunks: tuple[int, ...]
+    file_size: int
+    mtime_ns: int
+    scale_factor: float | None = None  # set by `masked`: float32 with NaN instead of the stored numbers
+    fill_value: float | None = None
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        what = (self.path, self.name, self.file_size, self.mtime_ns)
+        return (type(self).__name__, *what, self.shape, str(self.dtype), self.scale_factor, self.fill_value)
+
+    def __getitem__(self, key: Any) -> NDArray[Any]:
+        key = key if isinstance(key, tuple) else (key,)
+        key = (*key, *(slice(None),) * (self.ndim - len(key)))
+        rows = tuple(_normalise(k, n) for k, n in zip(key, self.shape, strict=True))
+        values = _decode(_read(self, tuple(r for r, _ in rows)), self)
+        for axis in reversed(range(self.ndim)):
+            values = values[(*(slice(None),) * axis, rows[axis][1])]
+        return values
+
+    def masked(self, scale_factor: float, fill_value: float | None) -> StoredArray:
+        """The same data as float32: divided by the scale, NaN where it equals the fill value."""
+        return replace(self, dtype=np.dtype("float32"), scale_factor=scale_factor, fill_value=fill_value)
+
+
+class _ChunkIndex(NamedTuple):
+    """Where a dataset's chunks lie in the file; `raw` is False where only the HDF5 library can read them."""
+
+    raw: bool
+    dtype: np.dtype[Any]
+    filters: tuple[int, ...]
+    fill: Any
+    where: dict[tuple[int, ...], tuple[int, int, int]]  # chunk number -> offset, size, filter mask
+
+
+class _Piece(NamedTuple):
+    """The part of one chunk along one dimension that an index asks for, and where it goes."""
+
+    number: int
+    source: Index
+    target: slice
+
+
+@contextmanager
+def open_file(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
+    """The HDF5 file, open for reading; FileFormatError in one sentence when it is not one."""
+    path = Path(path)
+    if not path.exists():
+        raise FileFormatError(f"{path} does not exist; check the path")
+    if path.is_dir():
+        raise FileFormatError(f"{path} is a folder; give an HDF5 file")
+    try:
+        file = h5py.File(path, "r", locking=False)
+    except PermissionError as error:
+        raise FileFormatError(f"{path} may not be read; check its permissions") from error
+    except OSError as error:
+        raise FileFormatError(f"{path} {_diagnose(path)}") from error
+    with file:
+        yield file
+
+
+def _diagnose(path: Path) -> str:
+    """Why h5py could not open this file, from its first bytes."""
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        head = stream.read(512)
+    if not head:
+        return "is empty; download it again"
+    if head.startswith(b"\x89HDF\r\n\x1a\n"):
+        return f"is a truncated or damaged HDF5 file ({size} bytes); download it again"
+    if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml", b"{")):
+        return "is a web page or a service's answer, not HDF5; download it again"
+    if head.startswith(b"PK\x03\x04"):
+        return "is a zip archive, not HDF5; unpack it and give the .h5 file"
+    if path.suffix.lower() in {".dat", ".img", ".hdr", ".bsq", ".bil", ".bip"} or head.startswith(b"ENVI"):
+        return "is not HDF5 (it looks like an ENVI image); give NEON's .h5 reflectance file"
+    return "is not an HDF5 file; give NEON's .h5 reflectance file"
+
+
+def stored_array(dataset: h5py.Dataset, path: str | os.PathLike[str]) -> StoredArray:
+    """The facts of an open dataset; reads no data."""
+    status = os.stat(path)
+    chunks = dataset.chunks or _rows_as_chunks(dataset.shape, dataset.dtype.itemsize)
+    if prod(chunks) * dataset.dtype.itemsize > MAX_CHUNK_BYTES:
+        raise FileFormatError(
+            f"{path}: {dataset.name} is stored in chunks of {chunks}, above 1 GB each; the file is damaged"
+        )
+    chunks = tuple(min(c, n) if n else c for c, n in zip(chunks, dataset.shape, strict=True))
+    return StoredArray(
+        path=os.path.abspath(path),
+        name=dataset.name,
+        shape=tuple(map(int, dataset.shape)),
+        dtype=dataset.dtype.newbyteorder("="),
+        stored_chunks=chunks,
+        file_size=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+    )
+
+
+def block_shape(array: StoredArray, budget: int | None = None) -> tuple[int, ...]:
+    """A dask block within the budget in bytes: whole stored chunks, wavelengths first, then x, then y.
+
+    Examples
+    --------
+    >>> facts = ("tile.h5", "/r", (1000, 1000, 426), np.dtype("i2"))
+    >>> block_shape(StoredArray(*facts, (32, 63, 27), 0, 0))
+    (64, 1000, 426)
+    >>> block_shape(StoredArray(*facts, (1000, 1000, 1), 0, 0))
+    (1000, 1000, 33)
+    """
+    budget = BLOCK_BYTES if budget is None else budget
+    block = list(array.stored_chunks)
+    for axis in (2, 1, 0)[-array.ndim :]:
+        chunk, size = array.stored_chunks[axis], array.shape[axis]
+        fits = max(1, budget // max(1, prod(block) * array.dtype.itemsize))
+        block[axis] = min(size, chunk * min(fits, ceil(size / chunk))) if size else chunk
+    return tuple(block)
+
+
+def lazy(array: StoredArray, chunks: Any = "auto") -> Any:
+    """The array as a dask array on its stored chunks, named after the file's identity."""
+    import dask.array as da
+    from dask.base import tokenize
+
+    chunks = block_shape(array) if isinstance(chunks, str) and chunks == "auto" else chunks
+    chunks = da.core.normalize_chunks(
+        chunks,
+        array.shape,
+        dtype=array.dtype,
+        previous_chunks=da.core.normalize_chunks(array.stored_chunks, array.shape),
+    )
+    # inline: every task carries the facts itself, so that a slice fuses into the read
+    return da.from_array(
+        array,
+        chunks=chunks,
+        name=f"read-{tokenize(array, chunks)}",
+        asarray=False,
+        inline_array=True,
+        meta=np.empty((0,) * array.ndim, array.dtype),
+    )
+
+
+def _rows_as_chunks(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    """What a dataset that is stored in one piece is read by: whole rows of about 1 MB."""
+    row = max(1, prod(shape[1:]) * itemsize)
+    return (max(1, min(shape[0], 2**20 // row)), *(max(1, n) for n in shape[1:]))
+
+
+def _normalise(key: Any, size: int) -> tuple[Index, Any]:
+    """One dimension's key as an ascending index to read, and the key into what was read."""
+    if isinstance(key, slice):
+        start, stop, step = key.indices(size)
+        if step == 1:
+            return slice(start, max(start, stop)), slice(None)
+        key = np.arange(start, stop, step)
+    if np.ndim(key) == 0:
+        at = range(size)[int(key)]
+        return slice(at, at + 1), 0
+    key = np.asarray(key)
+    key = np.flatnonzero(key) if key.dtype == bool else key.astype(np.intp)
+    if key.size and (key.min() < -size or key.max() >= size):
+        raise IndexError(f"index {key.min()}..{key.max()} is outside a dimension of size {size}")
+    wanted, back = np.unique(np.where(key < 0, key + size, key), return_inverse=True)
+    if wanted.size and wanted[-1] - wanted[0] + 1 == wanted.size:
+        return slice(int(wanted[0]), int(wanted[-1]) + 1), slice(None) if _is_range(back) else back
+    return wanted, slice(None) if _is_range(back) else back
+
+
+def _is_range(index: NDArray[np.intp]) -> bool:
+    return bool((index == np.arange(index.size)).all())
+
+
+def _decode(raw: NDArray[Any], array: StoredArray) -> NDArray[Any]:
+    """Reflectance from stored numbers, in place of a second copy where that is possible."""
+    if array.scale_factor is None:
+        return raw
+    values = raw.astype(np.float32, order="K")
+    values /= np.float32(array.scale_factor)
+    if array.fill_value is not None:
+        values[raw == array.fill_value] = np.nan
+    return values
+
+
+def _read(array: StoredArray, index: tuple[Index, ...]) -> NDArray[Any]:
+    """The stored numbers at an orthogonal ascending index, planes contiguous."""
+    _check_unchanged(array)
+    chunks = _chunk_index(array.path, array.name, array.mtime_ns, array.file_size)
+    if not chunks.raw:
+        return _read_through_library(array, index)
+    sizes = [_length(i) for i in index]
+    planes = (2, 0, 1)[-array.ndim :] if array.ndim == 3 else tuple(range(array.ndim))
+    buffer = np.empty([sizes[axis] for axis in planes], chunks.dtype.newbyteorder("="))
+    out = buffer.transpose(np.argsort(planes))
+    if not buffer.size:
+        return out
+    pieces = [list(_pieces(i, c)) for i, c in zip(index, array.stored_chunks, strict=True)]
+    descriptor = os.open(array.path, os.O_RDONLY)
+    try:
+        for parts in product(*pieces):
+            target = out[tuple(p.target for p in parts)]
+            stored = chunks.where.get(tuple(p.number for p in parts))
+            if stored is None:  # never written: HDF5 gives the fill value
+                target[...] = chunks.fill
+                continue
+            chunk = _load(descriptor, array, chunks, stored, parts)
+            for axis, part in enumerate(parts):
+                chunk = chunk[(*(slice(None),) * axis, part.source)]
+            target[...] = chunk
+    finally:
+        os.close(descriptor)
+    return out
+
+
+def _check_unchanged(array: StoredArray) -> None:
+    try:
+        status = os.stat(array.path)
+    except FileNotFoundError as error:
+        raise FileFormatError(f"{array.path} is gone; restore the file or run without it") from error
+    if (status.st_size, status.st_mtime_ns) != (array.file_size, array.mtime_ns):
+        raise FileFormatError(f"{array.path} changed since it was opened; open it again")
+
+
+def _length(index: Index) -> int:
+    return index.stop - index.start if isinstance(index, slice) else index.size
+
+
+def _pieces(index: Index, chunk: int) -> Iterator[_Piece]:
+    """The chunks that an ascending index touches, each once."""
+    if isinstance(index, slice):
+        for number in range(index.start // chunk, ceil(index.stop / chunk)):
+            start, stop = max(index.start, number * chunk), min(index.stop, (number + 1) * chunk)
+            source = slice(start - number * chunk, stop - number * chunk)
+            yield _Piece(number, source, slice(start - index.start, stop - index.start))
+        return
+    numbers, first = np.unique(index // chunk, return_index=True)
+    for number, start, stop in zip(numbers, first, [*first[1:], index.size], strict=True):
+        yield _Piece(int(number), index[start:stop] - number * chunk, slice(int(start), int(stop)))
+
+
+@lru_cache(maxsize=64)  # a worker has a few tiles in flight; 8192 chunks a tile take 2 MB
+def _chunk_index(path: str, name: str, mtime_ns: int, file_size: int) -> _ChunkIndex:
+    with open_file(path) as file:
+        dataset = file[name]
+        properties = dataset.id.get_create_plist()
+        filters = tuple(properties.get_filter(i)[0] for i in range(properties.get_nfilters()))
+        raw = dataset.chunks is not None and filters in {(), (_DEFLATE,), (_SHUFFLE,), (_SHUFFLE, _DEFLATE)}
+        where: dict[tuple[int, ...], tuple[int, int, int]] = {}
+
+        def add(chunk: Any) -> None:
+            number = tuple(o // c for o, c in zip(chunk.chunk_offset, dataset.chunks, strict=True))
+            where[number] = (chunk.byte_offset, chunk.size, chunk.filter_mask)
+
+        try:
+            if raw:
+                dataset.id.chunk_iter(add)
+        except (RuntimeError, OSError) as error:
+            raise FileFormatError(f"{path}: the chunk index of {name} is damaged; download the file again") from error
+        return _ChunkIndex(raw, dataset.dtype, filters, dataset.fillvalue, where)
+
+
+def _load(
+    descriptor: int,
+    array: StoredArray,
+    chunks: _ChunkIndex,
+    stored: tuple[int, int, int],
+    parts: tuple[_Piece, ...],
+) -> NDArray[Any]:
+    """One stored chunk as an array of the chunk's shape."""
+    offset, size, mask = stored
+    nbytes = prod(array.stored_chunks) * chunks.dtype.itemsize
+    if size <= 0 or offset + size > array.file_size:
+        raise _damaged(array, parts, "lies beyond the end of the file")
+    data: Any = os.pread(descriptor, size, offset)
+    if len(data) != size:
+        raise _damaged(array, parts, "is cut short")
+    for position in reversed(range(len(chunks.filters))):
+        if mask & (1 << position):  # the writer skipped this filter for this chunk
+            continue
+        if chunks.filters[position] == _DEFLATE:
+            data = _inflate(data, nbytes)
+        else:
+            data = _unshuffle(data, chunks.dtype.itemsize)
+        if data is None:
+            break
+    if data is None or len(data) != nbytes:
+        raise _damaged(array, parts, "does not inflate")
+    return np.frombuffer(data, chunks.dtype).reshape(array.stored_chunks)
+
+
+def _inflate(data: bytes, nbytes: int) -> bytearray | None:
+    """A zlib stream of known size; None where it is damaged."""
+    try:
+        return deflate.zlib_decompress(data, nbytes)
+    except deflate.DeflateError:
+        return None
+
+
+def _unshuffle(data: bytes, itemsize: int) -> bytes:
+    whole = len(data) // itemsize * itemsize  # HDF5 leaves a rest as it is
+    planes = np.frombuffer(data, np.uint8, whole).reshape(itemsize, -1)
+    return planes.T.tobytes() + bytes(data[whole:])
+
+
+def _damaged(array: StoredArray, parts: tuple[_Piece, ...], how: str) -> FileFormatError:
+    at = tuple(p.number * c for p, c in zip(parts, array.stored_chunks, strict=True))
+    return FileFormatError(f"{array.path}: the chunk of {array.name} at {at} {how}; download the file again")
+
+
+def _read_through_library(array: StoredArray, index: tuple[Index, ...]) -> NDArray[Any]:
+    """The slow way, for filters and storage we do not know: h5py's bounding box, then the index within it."""
+    box = tuple(
+        i if isinstance(i, slice) else slice(int(i[0]), int(i[-1]) + 1) if i.size else slice(0, 0) for i in index
+    )
+    try:
+        with open_file(array.path) as file:
+            values: NDArray[Any] = file[array.name][box]
+    except (OSError, RuntimeError) as error:
+        raise FileFormatError(
+            f"{array.path}: {array.name} cannot be read ({error}); download the file again"
+        ) from error
+    for axis, (i, b) in enumerate(zip(index, box, strict=True)):
+        if not isinstance(i, slice):
+            values = values.take(i - b.start, axis=axis)
+    return values.astype(array.dtype if array.scale_factor is None else values.dtype.newbyteorder("="), copy=False)

@@ -1,0 +1,632 @@
+"""Fully constrained least squares: the mixture nearest to each pixel, exactly, pixel by pixel in any order."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+TABLED = 12  # up to this many vertices every support's affine map is kept: 2^12 maps of 12 x 13 are 5 MB
+SWEPT = 12  # above this many vertices a few vector sweeps guess each support; below, pivots are cheaper
+SWEEPS = 10  # then 1-2 pivots do, from the full support it takes 8-10 at p = 30
+OVERSTEP = 1.6  # usual over-relaxation
+BLOCK = 64  # pixels per block: their planes stay in the L1 and L2 caches
+PIVOTS = 12  # whole-block exchanges before the monotone descent takes over; 2-4 are usual
+ZERO = 1e-12  # abundances are known to about 1e-16 x condition number: below this they are rounding
+DEPENDENT = 1e-13  # of the largest vertex: a vertex this near the hull of others adds nothing but rounding
+POOR = 1e-9  # a support with a vertex this near the hull of others is solved, not multiplied by a table
+UNCLEAR = 1e-14  # of scale x distance: a multiplier this small has no sign; the careful descent decides
+REFINABLE = 1e-5  # a first refinement step this small leaves an error of its square; a larger one goes to QR
+
+
+def fcls(coordinates: ArrayLike, vertices: ArrayLike) -> Floats:
+    """Abundances of every pixel: argmin |z - a C|^2 with a >= 0 and sum a = 1.
+
+    Parameters
+    ----------
+    coordinates : (r, n) float, planes first
+        Every pixel's coordinates in an orthonormal basis of a space that holds the vertices, or its raw
+        spectrum. A value that is not finite makes all abundances of its pixel NaN.
+    vertices : (p, r) float
+        The endmembers in the same basis and units. Duplicates and dependent ones are allowed; the
+        optimum is then not unique and one of the optimal answers is returned.
+
+    Returns
+    -------
+    (p, n) float64, dimensionless
+        Exactly zero off the support, summing to 1 within 1e-12. Bit for bit a function of the pixel and
+        the vertices alone, whatever other pixels are in the call.
+
+    Notes
+    -----
+    On a support the optimum is affine in the pixel, and right when the abundances on it and the
+    multipliers off it are all >= 0. Supports are exchanged as a whole from a fixed start (Portugal, Judice &
+    Vicente 1994); a pixel that does not settle, or whose signs are within rounding, is decided by Wolfe's
+    monotone descent on orthogonal factors.
+
+    References
+    ----------
+    Heinz & Chang 2001, IEEE TGRS 39(3), 529-545. Wolfe 1976, Math. Programming 11, 128-149.
+    Portugal, Judice & Vicente 1994, Math. Comp. 63, 625-643.
+
+    Examples
+    --------
+    >>> fcls([[0.25, 5.0], [0.25, 0.0]], [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]).T.round(12).tolist()
+    [[0.5, 0.25, 0.25], [0.0, 1.0, 0.0]]
+    """
+    z, c = _checked(coordinates, vertices)
+    p, r = c.shape
+    centre = c.mean(axis=0)
+    c = c - centre  # sum a = 1 makes the origin free; at the centroid no digits are spent on the common part
+    basis = np.linalg.qr(c.T)[0].T if r > p else np.empty((0, r))
+    if r > p:
+        c = c @ basis.T
+    abundances = np.empty((p, z.shape[1]))
+    z = z.view()
+    z.flags.writeable = False  # dask hands over both kinds; one kind, one compilation
+    shrink = 0.5 ** float(max(np.frexp(np.abs(c).max())[1], -1000))  # a power of two costs no digit; below, vertices are of size 1
+    c *= shrink
+    gram = c @ c.T + 1.0  # the sum constraint makes the constant free; with it any independent support is definite
+    c, basis = np.ascontiguousarray(c), np.ascontiguousarray(basis)
+    head, pull = _sweep_maps(c, gram)
+    _solve_all(z, centre, shrink, basis, c, _fours(c), _fours(c.T), gram, head, pull, abundances)
+    return abundances
+
+
+def fcls_cvxopt(coordinates: ArrayLike, vertices: ArrayLike) -> Floats:
+    """`fcls` by an interior-point solver, one quadratic program a pixel: slow, independent, the reference.
+
+    Parameters and result as in `fcls`; abundances carry the solver's tolerance (about 1e-8 where the
+    vertices are well apart) and off the support they are small instead of zero.
+    """
+    from cvxopt import matrix, solvers
+
+    z, c = _checked(coordinates, vertices)
+    p = len(c)
+    scale = max(float(np.abs(c - c[0]).max()), 1e-300)
+    c, z = (c - c[0]) / scale, (z - c[0][:, None]) / scale
+    options = {"show_progress": False, "abstol": 1e-14, "reltol": 1e-13, "feastol": 1e-12, "maxiters": 100}
+    fixed = [matrix(m) for m in (c @ c.T, -np.eye(p), np.zeros(p), np.ones((1, p)), np.ones(1))]
+    P, G, h, A, b = fixed
+    abundances = np.full((p, z.shape[1]), np.nan)
+    for i in np.flatnonzero(np.isfinite(z).all(axis=0)):
+        solution = solvers.qp(P, matrix(-(c @ z[:, i])), G, h, A, b, options=options)
+        abundances[:, i] = np.array(solution["x"]).ravel()
+    return abundances
+
+
+def _checked(coordinates: ArrayLike, vertices: ArrayLike) -> tuple[Floats, Floats]:
+    z = np.ascontiguousarray(coordinates, dtype=np.float64)
+    c = np.ascontiguousarray(vertices, dtype=np.float64)
+    if z.ndim != 2 or c.ndim != 2 or c.shape[1] != z.shape[0] or not c.size:
+        raise ValueError(
+            f"coordinates (r, n) and vertices (p, r) must share r, with p and r at least 1; "
+            f"they have shapes {z.shape} and {c.shape}"
+        )
+    if not np.isfinite(c).all():
+        raise ValueError(
+            f"{np.count_nonzero(~np.isfinite(c))} vertex coordinates are not finite; drop them first"
+        )
+    return z, c
+
+
+def _sweep_maps(c: Floats, gram: Floats) -> tuple[Floats, Floats]:
+    """What one step of the alternating directions needs: abundances = head [pixel, 1] + pull |state|."""
+    weight = np.exp(np.log(np.linalg.eigvalsh(c.T @ c).clip(1e-6)).mean())  # the middle of what it has to balance
+    inverse = np.linalg.inv(gram + weight * np.eye(len(c)))
+    level = inverse.sum(axis=1)
+    free = inverse - np.outer(level, level) / level.sum()
+    return np.column_stack([free @ c, level / level.sum()]), _fours(OVERSTEP * weight * free)
+
+
+def _fours(rows: Floats) -> Floats:
+    """Rows are combined four at a time: padded with zeros to a multiple of four."""
+    return np.ascontiguousarray(np.pad(rows, ((0, -len(rows) % 4), (0, 0))))
+
+
+def _jit(function: Any) -> Any:
+    return njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True, no_cpython_wrapper=True)(function)
+
+
+def _jit_sums(function: Any) -> Any:
+    """Sums may be vectorised: another order of adding, the same one for every pixel; NaN stays NaN."""
+    return njit(
+        nogil=True,
+        error_model="numpy",
+        no_cfunc_wrapper=True,
+        no_cpython_wrapper=True,
+        fastmath={"reassoc", "contract"},
+    )(function)
+
+
+def _jit_entry(function: Any) -> Any:
+    return njit(nogil=True, error_model="numpy", cache=True)(function)
+
+
+@_jit_entry
+def _solve_all(z, centre, shrink, basis, c, rows, ct, gram, head, pull, out):  # type: ignore[no-untyped-def]
+    """Every pixel, in blocks: reduce, try the full support in vector loops, then settle the others."""
+    p, k = c.shape
+    n = z.shape[1]
+    tabled = p <= TABLED
+    slots = 1 << p if tabled else 1
+    maps = np.empty((slots, (k + 4) // 4 * 4, p))
+    supports = np.zeros(slots, np.int64)  # of each map, its independent part; 0: not met yet; negative: not sound
+    whole = np.ones(p, np.bool_)
+    start = np.empty((p, k + 1))
+    whole_is_sound = _affine_map(c, whole, start)
+    y = np.zeros((BLOCK, (k + 4) // 4 * 4))
+    y[:, k] = 1.0
+    planes = np.empty((k, BLOCK))
+    u = np.empty((p, BLOCK))
+    state = np.empty((p, BLOCK))
+    fixed = np.empty((p, BLOCK))
+    sizes = np.zeros((len(rows), BLOCK))
+    v = np.zeros(len(rows))
+    inside = np.empty(p, np.bool_)
+    members = np.empty(p, np.int64)
+    work = np.empty((p + 5, max(p, k) + 4))
+    for first in range(0, n, BLOCK):
+        size = min(BLOCK, n - first)
+        _reduce(z, centre, shrink, basis, first, size, planes)
+        _apply(start, planes, size, u)
+        if p > SWEPT:
+            _apply(head, planes, size, fixed)
+            _sweep(pull, fixed, size, state, sizes)
+        for l in range(k):
+            for i in range(size):
+                y[i, l] = planes[l, i]
+        for i in range(size):
+            if not math.isfinite(u[0, i]):
+                for j in range(p):
+                    out[j, first + i] = np.nan
+                continue
+            for j in range(p):
+                v[j] = u[j, i]
+                inside[j] = whole[j]
+            pixel = y[i]
+            tolerance = UNCLEAR * (1.0 + math.sqrt(_dot(pixel, pixel, k)))
+            verdict = 1
+            sound = whole_is_sound
+            for turn in range(PIVOTS):
+                verdict = _exchange(v, inside, tolerance)
+                if verdict <= 0:
+                    break
+                if turn == 0 and p > SWEPT:
+                    for j in range(p):
+                        inside[j] = state[j, i] > 0.0
+                if tabled:
+                    sound = _look_up(c, maps, supports, inside, pixel, v)
+                else:
+                    sound = _evaluate(rows, ct, gram, pixel, inside, v, members, work)
+                if not sound:
+                    break
+            if verdict != 0 or not sound:
+                _descend(c, pixel, inside, v)
+            _store(v, inside, out, first + i)
+
+
+@_jit
+def _reduce(z, centre, shrink, basis, first, size, planes):  # type: ignore[no-untyped-def]
+    """Pixels about the centroid, on the basis if there is one. Vector lanes are pixels: no lane sees another."""
+    if basis.shape[0] == 0:
+        for l in range(z.shape[0]):
+            for i in range(size):
+                planes[l, i] = shrink * (z[l, first + i] - centre[l])
+        return
+    for l in range(basis.shape[0]):
+        for i in range(size):
+            planes[l, i] = 0.0
+        for b in range(z.shape[0]):
+            weight = shrink * basis[l, b]
+            for i in range(size):
+                planes[l, i] += weight * (z[b, first + i] - centre[b])
+
+
+@_jit
+def _apply(affine, planes, size, u):  # type: ignore[no-untyped-def]
+    p, k = affine.shape[0], affine.shape[1] - 1
+    for j in range(p):
+        for i in range(size):
+            u[j, i] = affine[j, k]
+        for l in range(k):
+            weight = affine[j, l]
+            for i in range(size):
+                u[j, i] += weight * planes[l, i]
+
+
+@_jit
+def _sweep(pull, fixed, size, state, sizes):  # type: ignore[no-untyped-def]
+    """A few steps of alternating directions: where `state` ends up positive is nearly the support.
+
+    abundances = max(state, 0) and dual = min(state, 0), so that abundances - dual = |state|.
+    """
+    p = pull.shape[1]
+    for j in range(p):
+        for i in range(size):
+            state[j, i] = 1.0 / p
+    for _ in range(SWEEPS):
+        for j in range(p):
+            for i in range(size):
+                sizes[j, i] = abs(state[j, i])
+        for j in range(p):
+            for i in range(size):
+                old = state[j, i]
+                state[j, i] = OVERSTEP * fixed[j, i] + min(old, 0.0) + (1.0 - OVERSTEP) * max(old, 0.0)
+            for l in range(0, p, 4):
+                a, b, d, e = pull[l, j], pull[l + 1, j], pull[l + 2, j], pull[l + 3, j]
+                for i in range(size):
+                    state[j, i] += (a * sizes[l, i] + b * sizes[l + 1, i]) + (
+                        d * sizes[l + 2, i] + e * sizes[l + 3, i]
+                    )
+
+
+@_jit
+def _exchange(v, inside, tolerance):  # type: ignore[no-untyped-def]
+    """0: v is optimal. -1: within rounding of being so. 1: the wrong-signed were exchanged."""
+    wrong = 0
+    unclear = 0
+    for j in range(len(inside)):
+        if inside[j]:
+            if v[j] < -ZERO:
+                inside[j] = False
+                wrong += 1
+        elif v[j] < -tolerance:
+            inside[j] = True
+            wrong += 1
+        elif v[j] < tolerance:
+            unclear += 1
+    if wrong:
+        return 1
+    return -1 if unclear else 0
+
+
+@_jit_sums
+def _dot(a, b, size):  # type: ignore[no-untyped-def]
+    total = 0.0
+    for l in range(size):
+        total += a[l] * b[l]
+    return total
+
+
+@_jit
+def _orthogonalise(vector, axes, count, coefficients):  # type: ignore[no-untyped-def]
+    """Take the first `count` orthonormal axes out of vector, twice: once leaves rounding behind."""
+    k = len(vector)
+    for q in range(count):
+        coefficients[q] = 0.0
+    for _ in range(2):
+        for q in range(count):
+            axis = axes[q]
+            along = _dot(axis, vector, k)
+            coefficients[q] += along
+            for l in range(k):
+                vector[l] -= along * axis[l]
+    return math.sqrt(_dot(vector, vector, k))
+
+
+@_jit
+def _affine_map(c, inside, affine):  # type: ignore[no-untyped-def]
+    """The map (p, k + 1) from [pixel, 1] to abundances on the support and multipliers off it.
+
+    Members that depend on earlier ones leave `inside`; vertices off the support that lie in its hull get
+    the multiplier 1: they can be ignored. False when the map is good for a guess only.
+    """
+    p, k = c.shape
+    axes = np.empty((p, k))
+    triangle = np.zeros((p, p))  # row: a member; its coefficients on the axes
+    members = np.empty(p, np.int64)
+    count = np.int64(0)
+    sound = True
+    reference = 0
+    while not inside[reference]:
+        reference += 1
+    origin = c[reference]
+    for j in range(p):
+        if inside[j] and j != reference:
+            for l in range(k):
+                axes[count, l] = c[j, l] - origin[l]
+            norm = _orthogonalise(axes[count], axes, count, triangle[count])
+            if norm <= DEPENDENT:
+                inside[j] = False
+                continue
+            sound &= norm > POOR
+            for l in range(k):
+                axes[count, l] /= norm
+            triangle[count, count] = norm
+            members[count] = j
+            count += 1
+    spare = np.empty(p)
+    for j in range(p):
+        if not inside[j]:
+            row = affine[j]
+            for l in range(k):
+                row[l] = origin[l] - c[j, l]
+            dependent = _orthogonalise(row[:k], axes, count, spare) <= DEPENDENT
+            for l in range(k):
+                row[l] *= not dependent
+            row[k] = dependent - _dot(row, origin, k)
+    for l in range(k + 1):
+        affine[reference, l] = l == k
+    for m in range(count - 1, -1, -1):
+        row = affine[members[m]]
+        for l in range(k):
+            total = axes[m, l]
+            for later in range(m + 1, count):
+                total -= triangle[later, m] * affine[members[later], l]
+            row[l] = total / triangle[m, m]
+        row[k] = -_dot(row, origin, k)
+        for l in range(k + 1):
+            affine[reference, l] -= row[l]
+    return sound
+
+
+@_jit
+def _combine(weights, rows, total):  # type: ignore[no-untyped-def]
+    """weights @ rows, four rows at a time: rows are padded with zeros to a multiple of four."""
+    width = rows.shape[1]
+    for j in range(width):
+        total[j] = 0.0
+    for l in range(0, rows.shape[0], 4):
+        a, b, d, e = weights[l], weights[l + 1], weights[l + 2], weights[l + 3]
+        for j in range(width):
+            total[j] += (a * rows[l, j] + b * rows[l + 1, j]) + (d * rows[l + 2, j] + e * rows[l + 3, j])
+
+
+@_jit
+def _look_up(c, maps, supports, inside, pixel, v):  # type: ignore[no-untyped-def]
+    """Abundances and multipliers by the support's tabled map, computed when it is first met."""
+    p, k = c.shape
+    key = 0
+    for j in range(p):
+        key |= int(inside[j]) << j
+    if supports[key] == 0:
+        affine = np.empty((p, k + 1))
+        sound = _affine_map(c, inside, affine)
+        for l in range(maps.shape[1]):
+            for j in range(p):
+                maps[key, l, j] = affine[j, l] if l <= k else 0.0
+        found = 0
+        for j in range(p):
+            found |= int(inside[j]) << j
+        supports[key] = found if sound else -found
+    independent = abs(supports[key])
+    if independent != key:
+        for j in range(p):
+            inside[j] = (independent >> j) & 1
+    _combine(pixel, maps[key], v)
+    return supports[key] > 0
+
+
+@_jit
+def _evaluate(c, ct, gram, pixel, inside, v, members, work):  # type: ignore[no-untyped-def]
+    """Abundances and multipliers by Cholesky on the support's Gram matrix, refined once on the vertices.
+
+    False when the support is too near to dependent for this; `v` is then a rough answer.
+    """
+    p, k = len(inside), c.shape[1]
+    factor, ones, step, rest, slopes, nearest = work[5:], work[0], work[1], work[2], work[3], work[4]
+    s = np.int64(0)
+    for j in range(p):
+        v[j] = 1.0 if inside[j] else 0.0
+        if inside[j]:
+            members[s] = j
+            s += 1
+    if not _factorise(gram, members, s, factor):
+        return False
+    for m in range(s):
+        ones[m] = 1.0
+    _substitute(factor, ones, s)
+    norm = 0.0
+    for m in range(s):
+        norm += ones[m]
+        v[members[m]] = 0.0
+    for l in range(len(ct)):
+        rest[l] = pixel[l] if l < k else 0.0
+    largest = 0.0
+    excess = 0.0
+    for turn in range(2):
+        _combine(rest, ct, slopes)
+        for m in range(s):
+            step[m] = slopes[members[m]]
+        _substitute(factor, step, s)
+        excess = turn - 1.0
+        for m in range(s):
+            excess += step[m]
+        excess /= norm
+        largest = 0.0
+        for m in range(s):
+            delta = step[m] - excess * ones[m]
+            v[members[m]] += delta
+            largest = max(largest, abs(delta))
+        if turn == 0:
+            _combine(v, c, nearest)
+            for l in range(k):
+                rest[l] -= nearest[l]
+    for j in range(p):
+        if not inside[j]:
+            v[j] = excess - slopes[j]
+    return largest <= REFINABLE
+
+
+@_jit
+def _factorise(gram, members, s, factor):  # type: ignore[no-untyped-def]
+    """Cholesky, lower, diagonal inverted, four rows at a time; False when a pivot is all rounding."""
+    for q in range(s):
+        row = factor[q]
+        pivot = gram[members[q], members[q]]
+        smallest = 1e-12 * pivot
+        for l in range(q):
+            pivot -= row[l] * row[l]
+        if pivot <= smallest:
+            return False
+        row[q] = 1.0 / math.sqrt(pivot)
+        for a in range(q + 1, s, 4):
+            b, d, e = min(a + 1, s - 1), min(a + 2, s - 1), min(a + 3, s - 1)  # the last row, again
+            at, bt = gram[members[a], members[q]], gram[members[b], members[q]]
+            dt, et = gram[members[d], members[q]], gram[members[e], members[q]]
+            for l in range(q):
+                at -= factor[a, l] * row[l]
+                bt -= factor[b, l] * row[l]
+                dt -= factor[d, l] * row[l]
+                et -= factor[e, l] * row[l]
+            factor[a, q], factor[b, q] = at * row[q], bt * row[q]
+            factor[d, q], factor[e, q] = dt * row[q], et * row[q]
+    return True
+
+
+@_jit
+def _substitute(factor, x, s):  # type: ignore[no-untyped-def]
+    for m in range(s):
+        x[m] = (x[m] - _dot(factor[m], x, m)) * factor[m, m]
+    for m in range(s - 1, -1, -1):
+        x[m] *= factor[m, m]
+        for q in range(m):
+            x[q] -= x[m] * factor[m, q]
+
+
+@_jit
+def _descend(c, pixel, inside, v):  # type: ignore[no-untyped-def]
+    """Wolfe's descent from the given rough answer: every step lowers the distance, so it ends.
+
+    Support members are kept in order of arrival: what a newcomer adds is judged last, and one that adds
+    nothing beyond rounding, or would leave at once, is turned away.
+    """
+    p, k = c.shape
+    axes = np.empty((p, k))
+    triangle = np.zeros((p, p))
+    rest = np.empty(k)
+    goal = np.empty(p)
+    members = np.empty(p, np.int64)
+    count = np.int64(0)
+    total = 0.0
+    for j in range(p):
+        v[j] = v[j] if inside[j] and v[j] > ZERO else 0.0
+        if v[j] > 0.0:
+            members[count] = j
+            count += 1
+            total += v[j]
+    for j in range(p):
+        v[j] /= total
+    count = _settle(c, pixel, members, count, v, goal, axes, triangle, rest)
+    turned_away = np.zeros(p, np.bool_)
+    for _ in range(20 + 10 * p):
+        newcomer = _steepest(c, rest, members, count, turned_away)
+        if newcomer < 0:
+            break
+        members[count] = newcomer
+        if _affine_optimum(c, pixel, members, count + 1, goal, axes, triangle, rest) <= count or (
+            goal[count] <= 0.0
+        ):
+            turned_away[newcomer] = True
+            _affine_optimum(c, pixel, members, count, goal, axes, triangle, rest)
+            continue
+        for j in range(p):
+            turned_away[j] = False
+        count = _settle(c, pixel, members, count + 1, v, goal, axes, triangle, rest)
+    for j in range(p):
+        inside[j] = v[j] > 0.0
+
+
+@_jit
+def _steepest(c, rest, members, count, turned_away):  # type: ignore[no-untyped-def]
+    """The vertex towards which the distance falls fastest; -1 when it falls towards none."""
+    p, k = c.shape
+    origin = c[members[0]]
+    norm = math.sqrt(_dot(rest, rest, k))
+    best = -1
+    steepest = 0.0
+    for j in range(p):
+        if turned_away[j]:
+            continue
+        slope = 0.0
+        size = 0.0
+        for l in range(k):
+            edge = c[j, l] - origin[l]
+            slope += edge * rest[l]
+            size += edge * edge
+        if slope > steepest and slope > 1e-15 * norm * math.sqrt(size):  # 1e-15: the rounding of the sum
+            known = False
+            for m in range(count):
+                known |= members[m] == j
+            if not known:
+                best, steepest = j, slope
+    return best
+
+
+@_jit
+def _settle(c, pixel, members, count, v, goal, axes, triangle, rest):  # type: ignore[no-untyped-def]
+    """Walk to the support's affine optimum; leave out what reaches zero on the way. The new count."""
+    while True:
+        kept = _affine_optimum(c, pixel, members, count, goal, axes, triangle, rest)
+        if kept < count:  # only at the start: the rough answer's support was dependent
+            for j in range(len(v)):
+                v[j] = 0.0
+            for m in range(kept):
+                v[members[m]] = 1.0 / kept
+            count = kept
+        share = 1.0
+        first = -1
+        for m in range(count):
+            if goal[m] <= 0.0:
+                here = v[members[m]]
+                ratio = here / (here - goal[m]) if here > 0.0 else 0.0
+                if ratio < share or first < 0:
+                    share, first = ratio, m
+        for m in range(count):
+            v[members[m]] += share * (goal[m] - v[members[m]])
+        if first < 0:
+            return count
+        v[members[first]] = 0.0
+        for m in range(first, count - 1):
+            members[m] = members[m + 1]
+        count -= 1
+
+
+@_jit
+def _affine_optimum(c, pixel, members, count, goal, axes, triangle, rest):  # type: ignore[no-untyped-def]
+    """Nearest point of the members' affine hull: its weights in `goal`, the residual in `rest`.
+
+    Members that depend on those before them move out of the first `kept`, which is returned.
+    """
+    k = c.shape[1]
+    origin = c[members[0]]
+    kept = 1
+    for m in range(1, count):
+        axis = axes[kept]
+        for l in range(k):
+            axis[l] = c[members[m], l] - origin[l]
+        norm = _orthogonalise(axis, axes[1:], kept - 1, triangle[kept])
+        if norm <= DEPENDENT:
+            continue
+        for l in range(k):
+            axis[l] /= norm
+        triangle[kept, kept - 1] = norm
+        members[kept] = members[m]
+        kept += 1
+    for l in range(k):
+        rest[l] = pixel[l] - origin[l]
+    _orthogonalise(rest, axes[1:], kept - 1, goal[1:])
+    goal[0] = 1.0
+    for m in range(kept - 1, 0, -1):
+        goal[m] /= triangle[m, m - 1]
+        goal[0] -= goal[m]
+        for q in range(1, m):
+            goal[q] -= goal[m] * triangle[m, q - 1]
+    return kept
+
+
+@_jit
+def _store(v, inside, out, i):  # type: ignore[no-untyped-def]
+    """Rounding to zero, then to a sum of one."""
+    total = 0.0
+    for j in range(len(inside)):
+        v[j] = v[j] if inside[j] and v[j] > ZERO else 0.0
+        total += v[j]
+    for j in range(len(inside)):
+        out[j, i] = v[j] / total

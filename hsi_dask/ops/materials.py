@@ -1,0 +1,367 @@
+"""Material maps: project every pixel once, then finish FCLS, SAM and SID from the same sums."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from hsi_dask.errors import ConfigError, EndmemberError, SchemaError
+from hsi_dask.kernels.fcls import fcls, fcls_cvxopt
+from hsi_dask.kernels.projection import Sums, Weights, project, weights
+from hsi_dask.kernels.sam import angles
+from hsi_dask.kernels.sid import divergences
+from hsi_dask.schema import (
+    CUBE_DIMS,
+    ENDMEMBER,
+    FLOOR,
+    MAX_ENDMEMBERS,
+    NO_CLASS,
+    WAVELENGTH,
+    X,
+    Y,
+    class_attrs,
+    describe,
+    describe_coordinates,
+    require_dims,
+    require_wavelengths,
+)
+
+Method = Literal["fcls", "sam", "sid"]
+Solver = Literal["exact", "cvxopt"]
+Threshold = float | Sequence[float] | None
+
+_SCORES = {"sam": ("sam_angle", "sam_class", "radians"), "sid": ("sid_divergence", "sid_class", "nats")}
+_FINISH_PIXELS = 2**17  # pixels finished by one task: enough to hide its overhead, few enough for every core
+_FOLD = 3  # partial sums added by one task; more would keep more of them in memory
+
+
+class _Finish(NamedTuple):
+    """How sums become maps: the endmembers on the projection's basis, and which maps are wanted."""
+
+    vertices: NDArray[np.float64]
+    methods: tuple[str, ...]
+    wavelengths: int
+    solver: Solver
+
+
+def map_materials(
+    cube: xr.DataArray,
+    endmembers: xr.DataArray,
+    *,
+    methods: Sequence[Method] = ("fcls", "sam", "sid"),
+    thresholds: Mapping[str, Threshold] | None = None,
+    solver: Solver = "exact",
+) -> xr.Dataset:
+    """Abundances, spectral angles, divergences and classes of every pixel, in one pass over the cube.
+
+    Parameters
+    ----------
+    cube : (y, x, wavelength) reflectance, or the stored integers with `scale_factor` and `_FillValue` in
+        attrs; numpy or dask, chunked in any way, along wavelength too.
+    endmembers : (endmember, wavelength) reflectance on the cube's wavelengths.
+    methods : any of "fcls", "sam", "sid".
+    thresholds : {"sam": radians, "sid": nats}, each one number or one per endmember; see `threshold_classes`.
+    solver : "exact", or "cvxopt" for the same programs solved one by one by cvxopt: slow, for reference.
+
+    Returns
+    -------
+    Dataset of `abundance` and `residual` (fcls), `sam_angle` and `sam_class`, `sid_divergence` and
+    `sid_class`. Lazy where the cube is. A pixel with a missing value is NaN, and 255 in classes.
+
+    Notes
+    -----
+    Values do not depend on chunking, to 1e-12 in abundance and 1e-6 in angles and divergences. SID floors
+    reflectance at 1e-4, one digital number, in pixels and endmembers.
+
+    Raises
+    ------
+    EndmemberError : endmembers on other wavelengths, not finite, all zero, none or more than 254.
+    SchemaError : a dimension or coordinate is missing.
+    ConfigError : an unknown method or thresholds that do not fit.
+
+    References
+    ----------
+    Heinz & Chang (2001) for FCLS, Kruse et al. (1993) for SAM, Chang (2000) for SID.
+    """
+    wanted = _known_methods(methods)
+    thresholds = dict(thresholds or {})
+    if unknown := set(thresholds) - set(_SCORES):
+        raise ConfigError(f"thresholds are for {' and '.join(_SCORES)}, not {sorted(unknown)[0]!r}")
+    cube = require_dims(cube, CUBE_DIMS, "the cube")
+    spectra = _checked_endmembers(cube, endmembers)
+    count = spectra.shape[0]
+    limits = {m: _limits(thresholds.get(m), count, m) for m in wanted if m in _SCORES}
+    w = weights(spectra, divergence="sid" in wanted, floor=FLOOR)
+    finish = _Finish(spectra @ w.basis.T, wanted, spectra.shape[1], solver)
+    maps = _maps(cube, w, finish)
+    coords = _map_coords(cube, endmembers, count)
+    found: dict[str, xr.DataArray] = {}
+    rows = _rows(wanted, count)
+    if "fcls" in wanted:
+        found["abundance"] = _labelled(maps[rows["abundance"]], "abundance", coords)
+        found["residual"] = _labelled(maps[rows["residual"]][0], "residual", coords)
+    for method, limit in limits.items():
+        scores, classes, _ = _SCORES[method]
+        found[scores] = _labelled(maps[rows[method]], scores, coords)
+        found[classes] = _classes(found[scores], limit)
+    return xr.Dataset(found)
+
+
+def unmix(
+    cube: xr.DataArray,
+    endmembers: xr.DataArray,
+    *,
+    method: Literal["fcls"] = "fcls",
+    solver: Solver = "exact",
+) -> xr.Dataset:
+    """Abundance of each endmember in each pixel, >= 0 and summing to 1, with the residual of the fit.
+
+    The arguments and their errors are those of `map_materials`.
+
+    Examples
+    --------
+    >>> wavelength = {"wavelength": [500.0, 900.0, 1600.0]}
+    >>> em = xr.DataArray([[0.1, 0.5, 0.3], [0.2, 0.3, 0.4]], wavelength, ("endmember", "wavelength"))
+    >>> cube = (0.25 * em[0] + 0.75 * em[1]).expand_dims(y=[1.5, 0.5], x=[0.5])
+    >>> unmix(cube, em).abundance.isel(y=0, x=0).values.round(6)
+    array([0.25, 0.75], dtype=float32)
+    """
+    if method != "fcls":
+        raise ConfigError(f"method must be 'fcls', not {method!r}")
+    return map_materials(cube, endmembers, methods=(method,), solver=solver)
+
+
+def classify(
+    cube: xr.DataArray,
+    endmembers: xr.DataArray,
+    *,
+    method: Literal["sam", "sid"] = "sam",
+    threshold: Threshold = None,
+) -> xr.Dataset:
+    """Score of each endmember and the class of the smallest: `sam_angle`, `sam_class` or `sid_...`.
+
+    The arguments and their errors are those of `map_materials`.
+    """
+    if method not in _SCORES:
+        raise ConfigError(f"method must be 'sam' or 'sid', not {method!r}")
+    return map_materials(cube, endmembers, methods=(method,), thresholds={method: threshold})
+
+
+def threshold_classes(scores: xr.DataArray, threshold: Threshold, *, relative: bool = False) -> xr.DataArray:
+    """Classes from stored scores: endmembers above their threshold are out, the smallest of the rest wins.
+
+    Parameters
+    ----------
+    scores : (endmember, y, x) `sam_angle` in radians or `sid_divergence` in nats.
+    threshold : one number, or one per endmember; None lets the smallest win everywhere.
+    relative : read each threshold as a fraction of that endmember's range over the whole of `scores`.
+
+    Returns
+    -------
+    (y, x) uint8: 0 unclassified, 1..n the endmember, 255 no data. Equal scores go to the smaller number.
+
+    Examples
+    --------
+    >>> angle = xr.DataArray(np.float32([[[0.1, 0.4]], [[0.3, 0.2]]]), dims=("endmember", "y", "x"), name="sam_angle")
+    >>> threshold_classes(angle, 0.15).values
+    array([[1, 0]], dtype=uint8)
+    """
+    scores = require_dims(scores, (ENDMEMBER, Y, X), "scores")
+    limits = _limits(threshold, scores.sizes[ENDMEMBER], str(scores.name))
+    if relative:
+        low, high = scores.min((Y, X)), scores.max((Y, X))
+        return _classes(scores, (low + (high - low) * limits).data)
+    return _classes(scores, limits)
+
+
+def _known_methods(methods: Sequence[Method]) -> tuple[str, ...]:
+    known: tuple[str, ...] = get_args(Method)
+    asked = (methods,) if isinstance(methods, str) else tuple(methods)
+    for method in asked:
+        if method not in known:
+            raise ConfigError(f"methods must be among {', '.join(known)}, not {method!r}")
+    if not asked:
+        raise ConfigError(f"methods is empty; name some of {', '.join(known)}")
+    return tuple(m for m in known if m in asked)
+
+
+def _checked_endmembers(cube: xr.DataArray, endmembers: xr.DataArray) -> NDArray[np.float64]:
+    endmembers = require_dims(endmembers, (ENDMEMBER, WAVELENGTH), "endmembers")
+    require_wavelengths(cube, endmembers)
+    spectra = np.asarray(endmembers, dtype=np.float64)
+    if not 1 <= spectra.shape[0] <= MAX_ENDMEMBERS:
+        raise EndmemberError(f"there must be 1 to {MAX_ENDMEMBERS} endmembers, not {spectra.shape[0]}")
+    for number, spectrum in enumerate(spectra, 1):
+        if not np.isfinite(spectrum).all():
+            raise EndmemberError(f"endmember {number} has missing values; drop it or its bad wavelengths")
+        if not spectrum.any():
+            raise EndmemberError(f"endmember {number} is zero at every wavelength; drop it")
+    return spectra
+
+
+def _limits(threshold: Threshold, count: int, what: str) -> NDArray[np.float64]:
+    """One threshold an endmember; None is no threshold."""
+    if threshold is None:
+        return np.full(count, np.inf)
+    limits = np.asarray(threshold, dtype=np.float64)
+    if limits.ndim > 1 or limits.size not in (1, count):
+        raise ConfigError(f"{what} has {limits.size} thresholds for {count} endmembers; give one, or one each")
+    if not (limits >= 0).all():
+        raise ConfigError(f"thresholds of {what} must be >= 0, not {limits.min() if limits.size else limits}")
+    return np.broadcast_to(limits.reshape(-1), (count,))
+
+
+def _rows(methods: tuple[str, ...], count: int) -> dict[str, slice]:
+    """Which planes of the finished maps belong to what."""
+    sizes = {"abundance": count, "residual": 1} if "fcls" in methods else {}
+    sizes |= {m: count for m in methods if m in _SCORES}
+    ends = np.cumsum(list(sizes.values())).tolist()
+    return {name: slice(end - size, end) for (name, size), end in zip(sizes.items(), ends, strict=True)}
+
+
+def _maps(cube: xr.DataArray, w: Weights, finish: _Finish) -> Any:
+    """All finished planes as one (plane, y, x) float32 array, lazy where the cube is."""
+    scale, fill = _storage(cube)
+    if not hasattr(cube.data, "dask"):
+        return _finish(_project(np.asarray(cube.data), w, scale, fill), finish, cube.shape[1], slice(0, cube.shape[0]))
+    return _maps_graph(cube.data, w, finish, scale, fill)
+
+
+def _storage(cube: xr.DataArray) -> tuple[float, float | None]:
+    """Reflectance of one stored number, and the number that means no data."""
+    if cube.dtype.kind == "f":
+        return 1.0, None
+    if "scale_factor" not in cube.attrs:
+        raise SchemaError(f"the cube is {cube.dtype} without a scale_factor in attrs; divide it to reflectance first")
+    fill = cube.attrs.get("_FillValue")
+    return float(cube.attrs["scale_factor"]), None if fill is None else float(fill)
+
+
+def _maps_graph(data: Any, w: Weights, finish: _Finish, scale: float, fill: float | None) -> Any:
+    import dask.array as da
+    from dask._task_spec import DataNode, Task, TaskRef
+    from dask.base import tokenize
+    from dask.highlevelgraph import HighLevelGraph
+
+    token = tokenize(data.name, *w, *finish, scale, fill)
+    ys, xs, ws = data.chunks
+    graph: dict[Any, Any] = {}
+    starts = np.cumsum((0, *ws)).tolist()
+    for k, (start, stop) in enumerate(pairwise(starts)):
+        graph[f"weights-{token}", k] = DataNode((f"weights-{token}", k), w.take(slice(start, stop)))
+    how = DataNode(f"finish-{token}", finish)
+    graph[how.key] = how
+    name, strips = f"materials-{token}", [_strips(rows, max(xs)) for rows in ys]
+    for i, j in np.ndindex(len(ys), len(xs)):
+        parts = []
+        for k in range(len(ws)):
+            parts.append((f"project-{token}", i, j, k))
+            weighted = TaskRef((f"weights-{token}", k))
+            graph[parts[-1]] = Task(parts[-1], _project, TaskRef((data.name, i, j, k)), weighted, scale, fill)
+        total = _fold(graph, f"sum-{token}", (i, j), parts)
+        first = sum(len(s) for s in strips[:i])
+        for s, rows in enumerate(strips[i]):
+            key = (name, 0, first + s, j)
+            graph[key] = Task(key, _finish, TaskRef(total), TaskRef(how.key), xs[j], rows)
+    layered = HighLevelGraph.from_collections(name, graph, dependencies=[data])
+    planes = _rows(finish.methods, finish.vertices.shape[0]).values()
+    heights = tuple(rows.stop - rows.start for s in strips for rows in s)
+    return da.Array(layered, name, ((max(p.stop for p in planes),), heights, xs), dtype=np.float32)
+
+
+def _strips(rows: int, width: int) -> list[slice]:
+    """The rows of a block in parts that are finished by one task each."""
+    height = max(1, _FINISH_PIXELS // max(1, width))
+    return [slice(start, min(rows, start + height)) for start in range(0, rows, height)] or [slice(0, 0)]
+
+
+def _fold(graph: dict[Any, Any], name: str, at: tuple[int, int], parts: list[Any]) -> Any:
+    """Add up partial sums from the left, a few a task: the order is fixed, and few are alive at a time."""
+    from dask._task_spec import Task, TaskRef
+
+    total, rest = parts[0], parts[1:]
+    for step in range(0, len(rest), _FOLD - 1):
+        key = (name, *at, step)
+        graph[key] = Task(key, Sums.plus, TaskRef(total), *map(TaskRef, rest[step : step + _FOLD - 1]))
+        total = key
+    return total
+
+
+def _project(block: NDArray[Any], w: Weights, scale: float, fill: float | None) -> Sums:
+    planes = np.moveaxis(block, 2, 0)
+    return project(planes.reshape(planes.shape[0], -1), w, scale=scale, fill=fill)
+
+
+def _finish(sums: Sums, finish: _Finish, width: int, rows: slice) -> NDArray[np.float32]:
+    """The finished planes of some rows: (plane, rows, width) float32."""
+    sums = sums.take(slice(rows.start * width, rows.stop * width))
+    planes: list[NDArray[Any]] = []
+    if "fcls" in finish.methods:
+        solve = fcls if finish.solver == "exact" else fcls_cvxopt
+        abundance = solve(np.ascontiguousarray(sums.coordinates), finish.vertices)
+        planes += [abundance, _residual(sums, abundance, finish)[None]]
+    if "sam" in finish.methods:
+        planes.append(angles(sums.coordinates, sums.energy, finish.vertices))
+    if "sid" in finish.methods:
+        planes.append(divergences(sums.total, sums.forward, sums.backward))
+    return np.concatenate(planes, dtype=np.float32, casting="same_kind").reshape(-1, rows.stop - rows.start, width)
+
+
+def _residual(sums: Sums, abundance: NDArray[np.float64], finish: _Finish) -> NDArray[np.float64]:
+    """RMSE of the fit: what lies outside the endmembers' span, and what the constraints cost inside it."""
+    outside = sums.energy - (sums.coordinates**2).sum(axis=0)
+    inside = ((finish.vertices.T @ abundance - sums.coordinates) ** 2).sum(axis=0)
+    return np.asarray(np.sqrt(np.maximum(outside + inside, 0) / finish.wavelengths))
+
+
+def _classes(scores: xr.DataArray, limits: Any) -> xr.DataArray:
+    name = str(scores.name).rpartition("_")[0] + "_class"
+    if hasattr(scores.data, "dask") or hasattr(limits, "dask"):
+        import dask.array as da
+
+        data = da.blockwise(
+            _nearest,
+            "yx",
+            da.asarray(scores.data),
+            "eyx",
+            da.asarray(limits),
+            "e",
+            dtype=np.uint8,
+            concatenate=True,
+        )
+    else:
+        data = _nearest(np.asarray(scores.data), limits)
+    coords = {k: v for k, v in scores.coords.items() if ENDMEMBER not in v.dims}
+    count = scores.sizes[ENDMEMBER]
+    if f"{name}" not in {"sam_class", "sid_class"}:
+        return xr.DataArray(data, coords, (Y, X), "class", class_attrs(count) | {"_FillValue": NO_CLASS})
+    return describe(xr.DataArray(data, coords, (Y, X)), name, **class_attrs(count))
+
+
+def _nearest(scores: NDArray[np.float32], limits: NDArray[np.float64]) -> NDArray[np.uint8]:
+    missing = np.isnan(scores).any(axis=0)
+    allowed = np.where(scores <= limits[:, None, None], scores, np.inf)
+    best = allowed.argmin(axis=0)
+    classes = np.where(np.isfinite(allowed.min(axis=0)), best + 1, 0).astype(np.uint8)
+    classes[missing] = NO_CLASS
+    return classes
+
+
+def _map_coords(cube: xr.DataArray, endmembers: xr.DataArray, count: int) -> dict[Any, Any]:
+    coords = {k: v for k, v in cube.coords.items() if WAVELENGTH not in v.dims}
+    numbers = xr.Variable(ENDMEMBER, np.arange(1, count + 1))
+    coords[ENDMEMBER] = numbers
+    describe_coordinates({ENDMEMBER: numbers})
+    return coords
+
+
+def _labelled(data: Any, name: str, coords: dict[Any, Any]) -> xr.DataArray:
+    dims = (ENDMEMBER, Y, X) if data.ndim == 3 else (Y, X)
+    return describe(
+        xr.DataArray(data, {k: v for k, v in coords.items() if k != ENDMEMBER or data.ndim == 3}, dims), name
+    )

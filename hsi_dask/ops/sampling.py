@@ -1,0 +1,159 @@
+"""Sampling pixels from a cube: seeded, the same whatever the chunks, reading few blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from hsi_dask.errors import ConfigError, EndmemberError, SchemaError
+from hsi_dask.schema import CUBE_DIMS, PIXEL, WAVELENGTH, X, Y, describe_coordinates, require_dims
+
+WINDOW = 32  # pixels: candidates come from square windows, because a stored chunk is read for one or for all
+PER_WINDOW = 64  # candidates a window: few enough that 10 000 pixels come from 157 places
+
+
+def sample_pixels(cube: xr.DataArray, size: int, *, seed: int = 0) -> xr.DataArray:
+    """Spectra of `size` valid pixels, drawn at random from random windows of the cube.
+
+    The draw goes by position in the cube alone: the same seed gives the same pixels whatever the chunks,
+    the scheduler or the number of workers. Only blocks that hold candidates are read, and no more of them
+    than the candidates' bounding box.
+
+    Parameters
+    ----------
+    cube : (y, x, wavelength) reflectance, or stored integers with `scale_factor` and `_FillValue` in attrs.
+    size : how many pixels; all valid ones where there are fewer.
+    seed : of the draw.
+
+    Returns
+    -------
+    (pixel, wavelength) float32 reflectance without missing values, computed, with the coordinates `y`, `x`
+    (metres), `row`, `column` (position in the cube) and `tile` of each pixel.
+
+    Raises
+    ------
+    EndmemberError : the cube has no valid pixel.
+    ConfigError : size is below 1.
+    """
+    if size < 1:
+        raise ConfigError(f"size must be 1 or more pixels, not {size}")
+    cube = require_dims(cube, CUBE_DIMS, "the cube")
+    candidates = _candidates(cube.sizes[Y], cube.sizes[X], np.random.default_rng(seed))
+    free = cube.sizes[Y] * cube.sizes[X] * PER_WINDOW // WINDOW**2 if _is_one_block(cube.data) else 0
+    places: list[NDArray[np.intp]] = []
+    spectra: list[NDArray[np.float32]] = []
+    have, share = 0, 1.0
+    while have < size:
+        wanted = max(min((size - have) / share, 8 * size), free)
+        places_now = _next_places(candidates, wanted)
+        if not places_now.size:
+            break
+        stored = _gather(cube.data, places_now)
+        valid = _is_valid(stored, cube)
+        places.append(places_now[:, valid])
+        spectra.append(_reflectance(stored[valid], cube))
+        have += int(valid.sum())
+        share = max(float(valid.mean()), 0.05)
+    if not have:
+        raise EndmemberError("the cube has no pixel with data at all its wavelengths; choose another tile")
+    return _labelled(cube, np.concatenate(places, axis=1)[:, :size], np.concatenate(spectra)[:size])
+
+
+def _candidates(height: int, width: int, rng: np.random.Generator) -> Iterator[NDArray[np.intp]]:
+    """Candidate positions (2, k), window after window in random order; later passes take what earlier ones left."""
+    down, across = -(-height // WINDOW), -(-width // WINDOW)
+    windows = rng.permutation(down * across)
+    seeds = rng.integers(2**63, size=down * across)
+    for start in range(0, WINDOW * WINDOW, PER_WINDOW):
+        for window in windows:
+            cells = np.random.default_rng(seeds[window]).permutation(WINDOW * WINDOW)[start : start + PER_WINDOW]
+            row, column = divmod(int(window), across)
+            at = np.stack([row * WINDOW + cells // WINDOW, column * WINDOW + cells % WINDOW])
+            yield at[:, (at[0] < height) & (at[1] < width)]
+
+
+def _next_places(candidates: Iterator[NDArray[np.intp]], wanted: float) -> NDArray[np.intp]:
+    """The next candidates (2, k), at least as many as wanted while there are any."""
+    taken = [np.empty((2, 0), np.intp)]
+    count = 0
+    while count < wanted and (places := next(candidates, None)) is not None:
+        taken.append(places)
+        count += places.shape[1]
+    return np.concatenate(taken, axis=1)
+
+
+def _is_one_block(data: Any) -> bool:
+    """Whether reading one pixel reads them all, so that more candidates cost nothing."""
+    return not hasattr(data, "dask") or data.numblocks[:2] == (1, 1)
+
+
+def _gather(data: Any, places: NDArray[np.intp]) -> NDArray[Any]:
+    """Stored spectra (k, wavelength) at positions (2, k), each block read once, within its bounding box."""
+    if not hasattr(data, "dask"):
+        return _pick(np.asarray(data), places)
+    import dask.array as da
+    from dask._task_spec import Task, TaskRef
+    from dask.array.chunk import getitem
+    from dask.base import tokenize
+    from dask.highlevelgraph import HighLevelGraph
+
+    edges = [np.cumsum((0, *c)) for c in data.chunks[:2]]
+    blocks = [np.searchsorted(e, at, side="right") - 1 for e, at in zip(edges, places, strict=True)]
+    block = blocks[0] * data.numblocks[1] + blocks[1]
+    name = f"sample-{tokenize(data.name, places)}"
+    graph: dict[Any, Any] = {}
+    sizes, order = [], []
+    for n, number in enumerate(np.unique(block)):
+        i, j = divmod(int(number), data.numblocks[1])
+        members = np.flatnonzero(block == number)
+        inside = places[:, members] - np.array([[edges[0][i]], [edges[1][j]]])
+        low, high = inside.min(axis=1), inside.max(axis=1) + 1
+        box = (slice(int(low[0]), int(high[0])), slice(int(low[1]), int(high[1])), slice(None))
+        for k in range(data.numblocks[2]):
+            part = (f"{name}-box", n, k)
+            graph[part] = Task(part, getitem, TaskRef((data.name, i, j, k)), box)  # fuses into the read
+            graph[(name, n, k)] = Task((name, n, k), _pick, TaskRef(part), inside - low[:, None])
+        sizes.append(members.size)
+        order.append(members)
+    layered = HighLevelGraph.from_collections(name, graph, dependencies=[data])
+    picked = da.Array(layered, name, (tuple(sizes), data.chunks[2]), dtype=data.dtype)
+    out = np.empty((places.shape[1], data.shape[2]), data.dtype)
+    out[np.concatenate(order)] = picked.compute()
+    return out
+
+
+def _pick(block: NDArray[Any], places: NDArray[np.intp]) -> NDArray[Any]:
+    picked: NDArray[Any] = block[places[0], places[1]]
+    return picked
+
+
+def _is_valid(stored: NDArray[Any], cube: xr.DataArray) -> NDArray[np.bool_]:
+    good: NDArray[np.bool_] = (
+        np.isfinite(stored) if stored.dtype.kind == "f" else stored != cube.attrs.get("_FillValue")
+    )
+    return np.asarray(good.all(axis=1))
+
+
+def _reflectance(stored: NDArray[Any], cube: xr.DataArray) -> NDArray[np.float32]:
+    if stored.dtype.kind == "f":
+        return stored.astype(np.float32)
+    if "scale_factor" not in cube.attrs:
+        raise SchemaError(f"the cube is {cube.dtype} without a scale_factor in attrs; divide it to reflectance first")
+    return (stored * np.float64(cube.attrs["scale_factor"])).astype(np.float32)
+
+
+def _labelled(cube: xr.DataArray, places: NDArray[np.intp], spectra: NDArray[np.float32]) -> xr.DataArray:
+    coords: dict[Hashable, Any] = {k: v for k, v in cube.coords.items() if v.dims == (WAVELENGTH,) or not v.dims}
+    for axis, (dim, position) in enumerate(((Y, "row"), (X, "column"))):
+        if dim in cube.coords:
+            coords[dim] = (PIXEL, np.asarray(cube[dim])[places[axis]])
+        coords[position] = (PIXEL, places[axis])
+    if "tile" in cube.attrs:
+        coords["tile"] = (PIXEL, np.full(places.shape[1], cube.attrs["tile"]))
+    pixels = xr.DataArray(spectra, coords, (PIXEL, WAVELENGTH), "reflectance", {"units": "1"})
+    describe_coordinates({k: v.variable for k, v in pixels.coords.items()})
+    return pixels
