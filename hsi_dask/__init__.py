@@ -1,0 +1,109 @@
+"""Imaging spectroscopy of NEON AOP tiles on dask: endmembers, abundances and classes, for a tile or a whole site.
+
+The design, on one screen
+-------------------------
+1. A *kernel* knows spectra (ndarray in, ndarray out). An *op* knows labelled cubes (DataArray in, DataArray out, lazy).
+   *io* knows files. A *batch* knows many tiles and one run directory. Each is a folder; imports only point downward.
+2. Unmixing, spectral angle and divergence are a few sums over wavelength, then something cheap a pixel: so the heavy
+   step, shared by all of them, is one projection pass over the cube.
+3. Such sums may be taken chunk by chunk: blocks follow the chunks as they are stored, along wavelength too, and no
+   stored chunk is decompressed twice in a pass.
+4. The pass reads the file's own integers; float32 reflectance is what a person sees.
+5. A tile is done when its record is on disk. Everything may die at any moment; starting again finishes the rest.
+
+    kernels/   projection, fcls, sam, sid, nfindr          io/      neon (files -> cubes), store (maps -> Zarr)
+    ops/       select_bands, sample_pixels, unmix, ...      batch/   plan, state, execute, verify
+
+Examples
+--------
+>>> import tempfile
+>>> import hsi_dask as hsi
+>>> with tempfile.TemporaryDirectory() as folder:
+...     scene = hsi.synthetic.simulate_scene((60, 80), materials=("vegetation", "soil", "water"), seed=1)
+...     cube = hsi.select_bands(hsi.open_neon(hsi.synthetic.write_neon_tile(folder, scene)))
+...     endmembers = hsi.find_endmembers(hsi.sample_pixels(cube, 1000), 3)
+...     maps = hsi.map_materials(cube, endmembers, thresholds={"sam": 0.1}).compute()
+>>> sorted(maps)
+['abundance', 'residual', 'sam_angle', 'sam_class', 'sid_class', 'sid_divergence']
+>>> float(abs(maps.abundance.sum("endmember") - 1).max()) < 1e-5
+True
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hsi_dask import synthetic
+    from hsi_dask.batch.execute import RunSummary, run
+    from hsi_dask.config import RunConfig
+    from hsi_dask.errors import (
+        ClusterError,
+        ConfigError,
+        EndmemberError,
+        FileFormatError,
+        GridError,
+        HsiDaskError,
+        RunError,
+        SchemaError,
+    )
+    from hsi_dask.io.neon import open_neon
+    from hsi_dask.io.store import open_results
+    from hsi_dask.ops.bands import select_bands
+    from hsi_dask.ops.endmembers import find_endmembers
+    from hsi_dask.ops.materials import classify, map_materials, threshold_classes, unmix
+    from hsi_dask.ops.sampling import sample_pixels
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ClusterError",
+    "ConfigError",
+    "EndmemberError",
+    "FileFormatError",
+    "GridError",
+    "HsiDaskError",
+    "RunConfig",
+    "RunError",
+    "RunSummary",
+    "SchemaError",
+    "__version__",
+    "classify",
+    "find_endmembers",
+    "map_materials",
+    "open_neon",
+    "open_results",
+    "run",
+    "sample_pixels",
+    "select_bands",
+    "synthetic",
+    "threshold_classes",
+    "unmix",
+]
+
+# A name is imported when it is first used: numba, dask and distributed take a second each
+_HOMES = {
+    "batch.execute": ("RunSummary", "run"),
+    "config": ("RunConfig",),
+    "errors": tuple(name for name in __all__ if name.endswith("Error")),
+    "io.neon": ("open_neon",),
+    "io.store": ("open_results",),
+    "ops.bands": ("select_bands",),
+    "ops.endmembers": ("find_endmembers",),
+    "ops.materials": ("classify", "map_materials", "threshold_classes", "unmix"),
+    "ops.sampling": ("sample_pixels",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "synthetic":
+        return import_module("hsi_dask.synthetic")
+    if name not in _HOME:
+        raise AttributeError(f"module 'hsi_dask' has no attribute {name!r}")
+    value = getattr(import_module(f"hsi_dask.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

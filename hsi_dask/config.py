@@ -54,6 +54,7 @@ class EndmemberConfig(_Section):
         4,
         f"a whole number from 1 to {_MOST}",
         "how many to find",
+        strict=True,
         ge=1,
         le=_MOST,
     )
@@ -62,6 +63,7 @@ class EndmemberConfig(_Section):
         10,
         "a whole number from 1 to 1000",
         "random starts; the largest volume is kept",
+        strict=True,
         ge=1,
         le=1000,
     )
@@ -75,7 +77,8 @@ class EndmemberConfig(_Section):
     )
     sample_tiles: int = _option(
         16, "a whole number from 1 to 10000", "at most this many tiles, spread over all, are read for it",
-        strict=True, ge=1, le=10_000,
+        strict=True,
+        ge=1, le=10_000,
     )  # fmt: skip
     seed: int = _option(
         0,
@@ -205,9 +208,7 @@ class RunConfig(_Section):
         """
         values = self.model_dump()
         for key, change in changes.items():
-            values[key] = (
-                values[key] | dict(change) if isinstance(change, Mapping) and key in _SECTIONS else change
-            )
+            values[key] = values[key] | dict(change) if isinstance(change, Mapping) and key in _SECTIONS else change
         return RunConfig(**values)
 
     def to_yaml(self) -> str:
@@ -221,9 +222,7 @@ class RunConfig(_Section):
     def fingerprint(self) -> str:
         """sha256 over everything that decides the numbers; which tiles is not part of it."""
         settings = self.model_dump(mode="json", exclude={"tiles"})
-        return hashlib.sha256(
-            json.dumps(settings, sort_keys=True, separators=(",", ":")).encode()
-        ).hexdigest()
+        return hashlib.sha256(json.dumps(settings, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     def differences(self, other: RunConfig) -> list[str]:
         """`key: mine, not theirs` for every setting that decides the numbers and differs."""
@@ -254,9 +253,7 @@ def _commented(section: _Section, indent: int) -> Iterator[str]:
             yield from _commented(value, indent + 2)
             continue
         plain = section.model_dump(mode="json")[name]
-        flow = yaml.safe_dump(
-            {name: plain}, default_flow_style=True, width=math.inf, allow_unicode=True
-        ).strip()
+        flow = yaml.safe_dump({name: plain}, default_flow_style=True, width=math.inf, allow_unicode=True).strip()
         yield f"{space}{flow[1:-1]}"
 
 

@@ -86,7 +86,7 @@ def describe(array: xr.DataArray, name: str, **attrs: Any) -> xr.DataArray:
     spec = VARIABLES[name]
     if array.dims != spec.dims or array.dtype != np.dtype(spec.dtype):
         raise SchemaError(f"{name} must be {spec.dtype} {spec.dims}, not {array.dtype} {array.dims}")
-    array = array.rename(name)
+    array = array.copy(deep=False).rename(name)
     array.attrs = {
         "long_name": spec.long_name,
         **({"units": spec.units} if spec.units else {}),

@@ -27,9 +27,7 @@ def scalar(value):
 # ------------------------------------------------------------------------------------------------ spectra
 
 
-@pytest.mark.parametrize(
-    "grid", [synthetic.neon_wavelengths(), np.arange(350, 2601, 25.0), np.array([670.0])]
-)
+@pytest.mark.parametrize("grid", [synthetic.neon_wavelengths(), np.arange(350, 2601, 25.0), np.array([670.0])])
 def test_every_material_is_a_reflectance_on_any_grid(grid):
     spectra = synthetic.material_spectra(MATERIALS, grid)
     assert spectra.shape == (len(MATERIALS), grid.size)
@@ -232,9 +230,7 @@ def test_every_revision_says_where_it_is_and_what_its_numbers_mean(tmp_path, sce
                      "Weather_Quality_Indicator": "i4", "Acquisition_Date": "i4"}, {"Aerosol_Optical_Depth"}),
     ],
 )  # fmt: skip
-def test_quality_layers_have_the_revisions_names_types_and_off_swath_values(
-    tmp_path, scene, revision, dtypes, absent
-):
+def test_quality_layers_have_the_revisions_names_types_and_off_swath_values(tmp_path, scene, revision, dtypes, absent):
     path = synthetic.write_neon_tile(tmp_path, scene, revision=revision)
     with h5py.File(path) as file:
         layers = file["SERC/Reflectance/Metadata/Ancillary_Imagery"]
@@ -254,9 +250,7 @@ def test_weather_is_coloured_up_to_2021_and_numbered_after(tmp_path, scene):
     for revision in ("DP3.001", "DP3.002"):
         path = synthetic.write_neon_tile(tmp_path, scene, revision=revision)
         with h5py.File(path) as file:
-            weather[revision] = file["SERC/Reflectance/Metadata/Ancillary_Imagery/Weather_Quality_Indicator"][
-                ...
-            ]
+            weather[revision] = file["SERC/Reflectance/Metadata/Ancillary_Imagery/Weather_Quality_Indicator"][...]
     numbers, colours = weather["DP3.002"][~scene.no_data], weather["DP3.001"][~scene.no_data]
     assert set(np.unique(numbers)) == {1, 2, 3}
     for number, colour in ((1, (0, 255, 0)), (2, (255, 255, 0)), (3, (255, 0, 0))):
@@ -329,9 +323,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_part(tmp_path, scene, mon
 
 
 def test_the_file_does_not_depend_on_the_number_of_threads(tmp_path, scene):
-    one, three = (
-        synthetic.write_neon_tile(tmp_path / f"{workers}.h5", scene, workers=workers) for workers in (1, 3)
-    )
+    one, three = (synthetic.write_neon_tile(tmp_path / f"{workers}.h5", scene, workers=workers) for workers in (1, 3))
     with h5py.File(one) as first, h5py.File(three) as second:
         name = "SERC/Reflectance/Reflectance_Data"
         np.testing.assert_array_equal(first[name][...], second[name][...])
@@ -379,9 +371,7 @@ def test_a_site_is_adjacent_tiles_of_mixed_layouts_with_one_truth(tmp_path):
         np.testing.assert_array_equal(scene.abundance, site.scene.abundance[:, *window])
 
 
-@pytest.mark.parametrize(
-    "options", [{"size": 7}, {"revisions": ("DP1.001-2016",)}, {"revisions": ()}, {"size": 0}]
-)
+@pytest.mark.parametrize("options", [{"size": 7}, {"revisions": ("DP1.001-2016",)}, {"revisions": ()}, {"size": 0}])
 def test_a_site_that_cannot_be_is_refused(tmp_path, options):
     with pytest.raises(ConfigError):
         synthetic.simulate_site(tmp_path, **({"size": 40} | options))

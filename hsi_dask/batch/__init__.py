@@ -1,0 +1,1 @@
+"""Many tiles, one run directory: plan, state, execution, verification."""

@@ -56,10 +56,9 @@ def lay_out(files: Sequence[NeonFile], reserved: Sequence[str] = ()) -> Layout:
     if len(files) == 1:
         (box,) = boxes
         cell, origin = _rows_of_chunks(files[0]), (box.top, box.left)
-        cells: set[tuple[int, int]] = set()
     else:
         cell, origin = _cells(files, boxes)
-        cells = {_cell_of(box, cell, origin) for box in boxes}
+    cells = {_cell_of(box, cell, origin) for box in boxes}
     spaces = [*boxes, *_reserved(files[0], cell, origin, cells, reserved)]
     top = _floor(min(b.top for b in spaces), origin[0], cell[0])
     left = _floor(min(b.left for b in spaces), origin[1], cell[1])
@@ -189,13 +188,15 @@ def _reserved(
     paths: Sequence[str],
 ) -> list[Box]:
     """Cells of unreadable tiles by their names; none where the name says nothing or the cell is taken."""
-    found = []
+    found: list[Box] = []
     dx, dy = first.resolution
+    if len(taken) == 1 and cell[0] < first.shape[0]:
+        return found  # chunks of rows: no other tile fits beside
     for corner in filter(None, map(corner_in_name, paths)):
         easting, northing = map(int, corner.split("_"))
         bottom, left = round((first.north - northing) / dy), round((easting - first.west) / dx)
         box = Box(bottom - cell[0], left, bottom, left + cell[1])
         aligned = (box.top - origin[0]) % cell[0] == 0 == (box.left - origin[1]) % cell[1]
-        if aligned and _cell_of(box, cell, origin) not in taken and taken:
+        if aligned and _cell_of(box, cell, origin) not in taken:
             found.append(box)
     return found

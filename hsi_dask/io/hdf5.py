@@ -93,14 +93,20 @@ def open_file(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
         raise FileFormatError(f"{path} does not exist; check the path")
     if path.is_dir():
         raise FileFormatError(f"{path} is a folder; give an HDF5 file")
+    with _open(path) as file:
+        yield file
+
+
+def _open(path: Path) -> h5py.File:
     try:
-        file = h5py.File(path, "r", locking=False)
+        try:
+            return h5py.File(path, "r", locking=False)  # shared file systems often refuse locks
+        except OSError:  # HDF5 wants the same choice from everyone in the process: a notebook may have it open
+            return h5py.File(path, "r")
     except PermissionError as error:
         raise FileFormatError(f"{path} may not be read; check its permissions") from error
     except OSError as error:
         raise FileFormatError(f"{path} {_diagnose(path)}") from error
-    with file:
-        yield file
 
 
 def _diagnose(path: Path) -> str:
@@ -129,7 +135,6 @@ def stored_array(dataset: h5py.Dataset, path: str | os.PathLike[str]) -> StoredA
         raise FileFormatError(
             f"{path}: {dataset.name} is stored in chunks of {chunks}, above 1 GB each; the file is damaged"
         )
-    chunks = tuple(min(c, n) if n else c for c, n in zip(chunks, dataset.shape, strict=True))
     return StoredArray(
         path=os.path.abspath(path),
         name=dataset.name,
@@ -153,7 +158,7 @@ def block_shape(array: StoredArray, budget: int | None = None) -> tuple[int, ...
     (1000, 1000, 33)
     """
     budget = BLOCK_BYTES if budget is None else budget
-    block = list(array.stored_chunks)
+    block = [min(c, n) if n else c for c, n in zip(array.stored_chunks, array.shape, strict=True)]
     for axis in (2, 1, 0)[-array.ndim :]:
         chunk, size = array.stored_chunks[axis], array.shape[axis]
         fits = max(1, budget // max(1, prod(block) * array.dtype.itemsize))

@@ -508,17 +508,17 @@ def _layers(metadata: h5py.Group, cube: StoredArray, say: Say) -> dict[str, Laye
                 continue
             # some files spell Acquisition_Date without its i
             key = re.sub(r"\W+", "_", name).lower().replace("acqusition", "acquisition")
-            shape = data.shape or ()
-            if data.dtype.kind not in "iuf" or shape[:2] != cube.shape[:2] or len(shape) > 3 or not data.size:
-                say(f"layer {name} is {data.dtype} {shape}, not the cube's pixels: left out")
+            dtype, shape = data.dtype, data.shape or ()
+            if dtype.kind not in "iuf" or shape[:2] != cube.shape[:2] or len(shape) > 3 or 0 in shape:
+                say(f"layer {name} is {dtype} {shape}, not the cube's pixels: left out")
             elif key not in layers:
-                layers[key] = _layer(name, data)
+                layers[key] = _layer(name, data, dtype)
     return layers
 
 
-def _layer(name: str, data: h5py.Dataset) -> Layer:
+def _layer(name: str, data: h5py.Dataset, dtype: np.dtype[Any]) -> Layer:
     candidates = (_number(data, "Data_Ignore_Value"), NO_DATA, OFF_SWATH)
-    fill = next((value for value in candidates if value is not None and _holds(data.dtype, value)), None)
+    fill = next((value for value in candidates if value is not None and _holds(dtype, value)), None)
     texts = {"units": _text(data.attrs.get("Units")), "description": _text(data.attrs.get("Description"))}
     attrs = {"long_name": name.replace("_", " ")} | {key: text for key, text in texts.items() if text}
     return Layer(hdf5.stored_array(data, data.file.filename), fill, attrs)

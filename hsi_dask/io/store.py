@@ -238,8 +238,10 @@ def write_region(path: Path, maps: xr.Dataset, row: int, column: int) -> tuple[R
         spec = VARIABLES[str(name)]
         values = maps[name].transpose(*spec.dims).values
         # chunks that hold no data are written too: what a record vouches for is there
-        array = zarr.open_array(ledger, path=str(name), mode="r+", config={"write_empty_chunks": True})
-        padding, target = [(0, 0)] * (values.ndim - 2), []
+        with zarr.config.set({"array.write_empty_chunks": True}):
+            array = zarr.open_array(ledger, path=str(name), mode="r+")
+        padding: list[tuple[int, int]] = [(0, 0)] * (values.ndim - 2)
+        target: list[slice] = []
         for axis, first in ((-2, row), (-1, column)):
             last, chunk = first + values.shape[axis], array.chunks[axis]
             if last > array.shape[axis]:
@@ -249,7 +251,7 @@ def write_region(path: Path, maps: xr.Dataset, row: int, column: int) -> tuple[R
             target.append(slice(start, stop))
         if any(map(any, padding)):
             values = np.pad(values, padding, constant_values=spec.fill_value)
-        array[(..., *target)] = values
+        array[(..., *target)] = values  # type: ignore[index]  # zarr names the types one by one
     receipts = tuple(sorted(ledger.receipts))
     folders = {parent for r in receipts for parent in (path / r.key).parents if parent.is_relative_to(path)}
     sync_folders(sorted(folders))
@@ -288,7 +290,7 @@ def open_results(run_dir: str | os.PathLike[str], *, chunks: Any = "auto") -> xr
         mask_and_scale=dict.fromkeys(names, False),
         chunks={} if isinstance(chunks, str) else chunks,
     )
-    return dataset
+    return dataset[[name for name in VARIABLES if name in dataset]]
 
 
 def _part_of_run(run_dir: str | os.PathLike[str], name: str) -> Path:
@@ -311,7 +313,7 @@ def write_endmembers(path: Path, endmembers: xr.DataArray) -> str:
     """
     import zarr
 
-    described = schema.describe(endmembers.drop_vars(endmembers.coords), "endmembers")
+    described = schema.describe(endmembers.drop_vars(endmembers.coords).copy(), "endmembers")
     identity = endmembers_digest(endmembers)
     attrs = {key: _json(value) for key, value in endmembers.attrs.items() if key not in described.attrs}
     if "tile" in endmembers.coords:

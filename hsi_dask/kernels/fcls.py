@@ -1,9 +1,11 @@
 """Fully constrained least squares: the mixture nearest to each pixel, exactly, pixel by pixel in any order."""
 
+# mypy: allow-untyped-defs
+
 from __future__ import annotations
 
 import math
-from typing import Any
+from functools import partial
 
 import numpy as np
 from numba import njit
@@ -12,9 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 
 TABLED = 12  # up to this many vertices every support's affine map is kept: 2^12 maps of 12 x 13 are 5 MB
-SWEPT = 12  # above this many vertices a few vector sweeps guess each support; below, pivots are cheaper
-SWEEPS = 10  # then 1-2 pivots do, from the full support it takes 8-10 at p = 30
-OVERSTEP = 1.6  # usual over-relaxation
+SWEEPS = 10  # of guessing, above that: 1-2 exchanges are then left at p = 30, from the full support 8-10
+OVERSTEP = 1.6  # over-relaxation, where alternating directions are usually fastest
 BLOCK = 64  # pixels per block: their planes stay in the L1 and L2 caches
 PIVOTS = 12  # whole-block exchanges before the monotone descent takes over; 2-4 are usual
 ZERO = 1e-12  # abundances are known to about 1e-16 x condition number: below this they are rounding
@@ -69,9 +70,9 @@ def fcls(coordinates: ArrayLike, vertices: ArrayLike) -> Floats:
     abundances = np.empty((p, z.shape[1]))
     z = z.view()
     z.flags.writeable = False  # dask hands over both kinds; one kind, one compilation
-    shrink = 0.5 ** float(max(np.frexp(np.abs(c).max())[1], -1000))  # a power of two costs no digit; below, vertices are of size 1
-    c *= shrink
-    gram = c @ c.T + 1.0  # the sum constraint makes the constant free; with it any independent support is definite
+    shrink = 0.5 ** max(float(np.frexp(np.abs(c).max())[1]), -1000.0)
+    c *= shrink  # vertices of size 1; a power of two costs no digit
+    gram = c @ c.T + 1.0  # the sum constraint makes the constant free; with it independent means definite
     c, basis = np.ascontiguousarray(c), np.ascontiguousarray(basis)
     head, pull = _sweep_maps(c, gram)
     _solve_all(z, centre, shrink, basis, c, _fours(c), _fours(c.T), gram, head, pull, abundances)
@@ -109,9 +110,7 @@ def _checked(coordinates: ArrayLike, vertices: ArrayLike) -> tuple[Floats, Float
             f"they have shapes {z.shape} and {c.shape}"
         )
     if not np.isfinite(c).all():
-        raise ValueError(
-            f"{np.count_nonzero(~np.isfinite(c))} vertex coordinates are not finite; drop them first"
-        )
+        raise ValueError(f"{np.count_nonzero(~np.isfinite(c))} vertex coordinates are not finite; drop them first")
     return z, c
 
 
@@ -129,27 +128,11 @@ def _fours(rows: Floats) -> Floats:
     return np.ascontiguousarray(np.pad(rows, ((0, -len(rows) % 4), (0, 0))))
 
 
-def _jit(function: Any) -> Any:
-    return njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True, no_cpython_wrapper=True)(function)
+_jit = partial(njit, nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
-def _jit_sums(function: Any) -> Any:
-    """Sums may be vectorised: another order of adding, the same one for every pixel; NaN stays NaN."""
-    return njit(
-        nogil=True,
-        error_model="numpy",
-        no_cfunc_wrapper=True,
-        no_cpython_wrapper=True,
-        fastmath={"reassoc", "contract"},
-    )(function)
-
-
-def _jit_entry(function: Any) -> Any:
-    return njit(nogil=True, error_model="numpy", cache=True)(function)
-
-
-@_jit_entry
-def _solve_all(z, centre, shrink, basis, c, rows, ct, gram, head, pull, out):  # type: ignore[no-untyped-def]
+@njit(nogil=True, error_model="numpy", cache=True)
+def _solve_all(z, centre, shrink, basis, c, rows, ct, gram, head, pull, out):
     """Every pixel, in blocks: reduce, try the full support in vector loops, then settle the others."""
     p, k = c.shape
     n = z.shape[1]
@@ -175,12 +158,12 @@ def _solve_all(z, centre, shrink, basis, c, rows, ct, gram, head, pull, out):  #
         size = min(BLOCK, n - first)
         _reduce(z, centre, shrink, basis, first, size, planes)
         _apply(start, planes, size, u)
-        if p > SWEPT:
+        if not tabled:
             _apply(head, planes, size, fixed)
             _sweep(pull, fixed, size, state, sizes)
-        for l in range(k):
+        for x in range(k):
             for i in range(size):
-                y[i, l] = planes[l, i]
+                y[i, x] = planes[x, i]
         for i in range(size):
             if not math.isfinite(u[0, i]):
                 for j in range(p):
@@ -197,7 +180,7 @@ def _solve_all(z, centre, shrink, basis, c, rows, ct, gram, head, pull, out):  #
                 verdict = _exchange(v, inside, tolerance)
                 if verdict <= 0:
                     break
-                if turn == 0 and p > SWEPT:
+                if turn == 0 and not tabled:
                     for j in range(p):
                         inside[j] = state[j, i] > 0.0
                 if tabled:
@@ -211,37 +194,37 @@ def _solve_all(z, centre, shrink, basis, c, rows, ct, gram, head, pull, out):  #
             _store(v, inside, out, first + i)
 
 
-@_jit
-def _reduce(z, centre, shrink, basis, first, size, planes):  # type: ignore[no-untyped-def]
+@_jit()
+def _reduce(z, centre, shrink, basis, first, size, planes):
     """Pixels about the centroid, on the basis if there is one. Vector lanes are pixels: no lane sees another."""
     if basis.shape[0] == 0:
-        for l in range(z.shape[0]):
+        for x in range(z.shape[0]):
             for i in range(size):
-                planes[l, i] = shrink * (z[l, first + i] - centre[l])
+                planes[x, i] = shrink * (z[x, first + i] - centre[x])
         return
-    for l in range(basis.shape[0]):
+    for x in range(basis.shape[0]):
         for i in range(size):
-            planes[l, i] = 0.0
+            planes[x, i] = 0.0
         for b in range(z.shape[0]):
-            weight = shrink * basis[l, b]
+            weight = shrink * basis[x, b]
             for i in range(size):
-                planes[l, i] += weight * (z[b, first + i] - centre[b])
+                planes[x, i] += weight * (z[b, first + i] - centre[b])
 
 
-@_jit
-def _apply(affine, planes, size, u):  # type: ignore[no-untyped-def]
+@_jit()
+def _apply(affine, planes, size, u):
     p, k = affine.shape[0], affine.shape[1] - 1
     for j in range(p):
         for i in range(size):
             u[j, i] = affine[j, k]
-        for l in range(k):
-            weight = affine[j, l]
+        for x in range(k):
+            weight = affine[j, x]
             for i in range(size):
-                u[j, i] += weight * planes[l, i]
+                u[j, i] += weight * planes[x, i]
 
 
-@_jit
-def _sweep(pull, fixed, size, state, sizes):  # type: ignore[no-untyped-def]
+@_jit()
+def _sweep(pull, fixed, size, state, sizes):
     """A few steps of alternating directions: where `state` ends up positive is nearly the support.
 
     abundances = max(state, 0) and dual = min(state, 0), so that abundances - dual = |state|.
@@ -258,16 +241,14 @@ def _sweep(pull, fixed, size, state, sizes):  # type: ignore[no-untyped-def]
             for i in range(size):
                 old = state[j, i]
                 state[j, i] = OVERSTEP * fixed[j, i] + min(old, 0.0) + (1.0 - OVERSTEP) * max(old, 0.0)
-            for l in range(0, p, 4):
-                a, b, d, e = pull[l, j], pull[l + 1, j], pull[l + 2, j], pull[l + 3, j]
+            for x in range(0, p, 4):
+                a, b, d, e = pull[x, j], pull[x + 1, j], pull[x + 2, j], pull[x + 3, j]
                 for i in range(size):
-                    state[j, i] += (a * sizes[l, i] + b * sizes[l + 1, i]) + (
-                        d * sizes[l + 2, i] + e * sizes[l + 3, i]
-                    )
+                    state[j, i] += (a * sizes[x, i] + b * sizes[x + 1, i]) + (d * sizes[x + 2, i] + e * sizes[x + 3, i])
 
 
-@_jit
-def _exchange(v, inside, tolerance):  # type: ignore[no-untyped-def]
+@_jit()
+def _exchange(v, inside, tolerance):
     """0: v is optimal. -1: within rounding of being so. 1: the wrong-signed were exchanged."""
     wrong = 0
     unclear = 0
@@ -286,16 +267,16 @@ def _exchange(v, inside, tolerance):  # type: ignore[no-untyped-def]
     return -1 if unclear else 0
 
 
-@_jit_sums
-def _dot(a, b, size):  # type: ignore[no-untyped-def]
+@_jit(fastmath={"reassoc", "contract"})  # vector sums, in one order for every pixel; NaN stays NaN
+def _dot(a, b, size):
     total = 0.0
-    for l in range(size):
-        total += a[l] * b[l]
+    for x in range(size):
+        total += a[x] * b[x]
     return total
 
 
-@_jit
-def _orthogonalise(vector, axes, count, coefficients):  # type: ignore[no-untyped-def]
+@_jit()
+def _orthogonalise(vector, axes, count, coefficients):
     """Take the first `count` orthonormal axes out of vector, twice: once leaves rounding behind."""
     k = len(vector)
     for q in range(count):
@@ -305,92 +286,83 @@ def _orthogonalise(vector, axes, count, coefficients):  # type: ignore[no-untype
             axis = axes[q]
             along = _dot(axis, vector, k)
             coefficients[q] += along
-            for l in range(k):
-                vector[l] -= along * axis[l]
+            for x in range(k):
+                vector[x] -= along * axis[x]
     return math.sqrt(_dot(vector, vector, k))
 
 
-@_jit
-def _affine_map(c, inside, affine):  # type: ignore[no-untyped-def]
+@_jit()
+def _affine_map(c, inside, affine):
     """The map (p, k + 1) from [pixel, 1] to abundances on the support and multipliers off it.
 
-    Members that depend on earlier ones leave `inside`; vertices off the support that lie in its hull get
-    the multiplier 1: they can be ignored. False when the map is good for a guess only.
+    Members that depend on earlier ones leave `inside`. False when the map is good for a guess only.
     """
     p, k = c.shape
-    axes = np.empty((p, k))
-    triangle = np.zeros((p, p))  # row: a member; its coefficients on the axes
-    members = np.empty(p, np.int64)
+    axes, triangle = np.empty((p, k)), np.empty((p, p))
+    members, spare = np.empty(p, np.int64), np.empty(p)
     count = np.int64(0)
-    sound = True
-    reference = 0
-    while not inside[reference]:
-        reference += 1
-    origin = c[reference]
     for j in range(p):
-        if inside[j] and j != reference:
-            for l in range(k):
-                axes[count, l] = c[j, l] - origin[l]
-            norm = _orthogonalise(axes[count], axes, count, triangle[count])
-            if norm <= DEPENDENT:
-                inside[j] = False
-                continue
-            sound &= norm > POOR
-            for l in range(k):
-                axes[count, l] /= norm
-            triangle[count, count] = norm
+        if inside[j]:
             members[count] = j
             count += 1
-    spare = np.empty(p)
+            inside[j] = False
+    origin = c[members[0]]
+    count = _orthonormalise(c, members, count, axes, triangle)
+    sound = True
+    for m in range(count):
+        inside[members[m]] = True
+        sound &= m == 0 or triangle[m, m - 1] > POOR
     for j in range(p):
-        if not inside[j]:
-            row = affine[j]
-            for l in range(k):
-                row[l] = origin[l] - c[j, l]
-            dependent = _orthogonalise(row[:k], axes, count, spare) <= DEPENDENT
-            for l in range(k):
-                row[l] *= not dependent
-            row[k] = dependent - _dot(row, origin, k)
-    for l in range(k + 1):
-        affine[reference, l] = l == k
-    for m in range(count - 1, -1, -1):
+        if not inside[j]:  # what of the way to vertex j no member covers
+            for x in range(k):
+                affine[j, x] = origin[x] - c[j, x]
+            _orthogonalise(affine[j, :k], axes, count - 1, spare)
+            affine[j, k] = -_dot(affine[j], origin, k)
+    first = affine[members[0]]
+    for x in range(k + 1):
+        first[x] = 1.0 if x == k else 0.0
+    for m in range(count - 1, 0, -1):  # a row of the pseudo-inverse: triangle^-1 axes
         row = affine[members[m]]
-        for l in range(k):
-            total = axes[m, l]
-            for later in range(m + 1, count):
-                total -= triangle[later, m] * affine[members[later], l]
-            row[l] = total / triangle[m, m]
+        for x in range(k):
+            row[x] = axes[m - 1, x]
+        for later in range(m + 1, count):
+            for x in range(k):
+                row[x] -= triangle[later, m - 1] * affine[members[later], x]
+        for x in range(k):
+            row[x] /= triangle[m, m - 1]
+            first[x] -= row[x]
         row[k] = -_dot(row, origin, k)
-        for l in range(k + 1):
-            affine[reference, l] -= row[l]
+        first[k] -= row[k]
     return sound
 
 
-@_jit
-def _combine(weights, rows, total):  # type: ignore[no-untyped-def]
+@_jit()
+def _combine(weights, rows, total):
     """weights @ rows, four rows at a time: rows are padded with zeros to a multiple of four."""
     width = rows.shape[1]
     for j in range(width):
         total[j] = 0.0
-    for l in range(0, rows.shape[0], 4):
-        a, b, d, e = weights[l], weights[l + 1], weights[l + 2], weights[l + 3]
+    for x in range(0, rows.shape[0], 4):
+        a, b, d, e = weights[x], weights[x + 1], weights[x + 2], weights[x + 3]
         for j in range(width):
-            total[j] += (a * rows[l, j] + b * rows[l + 1, j]) + (d * rows[l + 2, j] + e * rows[l + 3, j])
+            total[j] += (a * rows[x, j] + b * rows[x + 1, j]) + (d * rows[x + 2, j] + e * rows[x + 3, j])
 
 
-@_jit
-def _look_up(c, maps, supports, inside, pixel, v):  # type: ignore[no-untyped-def]
+@_jit()
+def _look_up(c, maps, supports, inside, pixel, v):
     """Abundances and multipliers by the support's tabled map, computed when it is first met."""
     p, k = c.shape
     key = 0
     for j in range(p):
         key |= int(inside[j]) << j
+    if key == 0:
+        return False
     if supports[key] == 0:
         affine = np.empty((p, k + 1))
         sound = _affine_map(c, inside, affine)
-        for l in range(maps.shape[1]):
+        for x in range(maps.shape[1]):
             for j in range(p):
-                maps[key, l, j] = affine[j, l] if l <= k else 0.0
+                maps[key, x, j] = affine[j, x] if x <= k else 0.0
         found = 0
         for j in range(p):
             found |= int(inside[j]) << j
@@ -403,8 +375,8 @@ def _look_up(c, maps, supports, inside, pixel, v):  # type: ignore[no-untyped-de
     return supports[key] > 0
 
 
-@_jit
-def _evaluate(c, ct, gram, pixel, inside, v, members, work):  # type: ignore[no-untyped-def]
+@_jit()
+def _evaluate(c, ct, gram, pixel, inside, v, members, work):
     """Abundances and multipliers by Cholesky on the support's Gram matrix, refined once on the vertices.
 
     False when the support is too near to dependent for this; `v` is then a rough answer.
@@ -417,7 +389,7 @@ def _evaluate(c, ct, gram, pixel, inside, v, members, work):  # type: ignore[no-
         if inside[j]:
             members[s] = j
             s += 1
-    if not _factorise(gram, members, s, factor):
+    if s == 0 or not _factorise(gram, members, s, factor):
         return False
     for m in range(s):
         ones[m] = 1.0
@@ -426,8 +398,8 @@ def _evaluate(c, ct, gram, pixel, inside, v, members, work):  # type: ignore[no-
     for m in range(s):
         norm += ones[m]
         v[members[m]] = 0.0
-    for l in range(len(ct)):
-        rest[l] = pixel[l] if l < k else 0.0
+    for x in range(ct.shape[0]):
+        rest[x] = pixel[x] if x < k else 0.0
     largest = 0.0
     excess = 0.0
     for turn in range(2):
@@ -435,9 +407,9 @@ def _evaluate(c, ct, gram, pixel, inside, v, members, work):  # type: ignore[no-
         for m in range(s):
             step[m] = slopes[members[m]]
         _substitute(factor, step, s)
-        excess = turn - 1.0
+        excess = -1.0
         for m in range(s):
-            excess += step[m]
+            excess += step[m] + v[members[m]]
         excess /= norm
         largest = 0.0
         for m in range(s):
@@ -446,23 +418,26 @@ def _evaluate(c, ct, gram, pixel, inside, v, members, work):  # type: ignore[no-
             largest = max(largest, abs(delta))
         if turn == 0:
             _combine(v, c, nearest)
-            for l in range(k):
-                rest[l] -= nearest[l]
+            for x in range(k):
+                rest[x] -= nearest[x]
+    total = 0.0
     for j in range(p):
-        if not inside[j]:
+        if inside[j]:
+            total += v[j]
+        else:
             v[j] = excess - slopes[j]
-    return largest <= REFINABLE
+    return largest <= REFINABLE and abs(total - 1.0) <= ZERO
 
 
-@_jit
-def _factorise(gram, members, s, factor):  # type: ignore[no-untyped-def]
+@_jit()
+def _factorise(gram, members, s, factor):
     """Cholesky, lower, diagonal inverted, four rows at a time; False when a pivot is all rounding."""
     for q in range(s):
         row = factor[q]
         pivot = gram[members[q], members[q]]
         smallest = 1e-12 * pivot
-        for l in range(q):
-            pivot -= row[l] * row[l]
+        for x in range(q):
+            pivot -= row[x] * row[x]
         if pivot <= smallest:
             return False
         row[q] = 1.0 / math.sqrt(pivot)
@@ -470,18 +445,18 @@ def _factorise(gram, members, s, factor):  # type: ignore[no-untyped-def]
             b, d, e = min(a + 1, s - 1), min(a + 2, s - 1), min(a + 3, s - 1)  # the last row, again
             at, bt = gram[members[a], members[q]], gram[members[b], members[q]]
             dt, et = gram[members[d], members[q]], gram[members[e], members[q]]
-            for l in range(q):
-                at -= factor[a, l] * row[l]
-                bt -= factor[b, l] * row[l]
-                dt -= factor[d, l] * row[l]
-                et -= factor[e, l] * row[l]
+            for x in range(q):
+                at -= factor[a, x] * row[x]
+                bt -= factor[b, x] * row[x]
+                dt -= factor[d, x] * row[x]
+                et -= factor[e, x] * row[x]
             factor[a, q], factor[b, q] = at * row[q], bt * row[q]
             factor[d, q], factor[e, q] = dt * row[q], et * row[q]
     return True
 
 
-@_jit
-def _substitute(factor, x, s):  # type: ignore[no-untyped-def]
+@_jit()
+def _substitute(factor, x, s):
     for m in range(s):
         x[m] = (x[m] - _dot(factor[m], x, m)) * factor[m, m]
     for m in range(s - 1, -1, -1):
@@ -490,51 +465,56 @@ def _substitute(factor, x, s):  # type: ignore[no-untyped-def]
             x[q] -= x[m] * factor[m, q]
 
 
-@_jit
-def _descend(c, pixel, inside, v):  # type: ignore[no-untyped-def]
+@_jit()
+def _descend(c, pixel, inside, v):
     """Wolfe's descent from the given rough answer: every step lowers the distance, so it ends.
 
     Support members are kept in order of arrival: what a newcomer adds is judged last, and one that adds
     nothing beyond rounding, or would leave at once, is turned away.
     """
     p, k = c.shape
-    axes = np.empty((p, k))
-    triangle = np.zeros((p, p))
-    rest = np.empty(k)
-    goal = np.empty(p)
-    members = np.empty(p, np.int64)
+    axes, triangle = np.empty((p, k)), np.empty((p, p))
+    members, goal, rest = np.empty(p, np.int64), np.empty(p), np.empty(k)
+    turned_away = np.zeros(p, np.bool_)
     count = np.int64(0)
-    total = 0.0
     for j in range(p):
-        v[j] = v[j] if inside[j] and v[j] > ZERO else 0.0
-        if v[j] > 0.0:
+        if inside[j] and v[j] > ZERO:
             members[count] = j
             count += 1
-            total += v[j]
+    if count == 0:  # overflow, or a guess without a member
+        members[0], v[0] = 0, 1.0
+        count += 1
+    kept = _orthonormalise(c, members, count, axes, triangle)
+    total = 0.0
     for j in range(p):
-        v[j] /= total
-    count = _settle(c, pixel, members, count, v, goal, axes, triangle, rest)
-    turned_away = np.zeros(p, np.bool_)
-    for _ in range(20 + 10 * p):
+        turned_away[j] = True
+    for m in range(kept):
+        turned_away[members[m]] = False
+        total += v[members[m]]
+    for j in range(p):
+        v[j] = 0.0 if turned_away[j] else v[j] / total
+        turned_away[j] = False
+    count = _settle(c, pixel, members, kept, v, goal, axes, triangle, rest)
+    for _ in range(20 + 10 * p):  # far more than it takes; v is feasible and the best so far at every step
         newcomer = _steepest(c, rest, members, count, turned_away)
         if newcomer < 0:
             break
         members[count] = newcomer
-        if _affine_optimum(c, pixel, members, count + 1, goal, axes, triangle, rest) <= count or (
-            goal[count] <= 0.0
-        ):
+        kept = _orthonormalise(c, members, count + 1, axes, triangle)
+        _nearest(c, pixel, members, kept, axes, triangle, goal, rest)
+        if kept == count or goal[count] <= 0.0:
             turned_away[newcomer] = True
-            _affine_optimum(c, pixel, members, count, goal, axes, triangle, rest)
+            _nearest(c, pixel, members, count, axes, triangle, goal, rest)
             continue
         for j in range(p):
             turned_away[j] = False
-        count = _settle(c, pixel, members, count + 1, v, goal, axes, triangle, rest)
+        count = _settle(c, pixel, members, kept, v, goal, axes, triangle, rest)
     for j in range(p):
         inside[j] = v[j] > 0.0
 
 
-@_jit
-def _steepest(c, rest, members, count, turned_away):  # type: ignore[no-untyped-def]
+@_jit()
+def _steepest(c, rest, members, count, turned_away):
     """The vertex towards which the distance falls fastest; -1 when it falls towards none."""
     p, k = c.shape
     origin = c[members[0]]
@@ -546,9 +526,9 @@ def _steepest(c, rest, members, count, turned_away):  # type: ignore[no-untyped-
             continue
         slope = 0.0
         size = 0.0
-        for l in range(k):
-            edge = c[j, l] - origin[l]
-            slope += edge * rest[l]
+        for x in range(k):
+            edge = c[j, x] - origin[x]
+            slope += edge * rest[x]
             size += edge * edge
         if slope > steepest and slope > 1e-15 * norm * math.sqrt(size):  # 1e-15: the rounding of the sum
             known = False
@@ -559,23 +539,17 @@ def _steepest(c, rest, members, count, turned_away):  # type: ignore[no-untyped-
     return best
 
 
-@_jit
-def _settle(c, pixel, members, count, v, goal, axes, triangle, rest):  # type: ignore[no-untyped-def]
+@_jit()
+def _settle(c, pixel, members, count, v, goal, axes, triangle, rest):
     """Walk to the support's affine optimum; leave out what reaches zero on the way. The new count."""
     while True:
-        kept = _affine_optimum(c, pixel, members, count, goal, axes, triangle, rest)
-        if kept < count:  # only at the start: the rough answer's support was dependent
-            for j in range(len(v)):
-                v[j] = 0.0
-            for m in range(kept):
-                v[members[m]] = 1.0 / kept
-            count = kept
+        _orthonormalise(c, members, count, axes, triangle)
+        _nearest(c, pixel, members, count, axes, triangle, goal, rest)
         share = 1.0
         first = -1
         for m in range(count):
             if goal[m] <= 0.0:
-                here = v[members[m]]
-                ratio = here / (here - goal[m]) if here > 0.0 else 0.0
+                ratio = v[members[m]] / (v[members[m]] - goal[m]) if v[members[m]] > 0.0 else 0.0
                 if ratio < share or first < 0:
                     share, first = ratio, m
         for m in range(count):
@@ -583,46 +557,46 @@ def _settle(c, pixel, members, count, v, goal, axes, triangle, rest):  # type: i
         if first < 0:
             return count
         v[members[first]] = 0.0
-        for m in range(first, count - 1):
-            members[m] = members[m + 1]
         count -= 1
+        for m in range(first, count):
+            members[m] = members[m + 1]
 
 
-@_jit
-def _affine_optimum(c, pixel, members, count, goal, axes, triangle, rest):  # type: ignore[no-untyped-def]
-    """Nearest point of the members' affine hull: its weights in `goal`, the residual in `rest`.
-
-    Members that depend on those before them move out of the first `kept`, which is returned.
-    """
+@_jit()
+def _orthonormalise(c, members, count, axes, triangle):
+    """Axes of the members' affine hull, about the first; those that depend on earlier ones are closed up."""
     k = c.shape[1]
-    origin = c[members[0]]
     kept = 1
     for m in range(1, count):
-        axis = axes[kept]
-        for l in range(k):
-            axis[l] = c[members[m], l] - origin[l]
-        norm = _orthogonalise(axis, axes[1:], kept - 1, triangle[kept])
-        if norm <= DEPENDENT:
-            continue
-        for l in range(k):
-            axis[l] /= norm
-        triangle[kept, kept - 1] = norm
-        members[kept] = members[m]
-        kept += 1
-    for l in range(k):
-        rest[l] = pixel[l] - origin[l]
-    _orthogonalise(rest, axes[1:], kept - 1, goal[1:])
+        axis = axes[kept - 1]
+        for x in range(k):
+            axis[x] = c[members[m], x] - c[members[0], x]
+        norm = _orthogonalise(axis, axes, kept - 1, triangle[kept])
+        if norm > DEPENDENT:
+            for x in range(k):
+                axis[x] /= norm
+            triangle[kept, kept - 1] = norm
+            members[kept] = members[m]
+            kept += 1
+    return kept
+
+
+@_jit()
+def _nearest(c, pixel, members, count, axes, triangle, goal, rest):
+    """The point of the members' affine hull nearest to pixel: its weights in `goal`, the residual in `rest`."""
+    for x in range(c.shape[1]):
+        rest[x] = pixel[x] - c[members[0], x]
+    _orthogonalise(rest, axes, count - 1, goal[1:])
     goal[0] = 1.0
-    for m in range(kept - 1, 0, -1):
+    for m in range(count - 1, 0, -1):
         goal[m] /= triangle[m, m - 1]
         goal[0] -= goal[m]
         for q in range(1, m):
             goal[q] -= goal[m] * triangle[m, q - 1]
-    return kept
 
 
-@_jit
-def _store(v, inside, out, i):  # type: ignore[no-untyped-def]
+@_jit()
+def _store(v, inside, out, i):
     """Rounding to zero, then to a sum of one."""
     total = 0.0
     for j in range(len(inside)):

@@ -38,22 +38,22 @@ class Weights(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """Sums over wavelength of n pixels; a pixel with a missing value is NaN in all of them.
+    """Sums over wavelength of n pixels, float64; a pixel with a missing value is NaN in all of them.
 
-    float64 where methods subtract nearly equal numbers, float32 where they do not.
+    Methods subtract nearly equal ones, and float32 would let the cut along wavelength show in the sixth digit.
 
-    coordinates : (r, n) float64, Q.x.
-    energy : (n,) float64, x.x.
-    total : (n,) float32, sum of x, floored.
-    forward : (p, n) float32, sum of x log(x / e), floored.
-    backward : (p, n) float32, sum of q log(x / e), floored.
+    coordinates : (r, n), Q.x.
+    energy : (n,), x.x.
+    total : (n,), sum of x, floored; (0,) where SID is left out.
+    forward : (p, n), sum of x log(x / e), floored.
+    backward : (p, n), sum of q log(x / e), floored.
     """
 
     coordinates: NDArray[np.float64]
     energy: NDArray[np.float64]
-    total: NDArray[np.float32]
-    forward: NDArray[np.float32]
-    backward: NDArray[np.float32]
+    total: NDArray[np.float64]
+    forward: NDArray[np.float64]
+    backward: NDArray[np.float64]
 
     def plus(self, *others: Sums) -> Sums:
         """The sums over the wavelengths of all of them, added from the left."""
@@ -96,13 +96,7 @@ def project(planes: NDArray[Any], weights: Weights, *, scale: float = 1.0, fill:
     """
     L, n = planes.shape
     r, p = weights.basis.shape[0], weights.shares.shape[0]
-    out = Sums(
-        np.empty((r, n)),
-        np.empty(n),
-        np.empty(n if p else 0, np.float32),
-        np.empty((p, n), np.float32),
-        np.empty((p, n), np.float32),
-    )
+    out = Sums(np.empty((r, n)), np.empty(n), np.empty(n if p else 0), np.empty((p, n)), np.empty((p, n)))
     if planes.dtype.kind not in "iuf" or planes.dtype.itemsize > 8 or planes.dtype.byteorder == ">":
         raise ValueError(f"planes must be native integers or floats, not {planes.dtype}")
     _project(

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 
 def divergences(
-    total: NDArray[np.float32], forward: NDArray[np.float32], backward: NDArray[np.float32]
+    total: NDArray[np.float64], forward: NDArray[np.float64], backward: NDArray[np.float64]
 ) -> NDArray[np.float32]:
     """Symmetric divergence between the shapes of each pixel and each endmember.
 
@@ -29,6 +29,5 @@ def divergences(
     Chang, C.-I. (2000). An information-theoretic approach to spectral variability, similarity, and
     discrimination for hyperspectral image analysis. IEEE Transactions on Information Theory 46(5).
     """
-    out: NDArray[np.float32] = forward / total
-    out -= backward
-    return np.maximum(out, np.float32(0), out=out)  # rounding may leave -1e-7 for equal shapes
+    difference = forward / total - backward
+    return np.maximum(difference, 0, out=difference).astype(np.float32)  # rounding may leave -1e-8 for equal shapes

@@ -75,8 +75,8 @@ def map_materials(
 
     Notes
     -----
-    Values do not depend on chunking, to 1e-12 in abundance and 1e-6 in angles and divergences. SID floors
-    reflectance at 1e-4, one digital number, in pixels and endmembers.
+    Values do not depend on chunking beyond the last float32 digit. Angles and divergences are right to 1e-6.
+    SID floors reflectance at 1e-4, one digital number, in pixels and endmembers.
 
     Raises
     ------

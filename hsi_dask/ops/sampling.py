@@ -43,7 +43,7 @@ def sample_pixels(cube: xr.DataArray, size: int, *, seed: int = 0) -> xr.DataArr
         raise ConfigError(f"size must be 1 or more pixels, not {size}")
     cube = require_dims(cube, CUBE_DIMS, "the cube")
     candidates = _candidates(cube.sizes[Y], cube.sizes[X], np.random.default_rng(seed))
-    free = cube.sizes[Y] * cube.sizes[X] * PER_WINDOW // WINDOW**2 if _is_one_block(cube.data) else 0
+    free = cube.sizes[Y] * cube.sizes[X] * PER_WINDOW // WINDOW**2 if _is_read_whole(cube.data) else 0
     places: list[NDArray[np.intp]] = []
     spectra: list[NDArray[np.float32]] = []
     have, share = 0, 1.0
@@ -86,9 +86,9 @@ def _next_places(candidates: Iterator[NDArray[np.intp]], wanted: float) -> NDArr
     return np.concatenate(taken, axis=1)
 
 
-def _is_one_block(data: Any) -> bool:
-    """Whether reading one pixel reads them all, so that more candidates cost nothing."""
-    return not hasattr(data, "dask") or data.numblocks[:2] == (1, 1)
+def _is_read_whole(data: Any) -> bool:
+    """Whether one pixel costs as much as all (in memory, or whole planes stored apart): more candidates are free."""
+    return not hasattr(data, "dask") or (data.numblocks[:2] == (1, 1) and data.numblocks[2] > 1)
 
 
 def _gather(data: Any, places: NDArray[np.intp]) -> NDArray[Any]:
@@ -97,7 +97,6 @@ def _gather(data: Any, places: NDArray[np.intp]) -> NDArray[Any]:
         return _pick(np.asarray(data), places)
     import dask.array as da
     from dask._task_spec import Task, TaskRef
-    from dask.array.chunk import getitem
     from dask.base import tokenize
     from dask.highlevelgraph import HighLevelGraph
 
@@ -115,7 +114,7 @@ def _gather(data: Any, places: NDArray[np.intp]) -> NDArray[Any]:
         box = (slice(int(low[0]), int(high[0])), slice(int(low[1]), int(high[1])), slice(None))
         for k in range(data.numblocks[2]):
             part = (f"{name}-box", n, k)
-            graph[part] = Task(part, getitem, TaskRef((data.name, i, j, k)), box)  # fuses into the read
+            graph[part] = _box_task(data, part, (data.name, i, j, k), box)
             graph[(name, n, k)] = Task((name, n, k), _pick, TaskRef(part), inside - low[:, None])
         sizes.append(members.size)
         order.append(members)
@@ -124,6 +123,20 @@ def _gather(data: Any, places: NDArray[np.intp]) -> NDArray[Any]:
     out = np.empty((places.shape[1], data.shape[2]), data.dtype)
     out[np.concatenate(order)] = picked.compute()
     return out
+
+
+def _box_task(data: Any, key: Any, block: Any, box: tuple[slice, ...]) -> Any:
+    """The part of a block within a box, as a task that fuses into the read."""
+    from dask._task_spec import Task, TaskRef
+    from dask.array.chunk import getitem
+    from dask.array.optimization import fuse_slice
+    from dask.highlevelgraph import MaterializedLayer
+
+    layer = data.dask.layers[data.name]
+    source = layer.get(block) if isinstance(layer, MaterializedLayer) else None
+    if isinstance(source, Task) and source.func is getitem:  # select_bands: dask fuses one slice with a read, not two
+        return Task(key, getitem, source.args[0], fuse_slice(source.args[1], box))
+    return Task(key, getitem, TaskRef(block), box)
 
 
 def _pick(block: NDArray[Any], places: NDArray[np.intp]) -> NDArray[Any]:

@@ -164,6 +164,7 @@ def test_pixels_far_outside_the_simplex_go_to_its_nearest_point(p):
         abundances = fcls(pixels, vertices)
         _assert_feasible(abundances)
         assert _kkt_gap(pixels, vertices, abundances).max() < 1e-13
+    _assert_feasible(fcls(np.geomspace(1e10, 1e300, 400) * rng.normal(size=(p, 400)), vertices))
     nearest = fcls(1e8 * (vertices - vertices.mean(axis=0)).T, vertices)
     assert ((nearest == 0) | (nearest == 1)).mean() > 0.9
 
@@ -195,9 +196,7 @@ def test_raw_spectra_give_what_their_coordinates_give():
     spectra = _spectra(rng, 6, 0.9, 426)
     basis = np.linalg.qr(spectra.T)[0]
     pixels = _mixtures(rng, spectra, 300, 0.01)
-    np.testing.assert_allclose(
-        fcls(pixels, spectra), fcls(basis.T @ pixels, spectra @ basis), rtol=0, atol=1e-11
-    )
+    np.testing.assert_allclose(fcls(pixels, spectra), fcls(basis.T @ pixels, spectra @ basis), rtol=0, atol=1e-11)
 
 
 def test_a_value_that_is_not_finite_empties_its_own_pixel_only():

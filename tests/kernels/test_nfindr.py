@@ -33,9 +33,7 @@ def mixed(n, count, seed):
     """Random vertices first, then n mixtures of them strictly inside: (count + n, count - 1)."""
     rng = np.random.default_rng(seed)
     vertices = rng.normal(size=(count, count - 1))
-    return np.vstack(
-        [vertices, rng.dirichlet(np.ones(count), n) @ vertices * 0.999 + vertices.mean(0) * 0.001]
-    )
+    return np.vstack([vertices, rng.dirichlet(np.ones(count), n) @ vertices * 0.999 + vertices.mean(0) * 0.001])
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 6])

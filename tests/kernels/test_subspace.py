@@ -55,15 +55,11 @@ def test_the_size_of_blocks_does_not_change_the_answer(rows, monkeypatch):
 def test_blocks_far_from_each_other_lose_no_digits():
     pixels = mixtures(6000, 3, noise=0.001)
     pixels[:3000] += 1e4
-    np.testing.assert_allclose(
-        principal_subspace(pixels, 1).singular_values, svd_of_centred(pixels)[0][:1], rtol=1e-12
-    )
+    np.testing.assert_allclose(principal_subspace(pixels, 1).singular_values, svd_of_centred(pixels)[0][:1], rtol=1e-12)
 
 
 @settings(max_examples=30, deadline=None)
-@given(
-    rank=st.integers(1, 12), n=st.sampled_from([20, 35, 400, 3000]), seed=st.integers(0, 99), data=st.data()
-)
+@given(rank=st.integers(1, 12), n=st.sampled_from([20, 35, 400, 3000]), seed=st.integers(0, 99), data=st.data())
 def test_the_planted_rank_is_found(rank, n, seed, data):
     dtype = data.draw(st.sampled_from([np.float32, np.float64]))
     assert principal_subspace(mixtures(n, rank, seed).astype(dtype), 3).rank == rank

@@ -1,0 +1,317 @@
+"""Carry out a plan: endmembers, then the pending tiles, a bounded number at a time; safe to stop and repeat."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import xarray as xr
+
+from hsi_dask.batch.dispatch import Failure, carry_out
+from hsi_dask.batch.plan import Plan, Tile, find_tiles, free_bytes, make_plan
+from hsi_dask.batch.state import MANIFEST, Run, TileRecord, taken
+from hsi_dask.batch.tile import Job, process_tile, sample_tile
+from hsi_dask.config import RunConfig
+from hsi_dask.errors import EndmemberError, RunError
+from hsi_dask.io import store
+from hsi_dask.schema import ENDMEMBER, PIXEL
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a run came to.
+
+    Attributes
+    ----------
+    done : tiles computed now
+    skipped : tiles that an earlier run had done
+    failed : tile -> one sentence
+    pending : tiles not reached, because the run was stopped
+    """
+
+    run_dir: Path
+    results: Path
+    endmembers: Path
+    done: tuple[str, ...]
+    skipped: tuple[str, ...]
+    failed: dict[str, str]
+    pending: tuple[str, ...]
+    seconds: float
+
+
+class Interrupted(KeyboardInterrupt):
+    """The run was stopped by Ctrl-C or SIGTERM; everything recorded is safe. Its message says how to go on."""
+
+    def __init__(self, summary: RunSummary) -> None:
+        finished, total = len(summary.done) + len(summary.skipped), len(summary.pending) + len(summary.failed)
+        super().__init__(
+            f"stopped with {finished} of {finished + total} tiles done; run again with --out {summary.run_dir} to go on"
+        )
+        self.summary = summary
+
+
+class Observer:
+    """Hears how a run goes. This one logs a line a tile; derive from it to show more.
+
+    `tile_advanced` comes from other threads, several times a second; the rest from the thread that runs.
+    """
+
+    def planned(self, plan: Plan, todo: Sequence[Tile], skipped: Sequence[str]) -> None:
+        """Before anything is computed."""
+        logger.info("%d tiles to do, %d done before", len(todo), len(skipped))
+
+    def tile_advanced(self, tile: str, fraction: float) -> None:
+        """This share of the tile is finished; 0 when it starts."""
+
+    def tile_done(self, record: TileRecord) -> None:
+        logger.info("tile %s done in %.1f s", record.tile, record.seconds)
+
+    def tile_failed(self, tile: str, reason: str) -> None:
+        logger.warning("tile %s failed: %s", tile, reason)
+
+    def message(self, text: str) -> None:
+        """Something worth a line: the stage that begins, a tile left out of the sample."""
+        logger.info("%s", text)
+
+
+def run(
+    config: RunConfig,
+    run_dir: str | os.PathLike[str],
+    *,
+    client: Client | None = None,
+    observer: Observer | None = None,
+) -> RunSummary:
+    """Map the materials of all tiles of a configuration, or go on where an earlier run stopped.
+
+    Parameters
+    ----------
+    config : RunConfig
+        With `tiles`; without, those of the run that `run_dir` holds.
+    run_dir : path
+        Everything is written here, nothing elsewhere. A run that is repeated does only what is missing.
+    client : distributed.Client, optional
+        Tiles go to its workers, which need to see the input files and `run_dir` under the same paths. None: one
+        tile after another in this process, on all cores.
+    observer : Observer, optional
+        Hears about progress.
+
+    Returns
+    -------
+    RunSummary
+
+    Raises
+    ------
+    ConfigError, GridError, FileFormatError, EndmemberError
+        The request cannot be carried out; nothing was computed.
+    RunError
+        `run_dir` is in use, holds something else or a run with other settings or inputs; or the disk is full.
+    ClusterError
+        Workers are lost for good.
+    Interrupted
+        Ctrl-C or SIGTERM. Everything recorded is safe; call again to go on.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from hsi_dask.synthetic import simulate_site
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     site = simulate_site(folder, tiles=(1, 2), size=40)
+    ...     summary = run(RunConfig(tiles=[folder]), f"{folder}/run")
+    >>> summary.done
+    ('368000_4306000', '368040_4306000')
+    """
+    started = time.perf_counter()
+    observer = observer or Observer()
+    plan = make_plan(_paths(config, Path(run_dir)), config)
+    with _terminable(), taken(run_dir, plan) as (state, placed):
+        outcome = _carry_out(state, placed, client, observer)
+        summary = replace(outcome, seconds=time.perf_counter() - started)
+    if outcome.pending:
+        raise Interrupted(summary)
+    return summary
+
+
+def _paths(config: RunConfig, run_dir: Path) -> list[Path]:
+    if not config.tiles and (run_dir / MANIFEST).is_file():
+        return [Path(tile.path) for tile in Run.open(run_dir).manifest.tiles]
+    return find_tiles(config.tiles)
+
+
+def _carry_out(state: Run, plan: Plan, client: Client | None, observer: Observer) -> RunSummary:
+    skipped = state.done() if state.endmembers.exists() else []
+    todo = [tile for tile in plan.tiles if tile.id not in set(skipped)]
+    _require_room(state, plan, todo, client)
+    observer.planned(plan, todo, skipped)
+    done: list[str] = []
+    failed = _settle_bad_tiles(state, plan, observer)
+    interrupted = False
+    try:
+        _ensure_endmembers(state, plan, client, observer)
+        _ensure_results(state, plan)
+        jobs = [Job(tile, str(state.path.absolute()), plan.config) for tile in todo]
+        outcomes = carry_out(process_tile, jobs, client=client, heard=observer.tile_advanced)
+        try:
+            for job, outcome in outcomes:
+                if isinstance(outcome, TileRecord):
+                    done.append(job.tile.id)
+                    observer.tile_done(outcome)
+                    continue
+                if outcome.fatal:
+                    raise RunError(f"{outcome.reason}; finished tiles are safe, make room and run again to go on")
+                _fail(state, job.tile.id, job.tile.path, outcome.reason, failed, observer)
+        finally:
+            outcomes.close()  # type: ignore[attr-defined]  # a generator: drops what is in flight
+    except KeyboardInterrupt:
+        interrupted = True
+    settled = {*skipped, *done, *failed}
+    pending = tuple(tile.id for tile in todo if tile.id not in settled) if interrupted else ()
+    return RunSummary(
+        run_dir=state.path,
+        results=state.results,
+        endmembers=state.endmembers,
+        done=tuple(done),
+        skipped=tuple(skipped),
+        failed=failed,
+        pending=pending,
+        seconds=0.0,
+    )
+
+
+def _fail(state: Run, tile: str, path: str, reason: str, failed: dict[str, str], observer: Observer) -> None:
+    state.fail(tile, path, reason)
+    failed[tile] = reason
+    observer.tile_failed(tile, reason)
+
+
+def _settle_bad_tiles(state: Run, plan: Plan, observer: Observer) -> dict[str, str]:
+    """Note the files that cannot be read, and forget the notes of those that now can."""
+    failed: dict[str, str] = {}
+    for tile in plan.bad:
+        _fail(state, tile.id, tile.path, tile.reason, failed, observer)
+    readable = {tile.path: tile.id for tile in plan.tiles}
+    for before in state.manifest.tiles:
+        if not before.readable and readable.get(before.path, before.id) != before.id:
+            state.forget_failure(before.id)  # its name said nothing; now it goes by its place
+    return failed
+
+
+def _require_room(state: Run, plan: Plan, todo: Sequence[Tile], client: Client | None) -> None:
+    """Refuse before anything starts what would end for want of disk or memory."""
+    needed, free = sum(map(plan.output_bytes, todo)), free_bytes(state.path)
+    if needed > free:
+        raise RunError(
+            f"{state.path} has {free / 1e9:.1f} GB free, the results need about {needed / 1e9:.1f} GB; make room"
+        )
+    if client is None:
+        return
+    for worker in client.scheduler_info(n_workers=-1)["workers"].values():
+        projected, limit = plan.memory(worker["nthreads"]), worker["memory_limit"]
+        if limit and projected > limit:
+            raise RunError(
+                f"a tile needs about {projected / 2**30:.1f} GiB with {worker['nthreads']} threads, worker "
+                f"{worker['name']} may use {limit / 2**30:.1f} GiB; give workers more memory or fewer threads"
+            )
+
+
+# ------------------------------------------------------------------------------------------------ endmembers
+
+
+def _ensure_endmembers(state: Run, plan: Plan, client: Client | None, observer: Observer) -> None:
+    """Find the run's endmembers once; they are reused by every later start."""
+    if state.endmembers.exists():
+        store.read_endmembers(state.endmembers)
+        return
+    wanted = plan.config.endmembers
+    observer.message("sampling pixels")
+    pixels = _sample(state, plan, client, observer)
+    observer.message(f"finding {wanted.count} endmembers among {pixels.sizes[PIXEL]} pixels")
+    from hsi_dask.ops.endmembers import find_endmembers  # compiles on import: only a new run needs it
+
+    endmembers = find_endmembers(pixels, wanted.count, method=wanted.method, restarts=wanted.restarts, seed=wanted.seed)
+    store.write_endmembers(state.endmembers, endmembers)
+
+
+def _ensure_results(state: Run, plan: Plan) -> None:
+    if state.results.exists():
+        return
+    endmembers = store.read_endmembers(state.endmembers)
+    attrs = {"title": "material maps", "source": "NEON AOP surface reflectance", "history": "hsi_dask"}
+    store.create_results(state.results, state.manifest.grid, plan.variables, endmembers.sizes[ENDMEMBER], **attrs)
+
+
+def _sample(state: Run, plan: Plan, client: Client | None, observer: Observer) -> xr.DataArray:
+    """Pixels from a bounded number of tiles spread over all; a tile that gives none is replaced by another.
+
+    Which pixels depends on the tiles, the sample's size and the seed, never on where or in what order they ran.
+    """
+    wanted = plan.config.endmembers
+    order = _spread(plan.tiles)
+    count = min(wanted.sample_tiles, len(order))
+    size = -(-wanted.sample // count)
+    found: dict[str, xr.DataArray] = {}
+    reason = ""
+    while order and len(found) < count:
+        batch, order = order[: count - len(found)], order[count - len(found) :]
+        jobs = [
+            Job(tile, str(state.path.absolute()), plan.config, size, _seed(wanted.seed, tile, len(plan.tiles)))
+            for tile in batch
+        ]
+        for job, outcome in carry_out(sample_tile, jobs, client=client, heard=observer.tile_advanced):
+            if isinstance(outcome, Failure):
+                reason = outcome.reason
+                observer.message(f"tile {job.tile.id} is left out of the sample: {reason}")
+            else:
+                found[job.tile.id] = outcome
+    if not found:
+        raise EndmemberError(f"no tile has a usable pixel to find endmembers in; the last said: {reason}")
+    parts = [found[tile.id] for tile in plan.tiles if tile.id in found]
+    return (
+        parts[0] if len(parts) == 1 else xr.concat(parts, PIXEL, coords="minimal", compat="override", join="override")
+    )
+
+
+def _spread(tiles: Sequence[Tile]) -> list[Tile]:
+    """The tiles so that the first n, for any n, are spread over all: by their place, then by bits reversed."""
+    ordered = sorted(tiles, key=lambda t: (t.row, t.column))
+    bits = max(1, (len(ordered) - 1).bit_length())
+    reverse = sorted(range(2**bits), key=lambda i: f"{i:0{bits}b}"[::-1])
+    return [ordered[i] for i in reverse if i < len(ordered)]
+
+
+def _seed(seed: int, tile: Tile, tiles: int) -> int:
+    """The run's seed, so that one tile gives what `sample_pixels` gives; of several each draws its own."""
+    if tiles == 1:
+        return seed
+    return int.from_bytes(hashlib.blake2b(f"{seed}:{tile.id}".encode(), digest_size=4).digest(), "big")
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends a run as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

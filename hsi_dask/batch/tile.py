@@ -1,0 +1,126 @@
+"""One tile, from its file to its record: what a worker does. Reads and writes by itself; receipts come back."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from hsi_dask.batch.plan import Tile
+from hsi_dask.batch.state import Run, TileRecord, record_of
+from hsi_dask.config import RunConfig
+from hsi_dask.errors import FileFormatError
+from hsi_dask.io import store
+from hsi_dask.io.neon import open_cube, read_metadata
+from hsi_dask.ops.bands import select_bands
+from hsi_dask.ops.materials import map_materials
+from hsi_dask.ops.sampling import sample_pixels
+from hsi_dask.schema import NO_CLASS, PIXEL
+
+logger = logging.getLogger(__name__)
+
+# A process works on one tile at a time, with all its threads: two would double the memory and gain nothing
+_ONE_TILE = threading.Lock()
+_REPORT_SECONDS = 0.2  # between two reports of progress inside a tile
+
+Advanced = Callable[[float], None]  # takes the finished fraction of the tile, 0 to 1
+
+
+@dataclass(frozen=True)
+class Job:
+    """What travels to a worker."""
+
+    tile: Tile
+    run_dir: str
+    config: RunConfig
+    size: int = 0  # pixels to sample
+    seed: int = 0
+
+
+def process_tile(job: Job, threads: int, advanced: Advanced) -> TileRecord:
+    """Compute a tile's maps slab by slab, write them, and commit the record.
+
+    Raises
+    ------
+    HsiDaskError, OSError
+        For the tile's own reasons; nothing is committed.
+    """
+    with _ONE_TILE, _one_blas_thread():
+        started = time.perf_counter()
+        run = Run.open(job.run_dir)
+        endmembers = store.read_endmembers(run.endmembers)
+        chosen = job.config.thresholds
+        limits = {"sam": chosen.sam, "sid": chosen.sid}
+        maps = map_materials(_cube(job), endmembers, methods=job.config.methods, thresholds=limits)
+        receipts: list[store.Receipt] = []
+        valid = 0
+        for number, (start, stop) in enumerate(job.tile.slabs):
+            with _Progress(advanced, number, len(job.tile.slabs)):
+                slab = maps.isel(y=slice(start, stop)) if len(job.tile.slabs) > 1 else maps
+                computed = slab.compute(scheduler="threads", num_workers=threads)
+            receipts += store.write_region(run.results, computed, job.tile.row + start, job.tile.column)
+            valid += _valid(computed)
+        total = job.tile.shape[0] * job.tile.shape[1]
+        pixels = {"valid": valid, "no_data": total - valid}
+        spectra = store.endmembers_digest(endmembers)
+        record = record_of(run, job.tile, tuple(receipts), pixels, time.perf_counter() - started, spectra)
+        run.commit(record)
+        return record
+
+
+def sample_tile(job: Job, threads: int, advanced: Advanced) -> xr.DataArray:
+    """Random valid pixels of a tile: at most size x wavelengths x 4 bytes."""
+    import dask
+
+    with _ONE_TILE, _one_blas_thread(), _Progress(advanced, 0, 1):
+        with dask.config.set(scheduler="threads", num_workers=threads):
+            pixels = sample_pixels(_cube(job), job.size, seed=job.seed)
+        return pixels.assign_coords(tile=(PIXEL, np.full(pixels.sizes[PIXEL], job.tile.id, dtype=object)))
+
+
+def _cube(job: Job) -> xr.DataArray:
+    file = read_metadata(job.tile.path)
+    if (file.file_size, file.mtime_ns) != (job.tile.file_size, job.tile.mtime_ns):
+        raise FileFormatError(f"{job.tile.path} changed while the run was going; run again")
+    bands = job.config.bands
+    return select_bands(open_cube(file), windows=bands.windows, drop_last=bands.drop_last)
+
+
+def _valid(maps: xr.Dataset) -> int:
+    for name in ("sam_class", "sid_class"):
+        if name in maps:
+            return int((maps[name].values != NO_CLASS).sum())
+    return int(np.isfinite(maps["residual"].values).sum())
+
+
+def _one_blas_thread() -> AbstractContextManager[Any]:
+    """Dask's threads fill the cores; BLAS threads below each of them would fight for the same ones."""
+    from threadpoolctl import threadpool_limits
+
+    limits: AbstractContextManager[Any] = threadpool_limits(limits=1)
+    return limits
+
+
+def _Progress(advanced: Advanced, number: int, of: int) -> Any:  # noqa: N802  a class made late: dask is slow to import
+    """Reports the share of a dask graph's tasks that are finished, as part `number` of `of`."""
+    from dask.callbacks import Callback
+
+    last = 0.0
+
+    def posttask(key: Any, result: Any, dsk: Any, state: Any, worker: Any) -> None:
+        nonlocal last
+        if time.monotonic() - last < _REPORT_SECONDS:
+            return
+        last = time.monotonic()
+        finished = len(state["finished"])
+        total = finished + sum(len(state[name]) for name in ("waiting", "ready", "running"))
+        advanced((number + finished / max(total, 1)) / of)
+
+    return Callback(posttask=posttask)

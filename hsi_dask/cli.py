@@ -1,0 +1,502 @@
+"""The command line: each verb parses, calls one function and shows what came of it. Nothing else prints or exits.
+
+Results go to stdout, progress and logs to stderr. Exit codes: 0 done; 1 some tile failed, or a check found something;
+2 the request was wrong or could not be carried out, with one line that says why.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+# Everything else is imported by the verb that needs it: --help answers at once
+from hsi_dask.errors import ConfigError, HsiDaskError, RunError
+
+if TYPE_CHECKING:
+    from hsi_dask.batch.execute import Observer, RunSummary
+    from hsi_dask.batch.plan import Plan
+    from hsi_dask.config import RunConfig
+    from hsi_dask.io.neon import NeonFile
+    from hsi_dask.synthetic import Agreement, Scene
+
+DONE, FOUND, WRONG = 0, 1, 2
+INTERRUPTED, TERMINATED, PIPE_CLOSED = (128 + int(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE))
+
+# The demo's site: small enough for a minute on two cores, compilation included, large enough to look at
+DEMO_TILE = 250
+# Light varies by 15 %: abundances that sum to one read shade as some of the darkest material
+DEMO_SITE: dict[str, Any] = {"seed": 0, "no_data": 0.02, "illumination": (0.9, 1.05)}
+# As in NEON's files, single pixels are wildly bright at the short end; N-FINDR looks for extremes and would find them
+DEMO_WINDOWS = ((350.0, 400.0), (1340.0, 1445.0), (1790.0, 1955.0))
+
+app = typer.Typer(
+    name="hsi-dask", add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+    help="Material maps from NEON imaging-spectrometer tiles: endmembers, abundances, classes.",
+)  # fmt: skip
+
+Tiles = Annotated[list[str], typer.Argument(metavar="TILE...", help="Reflectance files, folders of them, or patterns.")]
+RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="What `run --out` wrote.")]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Carry out a command line and exit."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    sys.exit(_guarded(words))
+
+
+def _guarded(words: list[str]) -> int:
+    """The exit code of a command line; whatever goes wrong is one line on stderr."""
+    with _signals() as received:
+        try:
+            code = typer.main.get_command(app).main(words, prog_name="hsi-dask", standalone_mode=False)
+            sys.stdout.flush()
+            return int(code or DONE)
+        except KeyboardInterrupt as error:
+            _complain(str(error) or "stopped")
+            return TERMINATED if signal.SIGTERM in received() else INTERRUPTED
+        except BrokenPipeError:  # `hsi-dask ... | head`: the reader has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return PIPE_CLOSED
+        except Exception as error:
+            if "--debug" in words:
+                traceback.print_exc()
+            _complain(f"error: {_sentence(error)}")
+            return WRONG
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, HsiDaskError):
+        return str(error)
+    # typer's usage errors have no public base class, but all say what was wrong in this way
+    if (usage := getattr(error, "format_message", None)) is not None:
+        command = getattr(getattr(error, "ctx", None), "command_path", "hsi-dask")
+        return f"{str(usage()).rstrip('.')}; see {command} --help"
+    return f"{type(error).__name__}: {error}; this is a bug: `hsi-dask --debug ...` shows where"
+
+
+def _complain(sentence: str) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        print(" ".join(sentence.split()), file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[Any]:
+    """SIGTERM ends as Ctrl-C does; yields a function that tells which signals came.
+
+    Whoever handles a signal inside, its number also goes into a pipe: so the exit code can say which one it was.
+    """
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    source, sink = os.pipe()
+    os.set_blocking(source, False)
+    os.set_blocking(sink, False)
+    handler, wakeup = signal.signal(signal.SIGTERM, stop), signal.set_wakeup_fd(sink, warn_on_full_buffer=False)
+    try:
+        yield lambda: _arrived(source)
+    finally:
+        signal.set_wakeup_fd(wakeup)
+        signal.signal(signal.SIGTERM, handler)
+        os.close(source)
+        os.close(sink)
+
+
+def _arrived(source: int) -> set[int]:
+    with contextlib.suppress(BlockingIOError):  # nothing came
+        return set(os.read(source, 512))
+    return set()
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from hsi_dask import __version__
+
+        print(f"hsi-dask {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    context: typer.Context,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from, and every log line.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    _log_to_stderr(debug)
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+def _log_to_stderr(debug: bool) -> None:
+    import logging
+
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    logging.getLogger("hsi_dask").setLevel(logging.DEBUG if debug else logging.WARNING)
+
+
+# ---------------------------------------------------------------------------------------------------- info
+
+
+@app.command()
+def info(tiles: Tiles) -> int:
+    """What is in the files: shape, wavelengths, CRS, revision, stored chunks, no-data share.
+
+    Reads metadata, and for the no-data share one plane at a wavelength outside the water-vapour windows.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    from hsi_dask.batch.plan import find_tiles
+
+    paths = find_tiles(tiles)
+    with ThreadPoolExecutor(min(8, 2 * (os.cpu_count() or 1))) as pool:
+        looked = list(pool.map(_look, paths))
+    good = [(file, share) for file, share in looked if not isinstance(file, Exception)]
+    if len(paths) == 1 and good:
+        _show_file(*good[0])
+    elif good:
+        _show_files(good)
+    for file, _ in looked:
+        if isinstance(file, Exception):
+            _complain(f"error: {file}")
+    return FOUND if len(good) < len(looked) else DONE
+
+
+def _look(path: Path) -> tuple[Any, str]:
+    """A file's metadata and its no-data share as text; or the error that says why not."""
+    import numpy as np
+
+    from hsi_dask.io.neon import read_metadata
+
+    try:
+        file = read_metadata(path)
+        if file.fill_value is None:
+            return file, "-"
+        good = np.flatnonzero(file.good_wavelength)
+        near = int(good[np.abs(file.wavelength[good] - 860).argmin()])  # nm: far from every absorption of air
+        return file, f"{(file.reflectance[:, :, near] == file.fill_value).mean():.1%}"
+    except (HsiDaskError, OSError) as error:
+        return error, ""
+
+
+def _show_file(file: NeonFile, share: str) -> None:
+    import numpy as np
+
+    from hsi_dask.io import hdf5
+
+    west, south, east, north = file.bounds
+    block = hdf5.block_shape(file.reflectance)
+    widths = (
+        f"{np.nanmin(file.fwhm):.1f} to {np.nanmax(file.fwhm):.1f} nm" if np.isfinite(file.fwhm).any() else "unknown"
+    )
+    windows = ", ".join(f"{low:g} to {high:g}" for low, high in file.windows)
+    rows = {
+        "site": f"{file.site}, {file.product} ({'inferred from the layout' if file.product_inferred else file.level})",
+        "pixels": f"{file.shape[0]} x {file.shape[1]} (y, x) of {file.resolution[0]:g} m, {share} no data",
+        "wavelengths": f"{_wavelengths(file)}, FWHM {widths}",
+        "windows": f"{windows} nm ({'from the file' if file.own_windows else 'not in the file: assumed'})",
+        "CRS": f"EPSG:{file.epsg}",
+        "bounds": f"{west:.10g} to {east:.10g} E, {south:.10g} to {north:.10g} N",
+        "stored": f"{file.reflectance.dtype} in chunks of {_times(file.reflectance.stored_chunks)} (y, x, wavelength)",
+        "blocks": f"{_times(block)}",
+        "size": _bytes(file.file_size),
+        "acquired": ", ".join(file.dates) or "unknown",
+        "layers": ", ".join(file.layers) or "none",
+    }
+    _rows({file.path: "", **{f"  {key}": value for key, value in rows.items()}})
+    _rows({f"  note {n}": note for n, note in enumerate(file.notes, 1)})
+
+
+def _show_files(files: list[tuple[NeonFile, str]]) -> None:
+    table = _table("file", "site", "product", "pixels", "wavelengths", "CRS", "chunks", "no data", "size")
+    for file, share in files:
+        table.add_row(
+            os.path.basename(file.path), file.site, file.product, _times(file.shape[:2]), _wavelengths(file),
+            f"EPSG:{file.epsg}", _times(file.reflectance.stored_chunks), share, _bytes(file.file_size),
+        )  # fmt: skip
+    _show(table)
+
+
+def _wavelengths(file: NeonFile) -> str:
+    return f"{file.wavelength.size}, {file.wavelength[0]:.1f} to {file.wavelength[-1]:.1f} nm"
+
+
+# ---------------------------------------------------------------------------------------------------- run
+
+
+@app.command()
+def run(
+    out: Annotated[Path, typer.Option("--out", metavar="RUN_DIR", help="Everything is written here.")],
+    tiles: Annotated[
+        list[str] | None, typer.Argument(metavar="TILE...", help="Reflectance files, folders of them, or patterns.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="What to compute; see `hsi-dask config`.")] = None,
+    count: Annotated[int | None, typer.Option(metavar="N", help="How many endmembers (4).")] = None,
+    cluster: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to compute; see cluster_configs.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and stop.")] = False,
+) -> int:
+    """Map the materials of all tiles. Repeated, it goes on where it stopped: only --out is needed then."""
+    settings = _settings(tiles or [], out, config, count)
+    if dry_run:
+        return _show_plan(settings, out)
+    summary = _carry_out(settings, out, cluster)
+    _show_summary(summary)
+    return FOUND if summary.failed else DONE
+
+
+def _settings(tiles: Sequence[str], out: Path, file: Path | None, count: int | None) -> RunConfig:
+    from hsi_dask.batch.state import MANIFEST, Run
+    from hsi_dask.config import RunConfig
+
+    if file is not None:
+        settings = RunConfig.from_yaml(file)
+    elif not tiles and (out / MANIFEST).is_file():
+        settings = Run.open(out).config.replace(tiles=())  # the tiles of its manifest
+    else:
+        settings = RunConfig()
+    if tiles:
+        settings = settings.replace(tiles=tuple(tiles))
+    if not settings.tiles and not (out / MANIFEST).is_file():
+        raise ConfigError("no tiles; give files, folders or patterns, or a --config that names them")
+    return settings if count is None else settings.replace(endmembers={"count": count})
+
+
+def _carry_out(settings: RunConfig, out: Path, cluster: Path | None) -> RunSummary:
+    from hsi_dask.batch.execute import run as carry_out
+
+    where = _client(cluster)
+    with _observer() as observer:
+        if cluster is not None:
+            observer.message(f"starting workers ({cluster})")
+        with where as client:
+            return carry_out(settings, out, client=client, observer=observer)
+
+
+def _client(cluster: Path | None) -> contextlib.AbstractContextManager[Any]:
+    if cluster is None:
+        return contextlib.nullcontext()
+    from hsi_dask.cluster import ClusterConfig, connect
+
+    return connect(ClusterConfig.from_yaml(cluster))
+
+
+def _show_plan(settings: RunConfig, out: Path) -> int:
+    from dask.system import CPU_COUNT
+
+    from hsi_dask.batch.plan import find_tiles, free_bytes, make_plan
+    from hsi_dask.batch.state import MANIFEST, Run
+
+    before = Run.open(out) if (out / MANIFEST).is_file() else None
+    paths = find_tiles(settings.tiles) if settings.tiles or before is None else [t.path for t in before.manifest.tiles]
+    plan = make_plan(paths, settings)
+    done = len(before.done()) if before else 0
+    (rows, columns), (tall, wide) = plan.grid.shape, plan.grid.chunk
+    _rows({
+        "tiles": f"{len(plan.tiles)} to map" + (f", {done} of them done before" if done else ""),
+        "blocks": f"of whole stored chunks, up to {_bytes(max(t.block_bytes for t in plan.tiles))} each",
+        "mosaic": f"{rows} x {columns} pixels in EPSG:{plan.grid.epsg}, chunks of {tall} x {wide}",
+        "maps": ", ".join(plan.variables),
+        "to read": _bytes(plan.bytes_to_read),
+        "to write": f"at most about {_bytes(plan.bytes_to_write)}, {_bytes(free_bytes(out))} free at {out}",
+        "memory": f"about {_bytes(plan.memory(CPU_COUNT))} a process with {CPU_COUNT} threads, "
+        f"{_bytes(plan.memory(1))} with one",
+    })  # fmt: skip
+    for tile in plan.bad:
+        print(f"cannot be read  {tile.reason}")
+    return FOUND if plan.bad else DONE
+
+
+def _show_summary(summary: RunSummary) -> None:
+    finished = len(summary.done) + len(summary.skipped)
+    total = finished + len(summary.failed)
+    parts = [f"{finished} of {total} tiles done", f"{len(summary.failed)} failed" if summary.failed else ""]
+    parts.append(f"{len(summary.skipped)} of them before" if summary.skipped else "")
+    print(f"{', '.join(filter(None, parts))}, in {summary.seconds:.1f} s")
+    for tile, reason in summary.failed.items():
+        print(f"failed  {tile}: {reason}")
+    if summary.failed:
+        print(f"again   hsi-dask run --out {summary.run_dir}    tries the failed ones once more")
+    if finished:
+        _rows({
+            "maps": str(summary.results),
+            "spectra": str(summary.endmembers),
+            "open": f'python -c "import hsi_dask as hsi; print(hsi.open_results({str(summary.run_dir)!r}))"',
+        })  # fmt: skip
+
+
+@contextlib.contextmanager
+def _observer() -> Iterator[Observer]:
+    """Progress as it suits stderr: live on a terminal, lines elsewhere."""
+    from hsi_dask.progress import in_lines, live
+
+    with live() if sys.stderr.isatty() else in_lines() as observer:
+        yield observer
+
+
+# ---------------------------------------------------------------------------------------------------- status, verify
+
+
+@app.command()
+def status(
+    run_dir: RunDir, as_json: Annotated[bool, typer.Option("--json", help="For programs: one JSON object.")] = False
+) -> int:
+    """Which tiles are done, pending and failed."""
+    import json
+
+    from hsi_dask.batch.state import Run
+
+    state = Run.open(run_dir)
+    done, failed, pending = state.done(), state.failed(), state.pending()
+    if as_json:
+        print(json.dumps({"run_dir": str(run_dir), "done": done, "pending": pending, "failed": failed}, indent=1))
+        return FOUND if failed else DONE
+    print(f"{len(done)} of {len(state.manifest.tiles)} tiles done, {len(pending)} pending, {len(failed)} failed")
+    for tile in pending:
+        print(f"pending {tile}")
+    for tile, reason in failed.items():
+        print(f"failed  {tile}: {reason}")
+    if pending or failed:
+        print(f"go on   hsi-dask run --out {run_dir}")
+    return FOUND if failed else DONE
+
+
+@app.command()
+def verify(run_dir: RunDir) -> int:
+    """Every record against the store: the checksum of every chunk that was written."""
+    from hsi_dask.batch.state import Run
+    from hsi_dask.batch.verify import verify as find_faults
+
+    records = Run.open(run_dir).records()
+    findings = find_faults(run_dir)
+    for finding in findings:
+        print(f"{finding.tile or 'run'}: {finding.what}")
+    tiles, chunks = len(records), sum(len(record.chunks) for record in records)
+    verdict = f"{len(findings)} found wrong" if findings else "all as recorded"
+    print(f"{tiles} tiles, {chunks} chunks: {verdict}")
+    return FOUND if findings else DONE
+
+
+@app.command()
+def config() -> None:
+    """A commented run configuration with every default: `hsi-dask config > run.yaml`."""
+    from hsi_dask.config import RunConfig
+
+    print(RunConfig().commented_yaml(), end="")
+
+
+# ---------------------------------------------------------------------------------------------------- demo
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="A new folder, or an earlier demo's.")] = Path(
+        "hsi-dask-demo"
+    ),
+) -> int:
+    """Simulate a small NEON site, map its materials, and compare the maps with the known truth."""
+    from hsi_dask.config import RunConfig
+    from hsi_dask.synthetic import MATERIALS
+
+    scene = _demo_scene(folder)
+    settings = RunConfig(
+        tiles=(str(folder / "tiles"),), endmembers={"count": len(MATERIALS)}, bands={"windows": DEMO_WINDOWS}
+    )
+    summary = _carry_out(settings, folder / "run", None)
+    _show_summary(summary)
+    if summary.failed:
+        return FOUND
+    _show_agreement(scene, summary)
+    west, north = scene.x[0] - 0.5, scene.y[0] + 0.5
+    print(f"\nlook    {summary.results}: in QGIS, Layer > Add Layer > Add Raster Layer, type Zarr (GDAL 3.11 or later)")
+    print(f"        the site's north-west corner is {west:.0f} E, {north:.0f} N, UTM zone 18 north")
+    print(f"check   hsi-dask verify {summary.run_dir}")
+    return DONE
+
+
+def _demo_scene(folder: Path) -> Scene:
+    """The demo's scene, and its tiles in the folder; tiles of an earlier demo are kept, for its run is of them."""
+    from hsi_dask.synthetic import simulate_scene, simulate_site
+
+    held = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+    if (folder.exists() and not folder.is_dir()) or held - {"tiles", "run"}:
+        what = f"holds other things ({', '.join(sorted(held)[:3])})" if held else "is a file"
+        raise RunError(f"{folder} {what}; give a new folder, as in `hsi-dask demo DIR`")
+    if len(list((folder / "tiles").glob("*.h5"))) == 4:
+        return simulate_scene((2 * DEMO_TILE, 2 * DEMO_TILE), **DEMO_SITE)
+    _complain(f"simulating a site of 4 tiles in {folder / 'tiles'}")
+    try:
+        return simulate_site(folder / "tiles", tiles=(2, 2), size=DEMO_TILE, **DEMO_SITE).scene
+    except OSError as error:
+        raise RunError(f"{folder} cannot be written ({error.strerror or error}); give another folder") from error
+
+
+def _show_agreement(scene: Scene, summary: RunSummary) -> None:
+    from hsi_dask.io.store import open_endmembers, open_results
+    from hsi_dask.synthetic import compare_with_truth
+
+    maps = open_results(summary.run_dir, chunks=None)
+    found = compare_with_truth(open_endmembers(summary.run_dir), maps, scene)
+    print(f"\nfound against simulated, {maps.sizes['y']} x {maps.sizes['x']} pixels:")
+    table = _table("material", "endmember", "angle (degrees)", "abundance RMSE", "SAM class right", "SID class right")
+    for row in _agreement_rows(found):
+        table.add_row(*row)
+    _show(table)
+    print(
+        "Angle: between found and true spectrum; dark water drowns in the simulated noise. Class right: of pixels that"
+    )
+    print("are at least 90 % one material. Abundances are off where light varies: they have to sum to one.")
+
+
+def _agreement_rows(found: Agreement) -> Iterator[tuple[str, ...]]:
+    import numpy as np
+
+    for n, name in enumerate(found.names):
+        yield (
+            name, str(found.found[n] or "none"), f"{np.degrees(found.angle[n]):.2f}", f"{found.abundance_rmse[n]:.3f}",
+            *(f"{found.classes[kind][n]:.1%}" for kind in ("sam_class", "sid_class")),
+        )  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------------- showing
+
+
+def _rows(rows: dict[str, str]) -> None:
+    """Aligned keys and values, not wrapped: they are copied and searched."""
+    width = max((len(key) for key in rows), default=0)
+    for key, value in rows.items():
+        print(f"{key:{width}}  {value}".rstrip())
+
+
+def _table(*columns: str) -> Any:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
+    return table
+
+
+def _show(table: Any) -> None:
+    from rich.console import Console
+
+    # a pipe has no width: one line a row there
+    Console(file=sys.stdout, width=None if sys.stdout.isatty() else 400, highlight=False).print(table)
+
+
+def _times(sizes: Sequence[int]) -> str:
+    return " x ".join(map(str, sizes))
+
+
+def _bytes(count: float) -> str:
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"

@@ -1,0 +1,189 @@
+"""How a run shows itself on stderr: live on a terminal, plain lines in a log."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from hsi_dask.batch.execute import Observer
+
+if TYPE_CHECKING:
+    from hsi_dask.batch.plan import Plan, Tile
+    from hsi_dask.batch.state import TileRecord
+
+SILENCE = 15.0  # seconds after which a log gets a line although no tile is finished
+
+
+class Pace(Observer):
+    """Keeps count: tiles done, what is in flight and how far, the rate and the time left."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()  # news from inside tiles come from other threads
+        self.total = self.settled = self.now = 0
+        self.flying: dict[str, float] = {}
+        self.mapping_since: float | None = None
+        self.sampling = False
+
+    def planned(self, plan: Plan, todo: Sequence[Tile], skipped: Sequence[str]) -> None:
+        self.total, self.settled = len(todo) + len(skipped) + len(plan.bad), len(skipped)
+        self.message(f"{len(todo)} tiles to map" + (f", {len(skipped)} done before" if skipped else ""))
+
+    def message(self, text: str) -> None:
+        with self.lock:
+            self.sampling = text.startswith("sampling")
+            self.flying.clear()
+
+    def tile_advanced(self, tile: str, fraction: float) -> None:
+        with self.lock:
+            if not self.sampling and self.mapping_since is None:
+                self.mapping_since = time.monotonic()
+            self.flying[tile] = max(fraction, self.flying.get(tile, 0.0))
+
+    def tile_done(self, record: TileRecord) -> None:
+        with self.lock:
+            self.settled, self.now = self.settled + 1, self.now + 1
+            self.flying.pop(record.tile, None)
+
+    def tile_failed(self, tile: str, reason: str) -> None:
+        with self.lock:
+            self.settled += 1
+            self.flying.pop(tile, None)
+
+    @property
+    def progress(self) -> float:
+        """Tiles, with the finished part of those in flight."""
+        with self.lock:
+            return self.settled + (0.0 if self.sampling else sum(self.flying.values()))
+
+    @property
+    def rate(self) -> float:
+        """Tiles mapped a second, since mapping began; 0 before there is anything to tell it from."""
+        with self.lock:
+            if self.mapping_since is None or self.sampling:
+                return 0.0
+            return (self.now + sum(self.flying.values())) / max(time.monotonic() - self.mapping_since, 1e-3)
+
+    def so_far(self) -> str:
+        """`2 of 8 tiles, 3.1 tiles a minute, 0:01:56 left`."""
+        with self.lock:
+            text = f"{self.settled} of {self.total} tiles"
+            if (rate := self.rate) > 0:
+                left = timedelta(seconds=round((self.total - self.progress) / rate))
+                text += f", {60 * rate:.3g} tiles a minute, {left} left"
+            return text
+
+    def inside(self) -> str:
+        """What is in flight: `368000_4306000 45 %`, or how many."""
+        with self.lock:
+            doing = "sampling " if self.sampling else ""
+            if len(self.flying) > 3:
+                return f"{doing}{len(self.flying)} tiles"
+            return doing + ", ".join(f"{tile} {part:.0%}" for tile, part in sorted(self.flying.items()))
+
+
+# ---------------------------------------------------------------------------------------------------- plain lines
+
+
+class _Lines(Pace):
+    """A line for each event, and one now and then from inside tiles that take long."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        super().__init__()
+        self.write = write
+        self.written = time.monotonic()
+
+    def line(self, text: str) -> None:
+        self.written = time.monotonic()
+        self.write(f"{time.strftime('%H:%M:%S')} {text}")
+
+    def message(self, text: str) -> None:
+        super().message(text)
+        self.line(text)
+
+    def tile_advanced(self, tile: str, fraction: float) -> None:
+        super().tile_advanced(tile, fraction)
+        with self.lock:
+            if time.monotonic() - self.written > SILENCE:
+                self.line(f"{self.so_far()}; {self.inside()}")
+
+    def tile_done(self, record: TileRecord) -> None:
+        super().tile_done(record)
+        self.line(f"tile {record.tile} done in {record.seconds:.1f} s; {self.so_far()}")
+
+    def tile_failed(self, tile: str, reason: str) -> None:
+        super().tile_failed(tile, reason)
+        self.line(f"tile {tile} failed: {reason}")
+
+
+@contextmanager
+def in_lines() -> Iterator[Observer]:
+    """An observer that writes plain lines to stderr."""
+
+    def write(text: str) -> None:
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+    yield _Lines(write)
+
+
+# ---------------------------------------------------------------------------------------------------- live
+
+
+@contextmanager
+def live() -> Iterator[Observer]:
+    """An observer that keeps a bar, the rate and the time left on the terminal behind stderr."""
+    from rich.console import Console
+    from rich.logging import RichHandler
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True, highlight=False)
+    bar = Progress(
+        SpinnerColumn(), BarColumn(24), TextColumn("{task.description}"), TimeElapsedColumn(),
+        console=console, transient=True, refresh_per_second=8,
+    )  # fmt: skip
+    before = logging.root.handlers[:]
+    logging.root.handlers = [RichHandler(console=console, show_path=False, markup=False)]
+    try:
+        with bar:
+            yield _Live(bar)
+    finally:
+        logging.root.handlers = before
+
+
+class _Live(Pace):
+    """One bar over all tiles that also moves inside a tile; what is worth keeping is printed above it."""
+
+    def __init__(self, bar: Any) -> None:
+        super().__init__()
+        self.bar = bar
+        self.task = bar.add_task("starting", total=None)
+
+    def show(self) -> None:
+        with self.lock:
+            inside = self.inside()
+            text = self.so_far() + (f"  ({inside})" if inside else "") if self.total else "starting"
+            self.bar.update(self.task, total=self.total or None, completed=self.progress, description=text)
+
+    def message(self, text: str) -> None:
+        super().message(text)
+        self.bar.console.print(text, markup=False, soft_wrap=True)
+        self.show()
+
+    def tile_advanced(self, tile: str, fraction: float) -> None:
+        super().tile_advanced(tile, fraction)
+        self.show()
+
+    def tile_done(self, record: TileRecord) -> None:
+        super().tile_done(record)
+        self.show()
+
+    def tile_failed(self, tile: str, reason: str) -> None:
+        super().tile_failed(tile, reason)
+        self.bar.console.print(f"tile {tile} failed: {reason}", style="red", markup=False, soft_wrap=True)
+        self.show()

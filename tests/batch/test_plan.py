@@ -1,0 +1,158 @@
+"""Plans: which files, where they lie on the common grid, what they will cost. No pixel is read."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hsi_dask.batch import plan as planning
+from hsi_dask.batch.layout import lay_out
+from hsi_dask.batch.plan import find_tiles, make_plan
+from hsi_dask.config import RunConfig
+from hsi_dask.errors import ConfigError, FileFormatError, GridError
+from hsi_dask.io.neon import NeonFile, read_metadata
+from hsi_dask.synthetic import Site, neon_wavelengths, simulate_scene, write_neon_tile
+
+WAVELENGTH = neon_wavelengths(100, step=20.0)
+
+
+def write(folder: Path, west: int, south: int, shape: tuple[int, int] = (40, 40), **options: object) -> Path:
+    wavelength = options.pop("wavelength", WAVELENGTH)
+    scene = simulate_scene(shape, origin=(west, south), wavelength=wavelength)
+    return write_neon_tile(folder / f"{west}_{south}.h5", scene, **options)
+
+
+def test_a_folder_a_pattern_and_files_give_each_file_once_and_sorted(site: Site) -> None:
+    given = [site.folder, str(site.folder / "*_reflectance.h5"), site.paths[0]]
+    assert find_tiles(given) == sorted(site.paths)
+
+
+@pytest.mark.parametrize(
+    ("tile", "sentence"),
+    [
+        ("none.h5", "none.h5 does not exist; check the path"),
+        ("*.h5", r"the pattern .*\*.h5 matches no file"),
+        ("", "holds no .h5 file"),
+    ],
+)
+def test_what_matches_nothing_is_named(tmp_path: Path, tile: str, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        find_tiles([tmp_path / tile])
+    with pytest.raises(ConfigError, match="no tiles; give NEON"):
+        find_tiles([])
+
+
+def test_tiles_get_their_own_cells_of_one_grid(site: Site, config: RunConfig) -> None:
+    plan = make_plan(site.paths, config)
+    assert (plan.grid.shape, plan.grid.chunk) == ((80, 120), (40, 40))
+    assert (plan.grid.west, plan.grid.north) == (368000.0, 4306080.0)
+    assert {(t.id, t.row, t.column) for t in plan.tiles} >= {("368000_4306000", 40, 0), ("368080_4306040", 0, 80)}
+    assert len({(t.row, t.column) for t in plan.tiles}) == 6
+
+
+def test_a_diagonal_of_tiles_leaves_the_rest_absent(tmp_path: Path) -> None:
+    paths = [write(tmp_path, 368000 + 40 * i, 4306000 + 40 * i) for i in range(4)]
+    plan = make_plan(paths, RunConfig())
+    assert plan.grid.shape == (160, 160)
+    assert plan.bytes_to_write == 4 * plan.output_bytes(plan.tiles[0])
+
+
+def test_cropped_tiles_fit_into_cells_of_full_ones(tmp_path: Path) -> None:
+    paths = [write(tmp_path, 368000, 4306000), write(tmp_path, 368040, 4306010, (30, 25))]
+    plan = make_plan(paths, RunConfig())
+    assert plan.grid.shape == (40, 65)
+    assert [(t.row, t.column) for t in plan.tiles] == [(0, 0), (0, 40)]
+
+
+def test_cropped_tiles_alone_are_parted_by_lines_of_a_kilometre(tmp_path: Path) -> None:
+    paths = [write(tmp_path, 368980, 4306010, (30, 20)), write(tmp_path, 369000, 4306020, (25, 35))]
+    plan = make_plan(paths, RunConfig())
+    assert plan.grid.chunk == (985, 1000) or plan.grid.chunk[1] == 1000
+    assert {t.column // plan.grid.chunk[1] for t in plan.tiles} == {0, 1}
+
+
+def test_one_tile_is_its_own_mosaic(tmp_path: Path) -> None:
+    plan = make_plan([write(tmp_path, 368003, 4306001, (33, 57))], RunConfig())
+    assert plan.grid.shape == plan.grid.chunk == (33, 57)
+
+
+@pytest.mark.parametrize(
+    ("other", "sentence"),
+    [
+        ({"zone": 17}, r"a.h5 lies in EPSG:32618, but .*b.h5 lies in EPSG:32617"),
+        ({"wavelength": WAVELENGTH + 1.5}, r"a.h5 has 381.50 nm as wavelength 1, but .*b.h5 has 383.00 nm"),
+        ({"wavelength": WAVELENGTH[:-2]}, r"a.h5 has 100 wavelengths, but .*b.h5 has 98 wavelengths"),
+        ({"west": 368020}, r"a.h5 \(368000\.\..*\) and .*b.h5 .* overlap or share one cell"),
+        ({"west": 368060}, r"b.h5 .* lies across the cells of 40 x 40 pixels that .*a.h5"),
+    ],
+)
+def test_tiles_that_do_not_belong_together_are_refused_by_name(
+    tmp_path: Path, other: dict[str, object], sentence: str
+) -> None:
+    west = int(str(other.pop("west", 368040)))
+    one = write(tmp_path, 368000, 4306000).rename(tmp_path / "a.h5")
+    two = write(tmp_path, west, 4306000, **other).rename(tmp_path / "b.h5")
+    with pytest.raises(GridError, match=sentence):
+        make_plan([one, two], RunConfig())
+
+
+def test_a_file_that_cannot_be_read_is_put_aside_with_its_place(site: Site, tmp_path: Path) -> None:
+    torn = tmp_path / "NEON_D02_SERC_DP3_368120_4306000_reflectance.h5"
+    torn.write_bytes(site.paths[0].read_bytes()[:5000])
+    plan = make_plan([*site.paths, torn], RunConfig())
+    assert [(t.id, "truncated" in t.reason) for t in plan.bad] == [("368120_4306000", True)]
+    assert plan.grid.shape == (80, 160)
+    with pytest.raises(FileFormatError, match=r"truncated.*\(and 1 more files cannot be read either\)"):
+        make_plan([torn, torn], RunConfig())
+
+
+def test_a_large_line_is_cut_into_slabs_of_whole_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hsi_dask.batch import layout
+    from hsi_dask.io import hdf5
+
+    path = write(tmp_path, 368000, 4306000, (200, 30), chunks=(10, 30, 50))
+    monkeypatch.setattr(layout, "SLAB_PIXELS", 50 * 30)
+    monkeypatch.setattr(layout, "_CHUNK_PIXELS", 25 * 30)
+    monkeypatch.setattr(hdf5, "BLOCK_BYTES", 10 * 30 * 100 * 2)
+    plan = make_plan([path], RunConfig())
+    assert plan.grid.chunk == (20, 30)
+    assert plan.tiles[0].slabs == tuple((i, i + 40) for i in range(0, 200, 40))
+
+
+def test_projected_memory_grows_with_threads_and_endmembers(site: Site) -> None:
+    few, many = (make_plan(site.paths, RunConfig(endmembers={"count": n})) for n in (4, 30))
+    assert few.memory(2) < few.memory(8)
+    assert few.memory(2) < many.memory(2)
+
+
+def test_a_thousand_tiles_are_planned_in_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Metadata read for each, 1000 links to one file; only the places are made up."""
+    source = write(tmp_path, 368000, 4306000)
+    links = [tmp_path / f"link{i}.h5" for i in range(1000)]
+    for link in links:
+        os.link(source, link)
+
+    def elsewhere(path: str) -> NeonFile:
+        from dataclasses import replace
+
+        number = int(Path(path).stem[4:])
+        return replace(read_metadata(path), west=368000.0 + number % 40 * 40, north=4306000.0 - number // 40 * 40)
+
+    monkeypatch.setattr(planning, "read_metadata", elsewhere)
+    started = time.perf_counter()
+    plan = make_plan(links, RunConfig())
+    assert time.perf_counter() - started < 30  # 3 s measured, on a machine shared with others
+    assert len(plan.tiles) == 1000
+
+
+def test_off_grid_tiles_are_refused(site: Site) -> None:
+    from dataclasses import replace
+
+    one, two = map(read_metadata, site.paths[:2])
+    with pytest.raises(GridError, match=r"is off the pixel grid of .* by 0.00 rows and 0.50 columns"):
+        lay_out([one, replace(two, west=two.west + 0.5)])
+    assert np.allclose(one.wavelength, two.wavelength)

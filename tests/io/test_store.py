@@ -1,0 +1,227 @@
+"""Results store: what other tools read back, what is written when, and the same bytes every time."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from hsi_dask.errors import GridError, RunError, SchemaError
+from hsi_dask.io import store
+from hsi_dask.io.durable import PART, digest, whole_folder, write_file
+from hsi_dask.io.store import Grid
+
+GRID = Grid(epsg=32618, west=368000.0, north=4307000.0, resolution=(1.0, 1.0), shape=(70, 130), chunk=(40, 60))
+MAPS = ("abundance", "residual", "sam_class")
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    store.create_results(tmp_path / "results.zarr", GRID, MAPS, 3)
+    (tmp_path / "manifest.json").write_text("{}")
+    return tmp_path
+
+
+def maps(rows: int = 40, columns: int = 60, seed: int = 0) -> xr.Dataset:
+    rng = np.random.default_rng(seed)
+    return xr.Dataset(
+        {
+            "abundance": (("endmember", "y", "x"), rng.random((3, rows, columns), np.float32)),
+            "residual": (("y", "x"), rng.random((rows, columns), np.float32)),
+            "sam_class": (("y", "x"), rng.integers(0, 4, (rows, columns), np.uint8)),
+        }
+    )
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_region_reads_back_and_the_rest_is_no_data(run_dir: Path) -> None:
+    written = maps()
+    store.write_region(run_dir / "results.zarr", written, 0, 60)
+    results = store.open_results(run_dir)
+    assert results.rio.crs.to_epsg() == 32618
+    assert results.rio.bounds() == (368000.0, 4306930.0, 368130.0, 4307000.0)
+    assert list(results.data_vars) == list(MAPS)
+    assert {name: str(v.dtype) for name, v in results.items()} == {
+        "abundance": "float32", "residual": "float32", "sam_class": "uint8",
+    }  # fmt: skip
+    tile = results.isel(y=slice(0, 40), x=slice(60, 120))
+    for name in MAPS:
+        np.testing.assert_array_equal(tile[name], written[name])
+    assert (results.sam_class.isel(x=slice(0, 60)) == 255).all()
+    assert results.abundance.isel(y=slice(40, 70)).isnull().all()
+    assert float(results.y[0]), float(results.x[0]) == (4306999.5, 368000.5)
+    assert results.sam_class.attrs["flag_meanings"].split()[:2] == ["unclassified", "endmember_1"]
+
+
+def test_receipts_are_of_the_files_bytes_and_only_the_tiles_chunks_exist(run_dir: Path) -> None:
+    receipts = store.write_region(run_dir / "results.zarr", maps(), 0, 60)
+    held = {key: data for key, data in files(run_dir / "results.zarr").items() if "/c/" in key}
+    coordinates = {"y/c/0", "x/c/0", "endmember/c/0"}
+    assert {r.key for r in receipts} == set(held) - coordinates - {"spatial_ref/c"}
+    assert [(r.nbytes, r.digest) for r in receipts] == [(len(held[r.key]), digest(held[r.key])) for r in receipts]
+
+
+def test_the_same_data_give_the_same_bytes(tmp_path: Path) -> None:
+    big = Grid(32618, 0.0, 0.0, (1.0, 1.0), (500, 700), (500, 700))
+    for name in "ab":
+        store.create_results(tmp_path / name, big, MAPS, 3)
+        store.write_region(tmp_path / name, maps(500, 700), 0, 0)
+    assert files(tmp_path / "a") == files(tmp_path / "b")
+
+
+def test_a_cropped_tile_is_padded_to_its_chunk_on_both_sides(run_dir: Path) -> None:
+    cropped = maps(25, 30)
+    store.write_region(run_dir / "results.zarr", cropped, 45, 70)
+    results = store.open_results(run_dir)
+    inside = results.isel(y=slice(45, 70), x=slice(70, 100))
+    np.testing.assert_array_equal(inside.abundance, cropped.abundance)
+    assert int(results.residual.notnull().sum()) == 25 * 30
+    assert int((results.sam_class != 255).sum()) == 25 * 30
+
+
+def test_a_region_outside_the_mosaic_is_refused(run_dir: Path) -> None:
+    with pytest.raises(SchemaError, match=r"abundance: 40\.\.80 is outside the mosaic"):
+        store.write_region(run_dir / "results.zarr", maps(), 40, 0)
+
+
+def test_chunks_without_data_are_written_too(run_dir: Path) -> None:
+    empty = maps() * np.nan
+    empty["sam_class"] = (("y", "x"), np.full((40, 60), 255, np.uint8))
+    receipts = store.write_region(run_dir / "results.zarr", empty, 0, 0)
+    assert len(receipts) == 5
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_write(run_dir: Path) -> None:
+    chunk = run_dir / "results.zarr/residual/c/0/0"
+    chunk.parent.mkdir(parents=True)
+    torn = chunk.with_name(f".0.deadbeef{PART}")
+    torn.write_bytes(b"half")
+    store.write_region(run_dir / "results.zarr", maps(), 0, 0)
+    assert not torn.exists()
+
+
+def test_zarr_metadata_are_version_3_unsharded_and_unconsolidated(run_dir: Path) -> None:
+    root = json.loads((run_dir / "results.zarr/zarr.json").read_text())
+    array = json.loads((run_dir / "results.zarr/abundance/zarr.json").read_text())
+    assert root["zarr_format"] == 3
+    assert "consolidated_metadata" not in root
+    assert [codec["name"] for codec in array["codecs"]] == ["bytes", "zstd"]
+    assert array["chunk_grid"]["configuration"]["chunk_shape"] == [1, 40, 60]
+    assert array["fill_value"] == "NaN"
+    assert array["dimension_names"] == ["endmember", "y", "x"]
+
+
+def test_attributes_follow_the_geozarr_conventions(run_dir: Path) -> None:
+    """Placement by the conventions: the transform with each array, the bounding box with the group alone."""
+    root = json.loads((run_dir / "results.zarr/zarr.json").read_text())["attributes"]
+    array = json.loads((run_dir / "results.zarr/abundance/zarr.json").read_text())["attributes"]
+    for attributes in (root, array):
+        assert attributes["proj:code"] == "EPSG:32618"
+        assert attributes["spatial:dimensions"] == ["y", "x"]
+        assert [c["name"] for c in attributes["zarr_conventions"]] == ["proj", "spatial"]
+    assert root["spatial:bbox"] == [368000.0, 4306930.0, 368130.0, 4307000.0]
+    assert array["spatial:transform"] == [1.0, 0.0, 368000.0, 0.0, -1.0, 4307000.0]
+    assert array["spatial:shape"] == [70, 130]
+    assert array["grid_mapping"] == "spatial_ref"
+
+
+def test_gdal_reads_values_crs_and_corners(run_dir: Path) -> None:
+    import rasterio
+
+    version = tuple(map(int, rasterio.__gdal_version__.split(".")[:2]))
+    if version < (3, 11):
+        pytest.skip(f"GDAL {rasterio.__gdal_version__} reads Zarr v3 drafts only; from 3.11 on it reads the standard")
+    written = maps()
+    store.write_region(run_dir / "results.zarr", written, 0, 60)
+    with rasterio.open(f'ZARR:"{run_dir / "results.zarr"}":/sam_class') as dataset:
+        assert dataset.crs.to_epsg() == 32618
+        assert tuple(dataset.bounds) == (368000.0, 4306930.0, 368130.0, 4307000.0)
+        assert dataset.nodata == 255
+        np.testing.assert_array_equal(dataset.read(1)[:40, 60:120], written.sam_class)
+    with rasterio.open(f'ZARR:"{run_dir / "results.zarr"}":/abundance') as dataset:
+        np.testing.assert_array_equal(dataset.read(2)[:40, 60:120], written.abundance[1])
+
+
+def test_a_folder_that_is_no_run_is_one_sentence(tmp_path: Path, run_dir: Path) -> None:
+    with pytest.raises(RunError, match=r"is not a run directory: it has no manifest.json; give the folder"):
+        store.open_results(run_dir / "results.zarr")
+    with pytest.raises(RunError, match="nowhere does not exist"):
+        store.open_results(tmp_path / "nowhere")
+    with pytest.raises(RunError, match=r"has no endmembers.zarr yet"):
+        store.open_endmembers(run_dir)
+
+
+def test_an_unknown_crs_is_refused(tmp_path: Path) -> None:
+    grid = Grid(99999, 0.0, 0.0, (1.0, 1.0), (4, 4), (4, 4))
+    with pytest.raises(GridError, match="EPSG code 99999 is unknown"):
+        store.create_results(tmp_path / "results.zarr", grid, MAPS, 3)
+
+
+def endmembers() -> xr.DataArray:
+    rng = np.random.default_rng(1)
+    return xr.DataArray(
+        rng.random((3, 8), np.float32),
+        dims=("endmember", "wavelength"),
+        coords={
+            "endmember": [1, 2, 3],
+            "wavelength": np.linspace(400, 2400, 8),
+            "fwhm": ("wavelength", np.full(8, 5.5)),
+            "good_wavelength": ("wavelength", np.ones(8, bool)),
+            "row": ("endmember", [4, 5, 6]),
+            "y": ("endmember", [10.5, 9.5, 8.5]),
+            "x": ("endmember", [1.5, 2.5, 3.5]),
+            "tile": ("endmember", np.array(["1_2", "1_2", "3_4"], dtype=object)),
+        },
+        attrs={"volume": 0.5, "volumes": [0.5, 0.4]},
+    )
+
+
+def test_endmembers_come_back_with_where_they_came_from(run_dir: Path) -> None:
+    written = endmembers()
+    store.write_endmembers(run_dir / "endmembers.zarr", written)
+    back = store.open_endmembers(run_dir)
+    np.testing.assert_array_equal(back, written)
+    for name in ("fwhm", "row", "y", "x", "tile", "wavelength", "good_wavelength"):
+        np.testing.assert_array_equal(back[name], written[name])
+    assert (back.attrs["volume"], back.attrs["volumes"], back.attrs["units"]) == (0.5, [0.5, 0.4], "1")
+    assert written.attrs == {"volume": 0.5, "volumes": [0.5, 0.4]}
+
+
+def test_damaged_endmembers_are_refused(run_dir: Path) -> None:
+    store.write_endmembers(run_dir / "endmembers.zarr", endmembers())
+    root = run_dir / "endmembers.zarr/zarr.json"
+    root.write_text(re.sub(r'"digest": "."', '"digest": "', root.read_text().replace('"digest": "', '"digest": "0')))
+    with pytest.raises(RunError, match="its spectra differ from their checksum"):
+        store.open_endmembers(run_dir)
+
+
+def test_a_file_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "record.json"
+    write_file(target, b"first")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_file(target, b"second")
+    assert files(tmp_path) == {"record.json": b"first"}
+
+
+def test_a_folder_takes_its_name_only_when_it_is_complete(tmp_path: Path) -> None:
+    def fill() -> None:
+        with whole_folder(tmp_path / "x.zarr") as part:
+            part.mkdir()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fill()
+    assert not (tmp_path / "x.zarr").exists()

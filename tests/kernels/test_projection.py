@@ -1,0 +1,96 @@
+"""Projection against the same sums written out in float64."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hsi_dask.kernels.projection import Sums, project, weights
+
+
+def written_out(planes: np.ndarray, spectra: np.ndarray, scale: float, floor: float = 1e-4) -> list[np.ndarray]:
+    x = planes.T.astype(np.float64) * scale
+    floored, e = np.maximum(x, floor), np.maximum(spectra, floor)
+    q = e / e.sum(axis=1, keepdims=True)
+    ratio = np.log(floored)[:, None] - np.log(e)[None]
+    return [
+        (x**2).sum(axis=1),
+        floored.sum(axis=1),
+        (floored[:, None] * ratio).sum(axis=2).T,
+        (q[None] * ratio).sum(axis=2).T,
+    ]
+
+
+def check(sums: Sums, expected: list[np.ndarray], planes: np.ndarray, basis: np.ndarray, scale: float) -> None:
+    np.testing.assert_allclose(sums.coordinates, basis @ (planes.astype(np.float64) * scale), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(sums.energy, expected[0], rtol=1e-12)
+    np.testing.assert_allclose(sums.total, expected[1], rtol=1e-12)
+    np.testing.assert_allclose(sums.forward / sums.total, expected[2] / expected[1], atol=5e-8)
+    np.testing.assert_allclose(sums.backward, expected[3], atol=5e-8)
+
+
+@pytest.mark.parametrize("dtype", ["int16", "int32", "uint16", "float32", "float64"])
+@pytest.mark.parametrize(("count", "bands", "n"), [(1, 5, 3), (4, 30, 500), (7, 31, 129), (30, 64, 128), (3, 1, 1)])
+def test_sums_are_those_written_out(dtype: str, count: int, bands: int, n: int) -> None:
+    rng = np.random.default_rng(count)
+    stored = rng.integers(0, 12000, (bands, n)).astype(dtype)
+    planes, scale = (stored, 1e-4) if stored.dtype.kind in "iu" else ((stored * 1e-4).astype(dtype), 1.0)
+    spectra = rng.uniform(0, 0.9, (count, bands))
+    w = weights(spectra)
+    check(project(planes, w, scale=scale), written_out(planes, spectra, scale), planes, w.basis, scale)
+
+
+def test_parts_of_the_wavelengths_add_up_to_the_whole() -> None:
+    rng = np.random.default_rng(1)
+    planes, spectra = rng.integers(0, 9000, (50, 300)).astype("int16"), rng.uniform(0.01, 0.8, (5, 50))
+    w = weights(spectra)
+    whole = project(planes, w, scale=1e-4)
+    cuts = [slice(0, 13), slice(13, 14), slice(14, 50)]
+    first, *rest = [project(planes[c], w.take(c), scale=1e-4) for c in cuts]
+    for a, b in zip(first.plus(*rest), whole, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_no_data_in_one_wavelength_makes_the_pixel_nan_everywhere_and_no_other() -> None:
+    planes = np.full((9, 300), 2000, "int16")
+    planes[4, 7] = -9999
+    planes[:, 299] = -9999
+    sums = project(planes, weights(np.full((2, 9), 0.3) * [[1], [2]]), scale=1e-4, fill=-9999)
+    for plane in sums:
+        assert set(np.flatnonzero(np.isnan(plane.reshape(-1, 300)).all(axis=0))) == {7, 299}
+        assert np.isnan(plane).any(axis=0).sum() == 2 or plane.ndim == 1
+
+
+def test_nan_in_a_float_cube_is_no_data_too() -> None:
+    planes = np.full((9, 10), 0.2, "float32")
+    planes[3, 2] = np.nan
+    assert np.flatnonzero(np.isnan(project(planes, weights(np.full((1, 9), 0.3))).energy)).tolist() == [2]
+
+
+def test_zero_and_negative_numbers_count_as_the_floor_in_the_divergence_only() -> None:
+    planes, spectra = np.array([[-50], [0], [300]], "int16"), np.array([[0.0, 0.1, 0.2]])
+    w = weights(spectra)
+    check(project(planes, w, scale=1e-4), written_out(planes, spectra, 1e-4), planes, w.basis, 1e-4)
+
+
+def test_leaving_out_the_divergence_leaves_the_rest_alone() -> None:
+    planes, spectra = np.arange(1, 61).reshape(6, 10).astype("int16"), np.random.default_rng(0).random((3, 6))
+    full, lean = project(planes, weights(spectra)), project(planes, weights(spectra, divergence=False))
+    np.testing.assert_array_equal(full.coordinates, lean.coordinates)
+    assert lean.forward.shape == (0, 10)
+    assert lean.total.size == 0
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 400), st.integers(0, 400), st.integers(0, 2**32 - 1))
+def test_a_pixels_sums_do_not_depend_on_its_neighbours(n: int, at: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    planes, w = rng.integers(-9999, 15000, (11, n)).astype("int16"), weights(rng.uniform(0.01, 1, (4, 11)))
+    at %= n
+    for all_of_them, alone in zip(project(planes, w), project(planes[:, at : at + 1], w), strict=True):
+        np.testing.assert_array_equal(all_of_them[..., at : at + 1], alone)
+
+
+def test_unknown_types_are_refused() -> None:
+    with pytest.raises(ValueError, match="native integers or floats"):
+        project(np.zeros((2, 2), complex), weights(np.ones((1, 2))))

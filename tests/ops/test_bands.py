@@ -1,0 +1,82 @@
+"""select_bands against boolean indexing by wavelength."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from hsi_dask.errors import ConfigError, SchemaError
+from hsi_dask.io.neon import open_cube, read_metadata
+from hsi_dask.ops.bands import select_bands
+
+from .conftest import CHUNKINGS
+
+
+@pytest.fixture
+def whole(tile) -> xr.DataArray:
+    return open_cube(read_metadata(tile), masked=True, chunks=None).compute()
+
+
+def kept(whole: xr.DataArray) -> np.ndarray:
+    w = whole.wavelength.values
+    good = ~(((w >= 1340) & (w <= 1445)) | ((w >= 1790) & (w <= 1955)))
+    good[-10:] = False
+    return good
+
+
+@pytest.mark.parametrize("chunks", [None, *CHUNKINGS])
+def test_the_files_own_windows_and_the_last_ten_go(whole: xr.DataArray, chunks: object) -> None:
+    cube = whole if chunks is None else whole.chunk(dict(zip(whole.dims, chunks, strict=True)))
+    xr.testing.assert_identical(select_bands(cube).compute(), whole[:, :, kept(whole)])
+
+
+def test_windows_can_be_given_and_keep_the_end(whole: xr.DataArray) -> None:
+    chosen = select_bands(whole, windows=[(900, 1200), (2000, 3000)], drop_last=0)
+    assert chosen.wavelength.max() < 2000
+    assert not ((chosen.wavelength >= 900) & (chosen.wavelength <= 1200)).any()
+
+
+def test_sampled_pixels_lose_the_same_wavelengths(whole: xr.DataArray) -> None:
+    pixels = whole.stack(pixel=("y", "x")).transpose("pixel", "wavelength").drop_vars(["pixel", "y", "x"])
+    assert select_bands(pixels).sizes["wavelength"] == kept(whole).sum()
+
+
+@pytest.mark.usefixtures("refuse_to_compute")
+def test_nothing_is_computed(tile) -> None:
+    select_bands(open_cube(read_metadata(tile)))
+
+
+def test_the_choice_reaches_the_file(tile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wavelengths that are dropped and stored apart are not inflated."""
+    from hsi_dask.io import hdf5
+
+    calls = []
+    inflate = hdf5._inflate
+    monkeypatch.setattr(hdf5, "_inflate", lambda data, n: (calls.append(n), inflate(data, n))[1])
+    file = read_metadata(tile)
+    chosen = select_bands(open_cube(file))
+    chosen.compute(scheduler="sync")
+    height, width, bands = file.reflectance.stored_chunks
+    planes = -(-60 // height) * -(-70 // width)
+    expected = chosen.sizes["wavelength"] if bands == 1 else -(-426 // bands)
+    assert len(calls) == planes * expected
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"drop_last": -1}, "drop_last must be 0 to 425"),
+        ({"drop_last": 426}, "drop_last must be 0 to 425"),
+        ({"windows": [(0, 9999)]}, "leave no wavelength"),
+        ({"windows": [(1445, 1340)]}, "from < to"),
+    ],
+)
+def test_impossible_choices_are_refused(whole: xr.DataArray, options: dict, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        select_bands(whole, **options)
+
+
+def test_a_cube_without_wavelengths_or_windows_is_refused(whole: xr.DataArray) -> None:
+    with pytest.raises(SchemaError, match="coordinate 'wavelength'"):
+        select_bands(whole.drop_vars("wavelength"))
+    with pytest.raises(SchemaError, match="give windows="):
+        select_bands(whole.drop_vars("good_wavelength"))

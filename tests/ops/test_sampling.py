@@ -1,0 +1,72 @@
+"""sample_pixels against the cube itself."""
+
+import dask
+import numpy as np
+import pytest
+import xarray as xr
+
+from hsi_dask.errors import ConfigError, EndmemberError
+from hsi_dask.io import hdf5
+from hsi_dask.ops.sampling import sample_pixels
+
+from .conftest import CHUNKINGS
+
+
+def test_pixels_are_the_cubes_own(cube: xr.DataArray) -> None:
+    pixels = sample_pixels(cube, 300, seed=1)
+    assert pixels.dims == ("pixel", "wavelength")
+    assert pixels.dtype == np.float32
+    assert pixels.sizes["pixel"] == 300
+    for n in range(0, 300, 37):
+        one = pixels.isel(pixel=n)
+        np.testing.assert_array_equal(one, cube.sel(y=one.y, x=one.x))
+        np.testing.assert_array_equal(one, cube.isel(y=int(one.row), x=int(one.column)))
+
+
+def test_pixels_are_valid_and_different(cube: xr.DataArray) -> None:
+    pixels = sample_pixels(cube, 500)
+    assert np.isfinite(pixels).all()
+    assert len(set(zip(pixels.row.values.tolist(), pixels.column.values.tolist(), strict=True))) == 500
+
+
+@pytest.mark.parametrize("chunks", CHUNKINGS)
+def test_chunking_does_not_change_the_draw(cube: xr.DataArray, chunks: tuple[int, ...]) -> None:
+    chunked = cube.chunk(dict(zip(cube.dims, chunks, strict=True)))
+    xr.testing.assert_identical(sample_pixels(chunked, 400, seed=5), sample_pixels(cube, 400, seed=5))
+
+
+@pytest.mark.parametrize("scheduler", ["sync", "threads"])
+def test_neither_does_the_scheduler_nor_the_stored_integers(
+    raw: xr.DataArray, cube: xr.DataArray, scheduler: str
+) -> None:
+    with dask.config.set(scheduler=scheduler):
+        np.testing.assert_allclose(sample_pixels(raw, 400), sample_pixels(cube, 400), rtol=1e-6)
+
+
+def test_the_seed_decides(cube: xr.DataArray) -> None:
+    assert sample_pixels(cube, 50, seed=1).identical(sample_pixels(cube, 50, seed=1))
+    assert not sample_pixels(cube, 50, seed=1).equals(sample_pixels(cube, 50, seed=2))
+
+
+def test_asking_for_more_extends_the_same_draw(cube: xr.DataArray) -> None:
+    few, many = sample_pixels(cube, 40), sample_pixels(cube, 400)
+    np.testing.assert_array_equal(few, many[:40])
+
+
+def test_all_valid_pixels_come_where_there_are_fewer(cube: xr.DataArray) -> None:
+    assert sample_pixels(cube, 10**6).sizes["pixel"] == int(cube.notnull().all("wavelength").sum())
+
+
+def test_few_pixels_touch_few_stored_chunks(raw: xr.DataArray, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    inflate = hdf5._inflate
+    monkeypatch.setattr(hdf5, "_inflate", lambda data, n: (calls.append(n), inflate(data, n))[1])
+    sample_pixels(raw, 20)
+    assert len(calls) <= (raw.sizes["wavelength"] if calls[0] == 60 * 70 * 2 else 3 * 5 * 16)
+
+
+def test_an_empty_cube_and_an_empty_draw_are_refused(cube: xr.DataArray) -> None:
+    with pytest.raises(EndmemberError, match="no pixel with data"):
+        sample_pixels(xr.full_like(cube, np.nan), 10)
+    with pytest.raises(ConfigError, match="size must be 1 or more pixels, not 0"):
+        sample_pixels(cube, 0)
