@@ -98,12 +98,12 @@ def _gather(data: Any, places: NDArray[np.intp]) -> NDArray[Any]:
     import dask.array as da
     from dask._task_spec import Task, TaskRef
     from dask.base import tokenize
-    from dask.highlevelgraph import HighLevelGraph
 
     edges = [np.cumsum((0, *c)) for c in data.chunks[:2]]
     blocks = [np.searchsorted(e, at, side="right") - 1 for e, at in zip(edges, places, strict=True)]
     block = blocks[0] * data.numblocks[1] + blocks[1]
     name = f"sample-{tokenize(data.name, places)}"
+    boxes: dict[Any, tuple[Any, tuple[slice, ...]]] = {}
     graph: dict[Any, Any] = {}
     sizes, order = [], []
     for n, number in enumerate(np.unique(block)):
@@ -113,30 +113,35 @@ def _gather(data: Any, places: NDArray[np.intp]) -> NDArray[Any]:
         low, high = inside.min(axis=1), inside.max(axis=1) + 1
         box = (slice(int(low[0]), int(high[0])), slice(int(low[1]), int(high[1])), slice(None))
         for k in range(data.numblocks[2]):
-            part = (f"{name}-box", n, k)
-            graph[part] = _box_task(data, part, (data.name, i, j, k), box)
-            graph[(name, n, k)] = Task((name, n, k), _pick, TaskRef(part), inside - low[:, None])
+            boxes[f"{name}-box", n, k] = (data.name, i, j, k), box
+            graph[name, n, k] = Task((name, n, k), _pick, TaskRef((f"{name}-box", n, k)), inside - low[:, None])
         sizes.append(members.size)
         order.append(members)
-    layered = HighLevelGraph.from_collections(name, graph, dependencies=[data])
+    layered = _cut(data, name, boxes, graph)
     picked = da.Array(layered, name, (tuple(sizes), data.chunks[2]), dtype=data.dtype)
     out = np.empty((places.shape[1], data.shape[2]), data.dtype)
     out[np.concatenate(order)] = picked.compute()
     return out
 
 
-def _box_task(data: Any, key: Any, block: Any, box: tuple[slice, ...]) -> Any:
-    """The part of a block within a box, as a task that fuses into the read."""
+def _cut(data: Any, name: str, boxes: dict[Any, tuple[Any, tuple[slice, ...]]], graph: dict[Any, Any]) -> Any:
+    """The graph with its boxes of blocks cut out by tasks that fuse into the read.
+
+    dask fuses one slice with a read, not two: what `select_bands` takes from a block and the box are made one.
+    """
     from dask._task_spec import Task, TaskRef
     from dask.array.chunk import getitem
     from dask.array.optimization import fuse_slice
-    from dask.highlevelgraph import MaterializedLayer
+    from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
     layer = data.dask.layers[data.name]
-    source = layer.get(block) if isinstance(layer, MaterializedLayer) else None
-    if isinstance(source, Task) and source.func is getitem:  # select_bands: dask fuses one slice with a read, not two
-        return Task(key, getitem, source.args[0], fuse_slice(source.args[1], box))
-    return Task(key, getitem, TaskRef(block), box)
+    selected = isinstance(layer, MaterializedLayer) and all(getattr(t, "func", None) is getitem for t in layer.values())
+    for key, (block, box) in boxes.items():
+        source, index = layer[block].args if selected else (TaskRef(block), None)
+        graph[key] = Task(key, getitem, source, fuse_slice(index, box) if selected else box)
+    below = data.dask.dependencies[data.name] if selected else {data.name}
+    rest = data.dask.cull_layers(below)
+    return HighLevelGraph({**rest.layers, name: MaterializedLayer(graph)}, {**rest.dependencies, name: set(below)})
 
 
 def _pick(block: NDArray[Any], places: NDArray[np.intp]) -> NDArray[Any]:
