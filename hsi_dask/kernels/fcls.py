@@ -79,6 +79,42 @@ def fcls(coordinates: ArrayLike, vertices: ArrayLike) -> Floats:
     return abundances
 
 
+def residual(
+    coordinates: Floats, energy: Floats, vertices: Floats, abundances: Floats, wavelengths: int
+) -> NDArray[np.float32]:
+    """Root mean square over wavelength of what the fit leaves of each pixel.
+
+    Parameters
+    ----------
+    coordinates : (r, n), pixels on an orthonormal basis of the endmembers.
+    energy : (n,), squared norm of the whole pixel, of which the coordinates hold the endmembers' part.
+    vertices : (p, r), endmembers on that basis.
+    abundances : (p, n).
+    wavelengths : how many the pixels have.
+
+    Returns
+    -------
+    (n,) float32, in the unit of the pixels.
+    """
+    out = np.empty(energy.size, np.float32)
+    _residual(coordinates, energy, vertices, abundances, wavelengths, out)
+    return out
+
+
+@njit(nogil=True, cache=True)
+def _residual(coordinates, energy, vertices, abundances, wavelengths, out):
+    p, r = vertices.shape
+    for i in range(energy.size):
+        outside, inside = energy[i], 0.0
+        for j in range(r):
+            gap = coordinates[j, i]
+            outside -= gap * gap
+            for k in range(p):
+                gap -= abundances[k, i] * vertices[k, j]
+            inside += gap * gap
+        out[i] = np.sqrt(max(outside, 0.0) + inside) / np.sqrt(wavelengths)
+
+
 def fcls_cvxopt(coordinates: ArrayLike, vertices: ArrayLike) -> Floats:
     """`fcls` by an interior-point solver, one quadratic program a pixel: slow, independent, the reference.
 

@@ -13,8 +13,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-_TILE = 128  # pixels: the buffers of one tile stay in a 32 KB first-level cache at four endmembers
+_TILE = 512  # pixels: long enough runs of memory from each plane, short enough that buffers stay in cache
 _GROUP = 4  # wavelengths and weights a step: 16 products for every 8 loads
+_FLUSH = 8  # steps after which float32 sums go to float64
 _CONTRACT = {"contract"}  # fused multiply-add only: NaN, order and zeros keep their meaning
 
 
@@ -40,7 +41,8 @@ class Weights(NamedTuple):
 class Sums(NamedTuple):
     """Sums over wavelength of n pixels, float64; a pixel with a missing value is NaN in all of them.
 
-    Methods subtract nearly equal ones, and float32 would let the cut along wavelength show in the sixth digit.
+    Methods subtract nearly equal ones: the first two are exact to the last digits, the others, which only SID
+    needs, to 1e-7 nats.
 
     coordinates : (r, n), Q.x.
     energy : (n,), x.x.
@@ -99,12 +101,16 @@ def project(planes: NDArray[Any], weights: Weights, *, scale: float = 1.0, fill:
     out = Sums(np.empty((r, n)), np.empty(n), np.empty(n if p else 0), np.empty((p, n)), np.empty((p, n)))
     if planes.dtype.kind not in "iuf" or planes.dtype.itemsize > 8 or planes.dtype.byteorder == ">":
         raise ValueError(f"planes must be native integers or floats, not {planes.dtype}")
+    # logarithms are counted from the endmembers' mean, so that float32 has small numbers to add
+    offsets = (np.log(scale) - weights.logs.mean(axis=0) if p else np.zeros(L)).astype(np.float32)
+    logs = weights.logs - (np.log(scale) - offsets)
     _project(
         np.ascontiguousarray(planes),
-        _grouped(weights.basis, L),
-        _grouped(weights.logs, L),
-        _grouped(weights.shares, L),
-        (weights.shares * weights.logs).sum(axis=1),
+        _grouped(weights.basis, L, np.float64),
+        _grouped(logs, L, np.float32),
+        _grouped(weights.shares, L, np.float32),
+        offsets,
+        (weights.shares * logs).sum(axis=1),
         float(scale),
         np.nan if fill is None else float(fill),
         weights.floor,
@@ -113,11 +119,11 @@ def project(planes: NDArray[Any], weights: Weights, *, scale: float = 1.0, fill:
     return out
 
 
-def _grouped(matrix: NDArray[np.float64], L: int) -> NDArray[np.float64]:
+def _grouped(matrix: NDArray[np.float64], L: int, dtype: type) -> NDArray[Any]:
     """(k, L) as (ceil(k/4), ceil(L/4), 16): the sixteen weights of a step side by side, zeros beyond the ends."""
     k = matrix.shape[0]
     rows, columns = -(-k // _GROUP), -(-L // _GROUP)
-    full = np.zeros((rows * _GROUP, columns * _GROUP))
+    full = np.zeros((rows * _GROUP, columns * _GROUP), dtype)
     full[:k, :L] = matrix
     steps = full.reshape(rows, _GROUP, columns, _GROUP).transpose(0, 2, 1, 3)
     return np.ascontiguousarray(steps).reshape(rows, columns, _GROUP * _GROUP)
@@ -125,70 +131,85 @@ def _grouped(matrix: NDArray[np.float64], L: int) -> NDArray[np.float64]:
 
 @njit(nogil=True, cache=True, fastmath=_CONTRACT)
 def _project(  # type: ignore[no-untyped-def]
-    planes, basis, logs, shares, shift, scale, fill, floor, coordinates, energy, total, forward, backward
+    planes,
+    basis,
+    logs,
+    shares,
+    offsets,
+    shift,
+    scale,
+    fill,
+    floor,
+    coordinates,
+    energy,
+    total,
+    forward,
+    backward,
 ):
     L, n = planes.shape
-    r, p = coordinates.shape[0], forward.shape[0]
-    x = np.empty((_GROUP, _TILE))
-    positive = np.empty((_GROUP, _TILE))
-    logarithm = np.empty((_GROUP, _TILE))
+    r, p, steps = coordinates.shape[0], forward.shape[0], basis.shape[1]
+    rows = logs.shape[0] * _GROUP
+    x = np.zeros((_GROUP, _TILE))
     missing = np.empty(_TILE)
-    moments = np.empty((3, _TILE))  # x.x, sum of x, sum of x log x
+    squares = np.empty(_TILE)
     along = np.empty((basis.shape[0] * _GROUP, _TILE))
-    weighted = np.empty((logs.shape[0] * _GROUP, _TILE))
-    mirrored = np.empty((shares.shape[0] * _GROUP, _TILE))
-    single = np.empty(_TILE, np.float32)
-    mantissa = np.empty(_TILE, np.float32)
+    positive = np.zeros((_GROUP, _TILE), np.float32)
+    logarithm = np.zeros((_GROUP, _TILE), np.float32)
     exponent = np.empty(_TILE, np.float32)
-    bits, mantissa_bits = single.view(np.int32), mantissa.view(np.int32)
-    # sums are in stored numbers, exact in float64, and scaled at the end; logarithms are of reflectance
-    lowest, offset = floor / scale, np.log(scale)
+    bits = positive.view(np.int32)
+    mantissa_bits = logarithm.view(np.int32)
+    # of each: sum of x, sum of x log x, then x.log e and q.log x of every endmember
+    short = np.empty((2 + 2 * rows, _TILE), np.float32)
+    long = np.empty((2 + 2 * rows, _TILE))
+    lowest = np.float32(floor / scale)  # sums are of stored numbers, exact, and scaled at the end
     for start in range(0, n, _TILE):
         m = min(_TILE, n - start)
         missing[:] = 0
-        moments[:] = 0
+        squares[:] = 0
         along[:] = 0
-        weighted[:] = 0
-        mirrored[:] = 0
-        for step in range(basis.shape[1]):
+        short[:] = 0
+        long[:] = 0
+        for step in range(steps):
+            first = step * _GROUP
             for j in range(_GROUP):
-                b = step * _GROUP + j
-                if b < L and m == _TILE:
-                    _load(planes[b, start : start + _TILE], fill, x[j], missing)
-                elif b < L:
+                if first + j >= L:
                     x[j] = 0
-                    _load(planes[b, start : start + m], fill, x[j], missing)
+                elif m == _TILE:
+                    _load(planes[first + j, start : start + _TILE], fill, x[j], missing)
                 else:
-                    x[j] = 0
-            _squares(x, moments[0])
+                    _load(planes[first + j, start : start + m], fill, x[j], missing)
+            _square(x, squares)
             for k in range(basis.shape[0]):
                 _accumulate(along[k * _GROUP : (k + 1) * _GROUP], x, basis[k, step])
             if p == 0:
                 continue
-            for j in range(_GROUP):
-                for i in range(_TILE):
-                    positive[j, i] = max(x[j, i], lowest)
-                    single[i] = np.float32(positive[j, i])
-                _logarithm(bits, mantissa, mantissa_bits, exponent, offset, logarithm[j])
-            if step * _GROUP + _GROUP > L:  # beyond the end neither x nor its logarithm counts
-                for j in range(L - step * _GROUP, _GROUP):
-                    positive[j] = 0
-            _entropies(positive, logarithm, moments[1], moments[2])
-            for k in range(logs.shape[0]):
-                _accumulate(weighted[k * _GROUP : (k + 1) * _GROUP], positive, logs[k, step])
-                _accumulate(mirrored[k * _GROUP : (k + 1) * _GROUP], logarithm, shares[k, step])
+            for j in range(min(_GROUP, L - first)):
+                _floored(x[j], lowest, positive[j])
+                _logarithm(bits[j], logarithm[j], mantissa_bits[j], exponent, offsets[first + j])
+            for j in range(L - first, _GROUP):  # beyond the end neither x nor its logarithm counts
+                positive[j] = 0
+                logarithm[j] = 0
+            _entropies(positive, logarithm, short[0], short[1])
+            for k in range(2, 2 + rows, _GROUP):
+                _accumulate(short[k : k + _GROUP], positive, logs[(k - 2) // _GROUP, step])
+                _accumulate(short[k + rows : k + rows + _GROUP], logarithm, shares[(k - 2) // _GROUP, step])
+            if step % _FLUSH == _FLUSH - 1 or step == steps - 1:
+                for k in range(2 + 2 * rows):
+                    _flush(short[k], long[k])
         for i in range(m):
-            energy[start + i] = moments[0, i] * (scale * scale) + missing[i]
+            if squares[i] != squares[i]:  # NaN in a float cube
+                missing[i] = np.nan
+            energy[start + i] = squares[i] * (scale * scale) + missing[i]
         for k in range(r):
             for i in range(m):
                 coordinates[k, start + i] = along[k, i] * scale + missing[i]
         if p > 0:
             for i in range(m):
-                total[start + i] = moments[1, i] * scale + missing[i]
+                total[start + i] = long[0, i] * scale + missing[i]
         for k in range(p):
             for i in range(m):
-                forward[k, start + i] = (moments[2, i] - weighted[k, i]) * scale + missing[i]
-                backward[k, start + i] = mirrored[k, i] - shift[k] + missing[i]
+                forward[k, start + i] = (long[1, i] - long[2 + k, i]) * scale + missing[i]
+                backward[k, start + i] = long[2 + rows + k, i] - shift[k] + missing[i]
 
 
 @njit(nogil=True, cache=True, fastmath=_CONTRACT)
@@ -197,19 +218,25 @@ def _load(stored, fill, x, missing):  # type: ignore[no-untyped-def]
     for i in range(stored.size):
         v = np.float64(stored[i])
         x[i] = v
-        missing[i] = missing[i] if v != fill and v == v else np.nan
+        missing[i] = np.nan if v == fill else missing[i]
 
 
 @njit(nogil=True, cache=True, fastmath=_CONTRACT)
-def _squares(x, energy):  # type: ignore[no-untyped-def]
+def _floored(x, lowest, positive):  # type: ignore[no-untyped-def]
     for i in range(_TILE):
-        energy[i] += x[0, i] * x[0, i] + x[1, i] * x[1, i] + x[2, i] * x[2, i] + x[3, i] * x[3, i]
+        positive[i] = max(np.float32(x[i]), lowest)
+
+
+@njit(nogil=True, cache=True, fastmath=_CONTRACT)
+def _square(x, squares):  # type: ignore[no-untyped-def]
+    for i in range(_TILE):
+        squares[i] += x[0, i] * x[0, i] + x[1, i] * x[1, i] + x[2, i] * x[2, i] + x[3, i] * x[3, i]
 
 
 @njit(nogil=True, cache=True, fastmath=_CONTRACT)
 def _entropies(x, log, total, entropy):  # type: ignore[no-untyped-def]
     for i in range(_TILE):
-        total[i] += x[0, i] + x[1, i] + x[2, i] + x[3, i]
+        total[i] += (x[0, i] + x[1, i]) + (x[2, i] + x[3, i])
         entropy[i] += x[0, i] * log[0, i] + x[1, i] * log[1, i] + x[2, i] * log[2, i] + x[3, i] * log[3, i]
 
 
@@ -228,25 +255,33 @@ def _accumulate(sums, x, w):  # type: ignore[no-untyped-def]
         sums[3, i] += d0 * x0 + d1 * x1 + d2 * x2 + d3 * x3
 
 
-_LN2 = 0.6931471805599453
+@njit(nogil=True, cache=True, fastmath=_CONTRACT)
+def _flush(short, long):  # type: ignore[no-untyped-def]
+    for i in range(_TILE):
+        long[i] += short[i]
+        short[i] = 0
+
+
+# log(2) as a part whose multiples are exact in float32, and the rest
+_LN2, _LN2_REST = np.float32(0.693359375), np.float32(-2.12194440e-4)
 _ROOT_HALF = np.int32(0x3F3504F3)  # float32 bits of sqrt(1/2): mantissas are taken around 1
 # log(1 + t) = t - t^2 / 2 + t^3 P(t) for sqrt(1/2) <= 1 + t < sqrt(2): the P of degree 7 with the smallest
-# largest error, 1.3e-9; a table of all int16 is exact, but gathering from it took twice the time
+# largest error, 1.3e-9; a table of all int16 is exact, but gathering from it took four times as long
 _P0, _P1, _P2, _P3 = map(np.float32, (0.33333328, -0.25001060, 0.20001616, -0.16616523))
 _P4, _P5, _P6, _P7 = map(np.float32, (0.14190007, -0.13207892, 0.12854916, -0.07631191))
 _ONE, _HALF = np.float32(1), np.float32(0.5)
 
 
 @njit(nogil=True, cache=True, fastmath=_CONTRACT)
-def _logarithm(bits, mantissa, mantissa_bits, exponent, offset, log):  # type: ignore[no-untyped-def]
-    """Natural logarithm of positive float32 (given as bits) to 2e-8, in loops that a compiler vectorises."""
+def _logarithm(bits, log, log_bits, exponent, offset):  # type: ignore[no-untyped-def]
+    """Natural logarithm of positive float32 (given as bits) plus offset, in loops that a compiler vectorises."""
     for i in range(_TILE):
         k = (bits[i] - _ROOT_HALF) >> np.int32(23)
         exponent[i] = np.float32(k)
-        mantissa_bits[i] = bits[i] - (k << np.int32(23))
+        log_bits[i] = bits[i] - (k << np.int32(23))
     for i in range(_TILE):
-        t = mantissa[i] - _ONE
+        t = log[i] - _ONE
         p = _P4 + t * (_P5 + t * (_P6 + t * _P7))
         p = _P0 + t * (_P1 + t * (_P2 + t * (_P3 + t * p)))
-        rest = t * t * (t * p - _HALF)
-        log[i] = np.float64(t) + (np.float64(rest) + (np.float64(exponent[i]) * _LN2 + offset))
+        whole = (exponent[i] * _LN2 + offset) + exponent[i] * _LN2_REST
+        log[i] = (t + t * t * (t * p - _HALF)) + whole

@@ -62,13 +62,9 @@ def principal_subspace(pixels: npt.NDArray[np.floating[Any]], dimensions: int) -
     (1, [[0.6, 0.8]])
     """
     if pixels.ndim != 2 or pixels.dtype.kind != "f":
-        raise ValueError(
-            f"pixels are {pixels.ndim}-D {pixels.dtype}; they must be 2-D (n, wavelength) floats"
-        )
+        raise ValueError(f"pixels are {pixels.ndim}-D {pixels.dtype}; they must be 2-D (n, wavelength) floats")
     if not 1 <= dimensions <= min(pixels.shape):
-        raise ValueError(
-            f"{dimensions} dimensions of {pixels.shape[0]} pixels x {pixels.shape[1]} wavelengths"
-        )
+        raise ValueError(f"{dimensions} dimensions of {pixels.shape[0]} pixels x {pixels.shape[1]} wavelengths")
     mean, spread, axes = _decompose(pixels)
     tolerance = _tolerance(pixels, mean, spread)
     components = axes[:dimensions]

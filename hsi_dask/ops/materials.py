@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hsi_dask.errors import ConfigError, EndmemberError, SchemaError
-from hsi_dask.kernels.fcls import fcls, fcls_cvxopt
+from hsi_dask.kernels.fcls import fcls, fcls_cvxopt, residual
 from hsi_dask.kernels.projection import Sums, Weights, project, weights
 from hsi_dask.kernels.sam import angles
 from hsi_dask.kernels.sid import divergences
@@ -75,7 +75,7 @@ def map_materials(
 
     Notes
     -----
-    Values do not depend on chunking beyond the last float32 digit. Angles and divergences are right to 1e-6.
+    Chunking does not change abundances and angles beyond the last float32 digit, nor divergences beyond 1e-6.
     SID floors reflectance at 1e-4, one digital number, in pixels and endmembers.
 
     Raises
@@ -300,23 +300,20 @@ def _project(block: NDArray[Any], w: Weights, scale: float, fill: float | None) 
 def _finish(sums: Sums, finish: _Finish, width: int, rows: slice) -> NDArray[np.float32]:
     """The finished planes of some rows: (plane, rows, width) float32."""
     sums = sums.take(slice(rows.start * width, rows.stop * width))
-    planes: list[NDArray[Any]] = []
+    where = _rows(finish.methods, finish.vertices.shape[0])
+    planes = np.empty((max(s.stop for s in where.values()), sums.energy.size), np.float32)
     if "fcls" in finish.methods:
         solve = fcls if finish.solver == "exact" else fcls_cvxopt
-        abundance = solve(np.ascontiguousarray(sums.coordinates), finish.vertices)
-        planes += [abundance, _residual(sums, abundance, finish)[None]]
+        abundance = solve(sums.coordinates, finish.vertices)
+        planes[where["abundance"]] = abundance
+        planes[where["residual"]] = residual(
+            sums.coordinates, sums.energy, finish.vertices, abundance, finish.wavelengths
+        )
     if "sam" in finish.methods:
-        planes.append(angles(sums.coordinates, sums.energy, finish.vertices))
+        planes[where["sam"]] = angles(sums.coordinates, sums.energy, finish.vertices)
     if "sid" in finish.methods:
-        planes.append(divergences(sums.total, sums.forward, sums.backward))
-    return np.concatenate(planes, dtype=np.float32, casting="same_kind").reshape(-1, rows.stop - rows.start, width)
-
-
-def _residual(sums: Sums, abundance: NDArray[np.float64], finish: _Finish) -> NDArray[np.float64]:
-    """RMSE of the fit: what lies outside the endmembers' span, and what the constraints cost inside it."""
-    outside = sums.energy - (sums.coordinates**2).sum(axis=0)
-    inside = ((finish.vertices.T @ abundance - sums.coordinates) ** 2).sum(axis=0)
-    return np.asarray(np.sqrt(np.maximum(outside + inside, 0) / finish.wavelengths))
+        planes[where["sid"]] = divergences(sums.total, sums.forward, sums.backward)
+    return planes.reshape(-1, rows.stop - rows.start, width)
 
 
 def _classes(scores: xr.DataArray, limits: Any) -> xr.DataArray:

@@ -8,6 +8,9 @@ from hypothesis import strategies as st
 from hsi_dask.kernels.projection import Sums, project, weights
 
 
+TOLERANCE = 5e-7  # nats: sums that only SID needs go through float32 for 32 wavelengths at a time
+
+
 def written_out(planes: np.ndarray, spectra: np.ndarray, scale: float, floor: float = 1e-4) -> list[np.ndarray]:
     x = planes.T.astype(np.float64) * scale
     floored, e = np.maximum(x, floor), np.maximum(spectra, floor)
@@ -24,9 +27,9 @@ def written_out(planes: np.ndarray, spectra: np.ndarray, scale: float, floor: fl
 def check(sums: Sums, expected: list[np.ndarray], planes: np.ndarray, basis: np.ndarray, scale: float) -> None:
     np.testing.assert_allclose(sums.coordinates, basis @ (planes.astype(np.float64) * scale), rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(sums.energy, expected[0], rtol=1e-12)
-    np.testing.assert_allclose(sums.total, expected[1], rtol=1e-12)
-    np.testing.assert_allclose(sums.forward / sums.total, expected[2] / expected[1], atol=5e-8)
-    np.testing.assert_allclose(sums.backward, expected[3], atol=5e-8)
+    np.testing.assert_allclose(sums.total, expected[1], rtol=3e-7)
+    np.testing.assert_allclose(sums.forward / sums.total, expected[2] / expected[1], atol=TOLERANCE)
+    np.testing.assert_allclose(sums.backward, expected[3], atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("dtype", ["int16", "int32", "uint16", "float32", "float64"])
@@ -47,8 +50,10 @@ def test_parts_of_the_wavelengths_add_up_to_the_whole() -> None:
     whole = project(planes, w, scale=1e-4)
     cuts = [slice(0, 13), slice(13, 14), slice(14, 50)]
     first, *rest = [project(planes[c], w.take(c), scale=1e-4) for c in cuts]
-    for a, b in zip(first.plus(*rest), whole, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+    for name, a, b in zip(Sums._fields, first.plus(*rest), whole, strict=True):
+        np.testing.assert_allclose(
+            a, b, rtol=1e-12, atol=1e-12 if name in {"coordinates", "energy"} else 20 * TOLERANCE
+        )
 
 
 def test_no_data_in_one_wavelength_makes_the_pixel_nan_everywhere_and_no_other() -> None:
