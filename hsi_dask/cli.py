@@ -22,7 +22,6 @@ from hsi_dask.errors import ConfigError, HsiDaskError, RunError
 
 if TYPE_CHECKING:
     from hsi_dask.batch.execute import Observer, RunSummary
-    from hsi_dask.batch.plan import Plan
     from hsi_dask.config import RunConfig
     from hsi_dask.io.neon import NeonFile
     from hsi_dask.synthetic import Agreement, Scene
@@ -56,9 +55,9 @@ def _guarded(words: list[str]) -> int:
     """The exit code of a command line; whatever goes wrong is one line on stderr."""
     with _signals() as received:
         try:
-            code = typer.main.get_command(app).main(words, prog_name="hsi-dask", standalone_mode=False)
+            code = _dispatched(words)
             sys.stdout.flush()
-            return int(code or DONE)
+            return code
         except KeyboardInterrupt as error:
             _complain(str(error) or "stopped")
             return TERMINATED if signal.SIGTERM in received() else INTERRUPTED
@@ -70,6 +69,15 @@ def _guarded(words: list[str]) -> int:
                 traceback.print_exc()
             _complain(f"error: {_sentence(error)}")
             return WRONG
+
+
+def _dispatched(words: list[str]) -> int:
+    command = typer.main.get_command(app)
+    try:  # not command.main(), which would end the process by itself on Ctrl-C
+        with command.make_context("hsi-dask", list(words)) as context:  # it empties the list
+            return int(command.invoke(context) or DONE)
+    except typer.Exit as end:  # --help and --version
+        return int(end.exit_code)
 
 
 def _sentence(error: Exception) -> str:
@@ -138,8 +146,90 @@ def _options(
 def _log_to_stderr(debug: bool) -> None:
     import logging
 
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
-    logging.getLogger("hsi_dask").setLevel(logging.DEBUG if debug else logging.WARNING)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    ours = logging.getLogger("hsi_dask")
+    ours.handlers, ours.propagate = [handler], False
+    ours.setLevel(logging.DEBUG if debug else logging.WARNING)
+
+
+# ---------------------------------------------------------------------------------------------------- demo
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="A new folder, or an earlier demo's.")] = Path(
+        "hsi-dask-demo"
+    ),
+) -> int:
+    """Simulate a small site, map it, compare with the truth.
+
+    Four NEON tiles of both chunk layouts go through the same steps as real ones.
+    """
+    from hsi_dask.config import RunConfig
+    from hsi_dask.synthetic import MATERIALS
+
+    scene = _demo_scene(folder)
+    settings = RunConfig(
+        tiles=(str(folder / "tiles"),), endmembers={"count": len(MATERIALS)}, bands={"windows": DEMO_WINDOWS}
+    )
+    summary = _carry_out(settings, folder / "run", None)
+    _show_summary(summary)
+    if summary.failed:
+        return FOUND
+    _show_agreement(scene, summary)
+    west, north = scene.x[0] - 0.5, scene.y[0] + 0.5
+    print(f"\nlook    {summary.results}: in QGIS, Layer > Add Layer > Add Raster Layer, type Zarr (GDAL 3.11 or later)")
+    print(f"        the site's north-west corner is {west:.0f} E, {north:.0f} N, UTM zone 18 north")
+    print(f"check   hsi-dask verify {summary.run_dir}")
+    return DONE
+
+
+def _demo_scene(folder: Path) -> Scene:
+    """The demo's scene, and its tiles in the folder; tiles of an earlier demo are kept, for its run is of them."""
+    from hsi_dask.synthetic import simulate_scene, simulate_site
+
+    held = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+    if (folder.exists() and not folder.is_dir()) or held - {"tiles", "run"}:
+        what = f"holds other things ({', '.join(sorted(held)[:3])})" if held else "is a file"
+        raise RunError(f"{folder} {what}; give a new folder, as in `hsi-dask demo DIR`")
+    if len(list((folder / "tiles").glob("*.h5"))) == 4:
+        return simulate_scene((2 * DEMO_TILE, 2 * DEMO_TILE), **DEMO_SITE)
+    _complain(f"simulating a site of 4 tiles in {folder / 'tiles'}")
+    try:
+        return simulate_site(folder / "tiles", tiles=(2, 2), size=DEMO_TILE, **DEMO_SITE).scene
+    except OSError as error:
+        raise RunError(f"{folder} cannot be written ({error.strerror or error}); give another folder") from error
+
+
+_LEGEND = """\
+angle: between the found and the true spectrum; single pixels of dark water drown in the simulated noise
+abundance: root mean square error over all pixels; light varies, and abundances have to sum to one
+class right: of the pixels that are 90 % or more of the material"""
+
+
+def _show_agreement(scene: Scene, summary: RunSummary) -> None:
+    from hsi_dask.io.store import open_endmembers, open_results
+    from hsi_dask.synthetic import compare_with_truth
+
+    maps = open_results(summary.run_dir, chunks=None)
+    found = compare_with_truth(open_endmembers(summary.run_dir), maps, scene)
+    print(f"\nfound against simulated, {maps.sizes['y']} x {maps.sizes['x']} pixels:")
+    table = _table("material", "endmember", "angle (degrees)", "abundance", "SAM class right", "SID class right")
+    for row in _agreement_rows(found):
+        table.add_row(*row)
+    _show(table)
+    print(_LEGEND)
+
+
+def _agreement_rows(found: Agreement) -> Iterator[tuple[str, ...]]:
+    import numpy as np
+
+    for n, name in enumerate(found.names):
+        yield (
+            name, str(found.found[n] or "none"), f"{np.degrees(found.angle[n]):.2f}", f"{found.abundance_rmse[n]:.3f}",
+            *(f"{found.classes[kind][n]:.1%}" for kind in ("sam_class", "sid_class")),
+        )  # fmt: skip
 
 
 # ---------------------------------------------------------------------------------------------------- info
@@ -147,9 +237,10 @@ def _log_to_stderr(debug: bool) -> None:
 
 @app.command()
 def info(tiles: Tiles) -> int:
-    """What is in the files: shape, wavelengths, CRS, revision, stored chunks, no-data share.
+    """What is in the files.
 
-    Reads metadata, and for the no-data share one plane at a wavelength outside the water-vapour windows.
+    Site, revision, shape, wavelengths, CRS, stored chunks, no-data share. Reads metadata, and for the no-data share one
+    plane at a wavelength outside the water-vapour windows.
     """
     from concurrent.futures import ThreadPoolExecutor
 
@@ -210,8 +301,8 @@ def _show_file(file: NeonFile, share: str) -> None:
         "acquired": ", ".join(file.dates) or "unknown",
         "layers": ", ".join(file.layers) or "none",
     }
-    _rows({file.path: "", **{f"  {key}": value for key, value in rows.items()}})
-    _rows({f"  note {n}": note for n, note in enumerate(file.notes, 1)})
+    print(file.path)
+    _rows({f"  {key}": value for key, value in rows.items()} | {f"  note {n}": t for n, t in enumerate(file.notes, 1)})
 
 
 def _show_files(files: list[tuple[NeonFile, str]]) -> None:
@@ -242,7 +333,10 @@ def run(
     cluster: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to compute; see cluster_configs.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and stop.")] = False,
 ) -> int:
-    """Map the materials of all tiles. Repeated, it goes on where it stopped: only --out is needed then."""
+    """Map the materials of all tiles, or resume.
+
+    Repeated, a run goes on where it stopped; then --out is all it needs.
+    """
     settings = _settings(tiles or [], out, config, count)
     if dry_run:
         return _show_plan(settings, out)
@@ -316,9 +410,9 @@ def _show_plan(settings: RunConfig, out: Path) -> int:
 def _show_summary(summary: RunSummary) -> None:
     finished = len(summary.done) + len(summary.skipped)
     total = finished + len(summary.failed)
-    parts = [f"{finished} of {total} tiles done", f"{len(summary.failed)} failed" if summary.failed else ""]
-    parts.append(f"{len(summary.skipped)} of them before" if summary.skipped else "")
-    print(f"{', '.join(filter(None, parts))}, in {summary.seconds:.1f} s")
+    before = f" ({len(summary.skipped)} before)" if summary.skipped else ""
+    failed = f", {len(summary.failed)} failed" if summary.failed else ""
+    print(f"{finished} of {total} tiles done{before}{failed}, in {summary.seconds:.1f} s")
     for tile, reason in summary.failed.items():
         print(f"failed  {tile}: {reason}")
     if summary.failed:
@@ -369,7 +463,10 @@ def status(
 
 @app.command()
 def verify(run_dir: RunDir) -> int:
-    """Every record against the store: the checksum of every chunk that was written."""
+    """Check every record against the store.
+
+    Recomputes the checksum of every chunk that was written.
+    """
     from hsi_dask.batch.state import Run
     from hsi_dask.batch.verify import verify as find_faults
 
@@ -385,83 +482,13 @@ def verify(run_dir: RunDir) -> int:
 
 @app.command()
 def config() -> None:
-    """A commented run configuration with every default: `hsi-dask config > run.yaml`."""
+    """Print a commented RunConfig with every default.
+
+    `hsi-dask config > run.yaml` is a good start.
+    """
     from hsi_dask.config import RunConfig
 
     print(RunConfig().commented_yaml(), end="")
-
-
-# ---------------------------------------------------------------------------------------------------- demo
-
-
-@app.command()
-def demo(
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="A new folder, or an earlier demo's.")] = Path(
-        "hsi-dask-demo"
-    ),
-) -> int:
-    """Simulate a small NEON site, map its materials, and compare the maps with the known truth."""
-    from hsi_dask.config import RunConfig
-    from hsi_dask.synthetic import MATERIALS
-
-    scene = _demo_scene(folder)
-    settings = RunConfig(
-        tiles=(str(folder / "tiles"),), endmembers={"count": len(MATERIALS)}, bands={"windows": DEMO_WINDOWS}
-    )
-    summary = _carry_out(settings, folder / "run", None)
-    _show_summary(summary)
-    if summary.failed:
-        return FOUND
-    _show_agreement(scene, summary)
-    west, north = scene.x[0] - 0.5, scene.y[0] + 0.5
-    print(f"\nlook    {summary.results}: in QGIS, Layer > Add Layer > Add Raster Layer, type Zarr (GDAL 3.11 or later)")
-    print(f"        the site's north-west corner is {west:.0f} E, {north:.0f} N, UTM zone 18 north")
-    print(f"check   hsi-dask verify {summary.run_dir}")
-    return DONE
-
-
-def _demo_scene(folder: Path) -> Scene:
-    """The demo's scene, and its tiles in the folder; tiles of an earlier demo are kept, for its run is of them."""
-    from hsi_dask.synthetic import simulate_scene, simulate_site
-
-    held = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
-    if (folder.exists() and not folder.is_dir()) or held - {"tiles", "run"}:
-        what = f"holds other things ({', '.join(sorted(held)[:3])})" if held else "is a file"
-        raise RunError(f"{folder} {what}; give a new folder, as in `hsi-dask demo DIR`")
-    if len(list((folder / "tiles").glob("*.h5"))) == 4:
-        return simulate_scene((2 * DEMO_TILE, 2 * DEMO_TILE), **DEMO_SITE)
-    _complain(f"simulating a site of 4 tiles in {folder / 'tiles'}")
-    try:
-        return simulate_site(folder / "tiles", tiles=(2, 2), size=DEMO_TILE, **DEMO_SITE).scene
-    except OSError as error:
-        raise RunError(f"{folder} cannot be written ({error.strerror or error}); give another folder") from error
-
-
-def _show_agreement(scene: Scene, summary: RunSummary) -> None:
-    from hsi_dask.io.store import open_endmembers, open_results
-    from hsi_dask.synthetic import compare_with_truth
-
-    maps = open_results(summary.run_dir, chunks=None)
-    found = compare_with_truth(open_endmembers(summary.run_dir), maps, scene)
-    print(f"\nfound against simulated, {maps.sizes['y']} x {maps.sizes['x']} pixels:")
-    table = _table("material", "endmember", "angle (degrees)", "abundance RMSE", "SAM class right", "SID class right")
-    for row in _agreement_rows(found):
-        table.add_row(*row)
-    _show(table)
-    print(
-        "Angle: between found and true spectrum; dark water drowns in the simulated noise. Class right: of pixels that"
-    )
-    print("are at least 90 % one material. Abundances are off where light varies: they have to sum to one.")
-
-
-def _agreement_rows(found: Agreement) -> Iterator[tuple[str, ...]]:
-    import numpy as np
-
-    for n, name in enumerate(found.names):
-        yield (
-            name, str(found.found[n] or "none"), f"{np.degrees(found.angle[n]):.2f}", f"{found.abundance_rmse[n]:.3f}",
-            *(f"{found.classes[kind][n]:.1%}" for kind in ("sam_class", "sid_class")),
-        )  # fmt: skip
 
 
 # ---------------------------------------------------------------------------------------------------- showing

@@ -7,6 +7,7 @@ import inspect
 import logging
 import os
 import re
+import signal
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,8 +23,14 @@ if TYPE_CHECKING:
 
 Kind = Literal["local", "scheduler"]
 
-# Workers on one machine need no one else to reach them; the dashboard is off unless asked for
-_LOCAL: dict[str, Any] = {"host": "127.0.0.1", "dashboard_address": None, "silence_logs": logging.ERROR}
+# Nobody else needs to reach workers on this machine; the dashboard is off unless asked for, and what is left of its
+# server takes any free port, without a warning that 8787 is taken
+_LOCAL: dict[str, Any] = {
+    "host": "127.0.0.1",
+    "dashboard_address": None,
+    "scheduler_kwargs": {"dashboard_address": "127.0.0.1:0"},
+    "silence_logs": logging.ERROR,
+}
 # evaluated on workers, so that nothing of ours needs to be importable there to find out
 _VERSION = "__import__('hsi_dask.batch.tile').__version__"
 _VARIABLE = re.compile(r"\$(\w+|\{[^}]*\})")
@@ -101,12 +108,24 @@ def _local(config: ClusterConfig) -> Iterator[Client]:
     from distributed import Client, LocalCluster, Nanny, Worker
 
     _require_known(config.options, (LocalCluster, Nanny, Worker))
+    defaults = {k: v for k, v in _LOCAL.items() if k != "scheduler_kwargs" or "dashboard_address" not in config.options}
     try:
-        cluster = LocalCluster(**_LOCAL | config.options)
+        with _sheltered():
+            cluster = LocalCluster(**defaults | config.options)
     except (TypeError, ValueError, OSError, RuntimeError) as error:
         raise ConfigError(f"the local workers do not start with these options: {error}") from error
     with cluster, Client(cluster) as client:
         yield client
+
+
+@contextmanager
+def _sheltered() -> Iterator[None]:
+    """Threads and processes started inside never see Ctrl-C: it is for this process, which ends them in order."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -136,7 +155,7 @@ def _require_workers(client: Client, wait: float) -> None:
         client.wait_for_workers(1, timeout=wait)
     except TimeoutError as error:
         raise ClusterError(
-            f"{client.scheduler.address} has no worker after {wait:g} s; start workers, or wait longer with the key wait"
+            f"the scheduler has no worker after {wait:g} s; start some, or raise the key wait"
         ) from error
     here = eval(_VERSION)
     for worker, version in client.run(eval, _VERSION, on_error="return").items():

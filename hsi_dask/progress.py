@@ -28,7 +28,7 @@ class Pace(Observer):
         self.total = self.settled = self.now = 0
         self.flying: dict[str, float] = {}
         self.mapping_since: float | None = None
-        self.sampling = False
+        self.sampling, self.latest = False, ""
 
     def planned(self, plan: Plan, todo: Sequence[Tile], skipped: Sequence[str]) -> None:
         self.total, self.settled = len(todo) + len(skipped) + len(plan.bad), len(skipped)
@@ -44,6 +44,7 @@ class Pace(Observer):
             if not self.sampling and self.mapping_since is None:
                 self.mapping_since = time.monotonic()
             self.flying[tile] = max(fraction, self.flying.get(tile, 0.0))
+            self.latest = f"{tile} {self.flying[tile]:.0%}"
 
     def tile_done(self, record: TileRecord) -> None:
         with self.lock:
@@ -81,10 +82,11 @@ class Pace(Observer):
     def inside(self) -> str:
         """What is in flight: `368000_4306000 45 %`, or how many."""
         with self.lock:
-            doing = "sampling " if self.sampling else ""
-            if len(self.flying) > 3:
-                return f"{doing}{len(self.flying)} tiles"
-            return doing + ", ".join(f"{tile} {part:.0%}" for tile, part in sorted(self.flying.items()))
+            if self.sampling:
+                return f"sampling {self.latest}" if self.latest else "sampling"
+            if len(self.flying) > 2:
+                return f"{len(self.flying)} at a time"
+            return ", ".join(f"{tile} {part:.0%}" for tile, part in sorted(self.flying.items()))
 
 
 # ---------------------------------------------------------------------------------------------------- plain lines
@@ -147,13 +149,13 @@ def live() -> Iterator[Observer]:
         SpinnerColumn(), BarColumn(24), TextColumn("{task.description}"), TimeElapsedColumn(),
         console=console, transient=True, refresh_per_second=8,
     )  # fmt: skip
-    before = logging.root.handlers[:]
-    logging.root.handlers = [RichHandler(console=console, show_path=False, markup=False)]
+    ours = logging.getLogger("hsi_dask")
+    before, ours.handlers = ours.handlers, [RichHandler(console=console, show_path=False, markup=False)]
     try:
         with bar:
             yield _Live(bar)
     finally:
-        logging.root.handlers = before
+        ours.handlers = before
 
 
 class _Live(Pace):

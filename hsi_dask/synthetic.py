@@ -130,9 +130,7 @@ def material_spectra(names: Sequence[str], wavelength: npt.ArrayLike) -> Array:
     grid = np.asarray(wavelength, dtype=np.float64)
     unknown = [name for name in names if name not in _CONTINUA]
     if unknown or not names:
-        raise ConfigError(
-            f"materials {unknown or 'none'} are not in the library; choose from {', '.join(MATERIALS)}"
-        )
+        raise ConfigError(f"materials {unknown or 'none'} are not in the library; choose from {', '.join(MATERIALS)}")
     if grid.ndim != 1 or grid.size == 0 or not (grid.min() >= 350 and grid.max() <= 2600):
         raise ConfigError("the material library needs a list of wavelengths within 350 to 2600 nm")
     return np.stack([_material(name, grid) for name in names])
@@ -302,9 +300,7 @@ class Scene:
         wave = 0.08 * (self.field("edge", 1.5) - 0.5)
         if self.no_data_shape == "border":
             return np.asarray(np.minimum(u, 1 - u) < self.no_data_share / 2 + wave / 2)
-        share = (
-            self.no_data_share
-        )  # u + v < t cuts a triangle of area t**2 / 2 off the unit square, up to t = 1
+        share = self.no_data_share  # u + v < t cuts a triangle of area t**2 / 2 off the unit square, up to t = 1
         return np.asarray(u + v < (np.sqrt(2 * share) if share <= 0.5 else 2 - np.sqrt(2 - 2 * share)) + wave)
 
     def field(self, name: str, patches: float) -> Array:
@@ -315,9 +311,7 @@ class Scene:
         """The same scene cut to a range of its rows and columns; every value stays what it was."""
         (y0, y1, _), (x0, x1, _) = y.indices(self.shape[0]), x.indices(self.shape[1])
         if y1 <= y0 or x1 <= x0:
-            raise ConfigError(
-                f"the window y {y0}:{y1}, x {x0}:{x1} of a scene of {self.shape} pixels is empty"
-            )
+            raise ConfigError(f"the window y {y0}:{y1}, x {x0}:{x1} of a scene of {self.shape} pixels is empty")
         rows, cols = (self.rows[0] + y0, self.rows[0] + y1), (self.cols[0] + x0, self.cols[0] + x1)
         return replace(self, rows=rows, cols=cols)
 
@@ -326,9 +320,7 @@ class Scene:
         for row in range(self.rows[0] // size * size, self.rows[1], size):
             for col in range(self.cols[0] // size * size, self.cols[1], size):
                 top, left = max(row - self.rows[0], 0), max(col - self.cols[0], 0)
-                yield self.window(
-                    slice(top, row + size - self.rows[0]), slice(left, col + size - self.cols[0])
-                )
+                yield self.window(slice(top, row + size - self.rows[0]), slice(left, col + size - self.cols[0]))
 
     def reflectance(self, y: slice = slice(None), bands: slice = slice(None)) -> Array:
         """What a NEON file holds, (rows, x, bands) int16: reflectance x 10000, no data -9999."""
@@ -622,9 +614,7 @@ def _put(group: Any, name: str, value: str, odd: bool = False) -> None:
     group.create_dataset(name, data=_text(value, odd), dtype=h5py.string_dtype("ascii"))
 
 
-def _create_reflectance(
-    group: Any, scene: Scene, revision: Revision, layout: _Layout, options: dict[str, Any]
-) -> Any:
+def _create_reflectance(group: Any, scene: Scene, revision: Revision, layout: _Layout, options: dict[str, Any]) -> Any:
     shape = (*scene.shape, scene.wavelength.size)
     options = {**options, "chunks": _fit(options["chunks"], shape)}
     odd = revision == "rewritten"
@@ -939,9 +929,7 @@ class Agreement(NamedTuple):
     pixels: Array
 
 
-def compare_with_truth(
-    endmembers: xr.DataArray, maps: xr.Dataset, scene: Scene, *, pure: float = 0.9
-) -> Agreement:
+def compare_with_truth(endmembers: xr.DataArray, maps: xr.Dataset, scene: Scene, *, pure: float = 0.9) -> Agreement:
     """Compare endmembers and maps with the scene they were made from.
 
     Each material takes the endmember of the smallest angle to it, best pair first, and each endmember goes once.
@@ -970,7 +958,10 @@ def compare_with_truth(
     pixels = cores.sum(axis=(1, 2))
     classes = {
         str(name): np.array(
-            [(maps[name].values[core] == n).mean() if core.any() else np.nan for n, core in zip(found, cores, strict=True)]
+            [
+                (maps[name].values[core] == n).mean() if core.any() else np.nan
+                for n, core in zip(found, cores, strict=True)
+            ]
         )
         for name in ("sam_class", "sid_class")
         if name in maps

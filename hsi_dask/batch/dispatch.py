@@ -82,14 +82,15 @@ def _on_worker(work: Work, job: Job, topic: str) -> Any:
 
 def _on_client(work: Work, jobs: Sequence[Job], client: Client, heard: Heard) -> Iterator[tuple[Job, Any]]:
     topic = f"hsi-dask-{uuid.uuid4().hex[:12]}"
-    waiting = deque((job, 1) for job in jobs)
+    waiting, suspects = deque((job, 1) for job in jobs), deque[tuple[Job, int]]()
     flying: dict[Future[Any], tuple[Job, int]] = {}
     client.subscribe_topic(topic, lambda event: heard(event[1]["tile"], event[1]["fraction"]))
     watch = _Watch(client)
     try:
-        while waiting or flying:
-            while waiting and len(flying) < watch.workers() + SPARE:
-                job, attempt = waiting.popleft()
+        while waiting or suspects or flying:
+            while (waiting and len(flying) < watch.workers() + SPARE) or (suspects and not waiting and not flying):
+                # a job whose worker died flies alone, after all others: then it is clear whose fault it is
+                job, attempt = (waiting or suspects).popleft()
                 key = f"{work.__name__}-{job.tile.id}-{uuid.uuid4().hex[:8]}"
                 flying[client.submit(_on_worker, work, job, topic, key=key, pure=False)] = (job, attempt)
             for future in _finished(flying, watch):
@@ -97,9 +98,12 @@ def _on_client(work: Work, jobs: Sequence[Job], client: Client, heard: Heard) ->
                 outcome = _outcome(future, job, attempt)
                 future.release()  # receipts are small, but a site has thousands: the scheduler keeps none
                 if outcome is None:
-                    waiting.appendleft((job, attempt + 1))
+                    suspects.append((job, attempt + 1))
                 else:
                     yield job, outcome
+    except Exception:
+        watch.require_scheduler()  # a lost connection shows in many ways; say it in one
+        raise
     finally:
         if client.status == "running":
             client.unsubscribe_topic(topic)
@@ -131,7 +135,7 @@ def _outcome(future: Future[Any], job: Job, attempt: int) -> Any:
     if error is not None and not isinstance(error, KilledWorker):
         return Failure(f"{job.tile.path}: {type(error).__name__}: {error}")
     if attempt < ATTEMPTS:
-        logger.warning("tile %s: its workers died, attempt %d of %d follows", job.tile.id, attempt + 1, ATTEMPTS)
+        logger.warning("tile %s: its workers died; attempt %d of %d follows", job.tile.id, attempt + 1, ATTEMPTS)
         return None
     return Failure(
         f"{job.tile.path}: the workers that held it died in {ATTEMPTS} attempts; see their logs, and give them more "

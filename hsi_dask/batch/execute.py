@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
@@ -158,7 +158,7 @@ def _carry_out(state: Run, plan: Plan, client: Client | None, observer: Observer
     _require_room(state, plan, todo, client)
     observer.planned(plan, todo, skipped)
     done: list[str] = []
-    failed = _settle_bad_tiles(state, plan, observer)
+    failed = _settle_bad_tiles(state, plan, skipped, observer)
     interrupted = False
     try:
         _ensure_endmembers(state, plan, client, observer)
@@ -198,11 +198,12 @@ def _fail(state: Run, tile: str, path: str, reason: str, failed: dict[str, str],
     observer.tile_failed(tile, reason)
 
 
-def _settle_bad_tiles(state: Run, plan: Plan, observer: Observer) -> dict[str, str]:
+def _settle_bad_tiles(state: Run, plan: Plan, done: Sequence[str], observer: Observer) -> dict[str, str]:
     """Note the files that cannot be read, and forget the notes of those that now can."""
     failed: dict[str, str] = {}
     for tile in plan.bad:
-        _fail(state, tile.id, tile.path, tile.reason, failed, observer)
+        if tile.id not in done:
+            _fail(state, tile.id, tile.path, tile.reason, failed, observer)
     readable = {tile.path: tile.id for tile in plan.tiles}
     for before in state.manifest.tiles:
         if not before.readable and readable.get(before.path, before.id) != before.id:
@@ -219,13 +220,17 @@ def _require_room(state: Run, plan: Plan, todo: Sequence[Tile], client: Client |
         )
     if client is None:
         return
-    for worker in client.scheduler_info(n_workers=-1)["workers"].values():
-        projected, limit = plan.memory(worker["nthreads"]), worker["memory_limit"]
-        if limit and projected > limit:
+    for name, threads, limit in client.run_on_scheduler(_workers):
+        if limit and (projected := plan.memory(threads)) > limit:
             raise RunError(
-                f"a tile needs about {projected / 2**30:.1f} GiB with {worker['nthreads']} threads, worker "
-                f"{worker['name']} may use {limit / 2**30:.1f} GiB; give workers more memory or fewer threads"
+                f"a tile needs about {projected / 2**30:.1f} GiB with {threads} threads, worker {name} may use "
+                f"{limit / 2**30:.1f} GiB; give workers more memory or fewer threads"
             )
+
+
+def _workers(dask_scheduler: Any) -> list[tuple[str, int, int]]:
+    """Name, threads and memory limit of every worker; runs on the scheduler."""
+    return [(str(w.name), w.nthreads, w.memory_limit) for w in dask_scheduler.workers.values()]
 
 
 # ------------------------------------------------------------------------------------------------ endmembers

@@ -68,7 +68,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class BadTile:
-    """A file whose metadata cannot be read; it fails, the others go on."""
+    """A file whose metadata cannot be read; it fails, the others go on. Size and time are 0 where it is gone."""
 
     id: str
     path: str

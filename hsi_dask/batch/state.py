@@ -16,7 +16,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -275,6 +275,8 @@ def _created(path: Path, plan: Plan) -> Run:
 
 def _resumed(path: Path, plan: Plan) -> tuple[Run, Plan]:
     run = Run.open(path)
+    names = {tile.path: tile.id for tile in run.manifest.tiles}  # a file that cannot be read may not tell its own
+    plan = replace(plan, bad=tuple(replace(tile, id=names.get(tile.path, tile.id)) for tile in plan.bad))
     differences = [*_other_settings(run, plan), *_other_inputs(run, plan)]
     if differences:
         more = f"; and {len(differences) - 5} more" if len(differences) > 5 else ""
@@ -305,9 +307,12 @@ def _other_inputs(run: Run, plan: Plan) -> Iterator[str]:
             yield f"tile {tile.id} ({tile.path}) is new, and the mosaic is laid out for {len(known)} tiles"
         elif before.readable and before.id not in failed:
             record = run.record(before.id)
+            if record and not tile.mtime_ns:
+                continue  # gone, after it was done: that is allowed
             size, mtime = (record.file_size, record.mtime_ns) if record else (before.file_size, before.mtime_ns)
             if (tile.file_size, tile.mtime_ns) != (size, mtime):
-                yield f"tile {tile.id} ({tile.path}) has changed ({tile.file_size} bytes, was {size})"
+                what = f"has changed ({tile.file_size} bytes, was {size})" if tile.mtime_ns else "is gone"
+                yield f"tile {tile.id} ({tile.path}) {what}"
     for lost in known.values():
         if lost.id not in now and lost.path not in paths:
             yield f"tile {lost.id} ({lost.path}) is missing"

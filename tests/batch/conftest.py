@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -67,11 +66,24 @@ def store_of() -> Callable[[Path], dict[str, bytes]]:
 
 
 @pytest.fixture
-def spawn() -> Callable[[str], subprocess.Popen[str]]:
-    """A Python process of its own that runs this code."""
+def spawn(tmp_path: Path) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
+    """A Python process of its own that runs this code, in a folder of its own; ended with the test."""
+    started = []
 
     def start(code: str) -> subprocess.Popen[str]:
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], env=dict(os.environ), **pipes)
+        script = tmp_path / f"spawned{len(started)}.py"
+        script.write_text(textwrap.dedent(code))
+        process = subprocess.Popen(
+            [sys.executable, str(script)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        started.append(process)
+        return process
 
-    return start
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()

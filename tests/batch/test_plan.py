@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -129,29 +130,25 @@ def test_projected_memory_grows_with_threads_and_endmembers(site: Site) -> None:
     assert few.memory(2) < many.memory(2)
 
 
-def test_a_thousand_tiles_are_planned_in_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Metadata read for each, 1000 links to one file; only the places are made up."""
+def test_hundreds_of_tiles_are_planned_in_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Metadata are read for each of 200 links to one file; only their places are made up."""
     source = write(tmp_path, 368000, 4306000)
-    links = [tmp_path / f"link{i}.h5" for i in range(1000)]
+    links = [tmp_path / f"link{i}.h5" for i in range(200)]
     for link in links:
         os.link(source, link)
 
     def elsewhere(path: str) -> NeonFile:
-        from dataclasses import replace
-
         number = int(Path(path).stem[4:])
         return replace(read_metadata(path), west=368000.0 + number % 40 * 40, north=4306000.0 - number // 40 * 40)
 
     monkeypatch.setattr(planning, "read_metadata", elsewhere)
     started = time.perf_counter()
     plan = make_plan(links, RunConfig())
-    assert time.perf_counter() - started < 30  # 3 s measured, on a machine shared with others
-    assert len(plan.tiles) == 1000
+    assert time.perf_counter() - started < 10  # 1000 in 6 s on a quiet machine
+    assert len(plan.tiles) == 200
 
 
 def test_off_grid_tiles_are_refused(site: Site) -> None:
-    from dataclasses import replace
-
     one, two = map(read_metadata, site.paths[:2])
     with pytest.raises(GridError, match=r"is off the pixel grid of .* by 0.00 rows and 0.50 columns"):
         lay_out([one, replace(two, west=two.west + 0.5)])

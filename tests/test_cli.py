@@ -1,0 +1,389 @@
+"""The command line as its users meet it: real processes for exit codes, streams, signals and the terminal."""
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import hsi_dask as hsi
+from hsi_dask import cli, progress
+from hsi_dask.synthetic import MATERIALS, simulate_scene, simulate_site, write_neon_tile
+
+HSI_DASK = (sys.executable, "-m", "hsi_dask")
+
+
+def call(*words, **options):
+    """A finished process of the command line."""
+    return subprocess.run(
+        [*HSI_DASK, *map(str, words)], capture_output=True, text=True, timeout=180, check=False, **options
+    )
+
+
+def inside(capsys, *words):
+    """(exit code, stdout, stderr) of a command line carried out in this process."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main([str(word) for word in words])
+    streams = capsys.readouterr()
+    return ended.value.code, streams.out, streams.err
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site")
+    return simulate_site(folder, tiles=(1, 2), size=50, no_data=0)
+
+
+@pytest.fixture(scope="module")
+def finished(site, tmp_path_factory):
+    """A run directory, and the process that made it."""
+    run_dir = tmp_path_factory.mktemp("out") / "run"
+    return run_dir, call("run", site.folder, "--out", run_dir, "--count", 3)
+
+
+# ---------------------------------------------------------------------------------------------------- run
+
+
+def test_a_run_tells_its_results_on_stdout_and_its_progress_on_stderr(finished):
+    run_dir, process = finished
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.startswith("2 of 2 tiles done, in ")
+    assert str(run_dir / "results.zarr") in process.stdout
+    assert re.search(
+        r"tile 368000_4306000 done in .* s; 1 of 2 tiles, .* tiles a minute, 0:00:\d\d left", process.stderr
+    )
+    assert "\x1b" not in process.stdout + process.stderr
+
+
+def test_the_command_shown_at_the_end_opens_the_results(finished):
+    command = re.search(r'python -c "(.*)"', finished[1].stdout)[1]
+    shown = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
+    assert "abundance" in shown.stdout
+
+
+def test_a_finished_run_repeated_by_out_alone_computes_nothing(finished, capsys):
+    code, out, _ = inside(capsys, "run", "--out", finished[0])
+    assert code == 0
+    assert out.startswith("2 of 2 tiles done (2 before), in ")
+
+
+def test_other_settings_on_a_run_are_refused_by_name(finished, site, capsys):
+    code, out, err = inside(capsys, "run", site.folder, "--out", finished[0], "--count", 4)
+    assert (code, out) == (2, "")
+    assert "endmembers.count: 4, not 3" in err
+
+
+def test_settings_come_from_the_file_and_count_from_the_command_line(site, tmp_path, capsys):
+    settings = tmp_path / "run.yaml"
+    settings.write_text(f"tiles: ['{site.paths[0]}']\nendmembers: {{count: 5}}\nmethods: [sam]\n")
+    code, out, _ = inside(capsys, "run", "--config", settings, "--count", "2", "--out", tmp_path / "run")
+    assert code == 0
+    assert out.startswith("1 of 1 tiles done")
+    results = hsi.open_results(tmp_path / "run")
+    assert results.sizes["endmember"] == 2
+    assert set(results) == {"sam_angle", "sam_class"}
+
+
+def test_a_dry_run_shows_the_plan_and_writes_nothing(site, tmp_path, capsys):
+    code, out, _ = inside(capsys, "run", site.folder, "--out", tmp_path / "run", "--dry-run")
+    assert code == 0
+    keys = [line.split("  ")[0].strip() for line in out.splitlines()]
+    assert keys == ["tiles", "blocks", "mosaic", "maps", "to read", "to write", "memory"]
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_bad_tile_is_named_and_the_exit_code_is_1_and_repeating_retries_it(site, tmp_path, capsys):
+    tiles = tmp_path / "tiles"
+    tiles.mkdir()
+    good, bad = (tiles / path.name for path in site.paths)
+    good.symlink_to(site.paths[0])
+    bad.write_bytes(site.paths[1].read_bytes()[:5000])
+    run_dir = tmp_path / "run"
+
+    code, out, err = inside(capsys, "run", tiles, "--out", run_dir, "--count", "3")
+    assert code == 1
+    assert out.startswith("1 of 2 tiles done, 1 failed")
+    assert re.search(r"^failed  368050_4306000: .*truncated", out, re.MULTILINE)
+    assert "368050_4306000 failed" in err
+    assert inside(capsys, "run", tiles, "--out", tmp_path / "other", "--dry-run")[0] == 1
+
+    code, out, _ = inside(capsys, "status", run_dir)
+    assert code == 1
+    assert out.startswith("1 of 2 tiles done, 0 pending, 1 failed")
+    assert "truncated" in out
+    assert list(json.loads(inside(capsys, "status", run_dir, "--json")[1])["failed"]) == ["368050_4306000"]
+
+    bad.write_bytes(site.paths[1].read_bytes())
+    code, out, _ = inside(capsys, "run", tiles, "--out", run_dir, "--count", "3")
+    assert code == 0
+    assert out.startswith("2 of 2 tiles done (1 before)")
+
+
+def test_a_run_on_local_workers_equals_the_run_in_one_process(finished, site, tmp_path):
+    where = tmp_path / "local.yaml"
+    where.write_text("kind: local\noptions: {n_workers: 1, threads_per_worker: 2, memory_limit: 0}\n")
+    process = call("run", site.folder, "--count", 3, "--out", tmp_path / "run", "--cluster", where)
+    assert process.returncode == 0, process.stderr
+    assert "starting workers" in process.stderr
+    assert "INFO" not in process.stderr
+    assert "WARNING" not in process.stderr
+    ours, theirs = (hsi.open_results(folder).load() for folder in (tmp_path / "run", finished[0]))
+    assert ours.equals(theirs)
+
+
+# ---------------------------------------------------------------------------------------------------- signals, streams
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
+def test_a_signal_ends_a_run_cleanly_and_it_says_how_to_go_on(site, tmp_path, number):
+    run_dir = tmp_path / "run"
+    words = [*HSI_DASK, "run", str(site.folder), "--out", str(run_dir), "--count", "3"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr:
+            if "sampling" in line:
+                break
+        process.send_signal(number)
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 128 + number
+    assert out == ""
+    assert err.splitlines()[-1] == f"stopped with 0 of 2 tiles done; run again with --out {run_dir} to go on"
+    assert "Traceback" not in err
+    assert call("run", "--out", run_dir).returncode == 0
+
+
+def test_a_terminal_shows_a_live_bar_with_tiles_rate_and_time_left(site, tmp_path):
+    main, worker = pty.openpty()
+    words = [*HSI_DASK, "run", str(site.folder), "--out", str(tmp_path / "run"), "--count", "3"]
+    environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "110", "LINES": "30"}
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=worker, env=environment) as process:
+        os.close(worker)
+        shown = b""
+        while True:
+            try:
+                part = os.read(main, 4096)
+            except OSError:  # the other end is closed
+                break
+            if not part:
+                break
+            shown += part
+        out = process.stdout.read()
+    os.close(main)
+    assert process.returncode == 0
+    assert out.startswith(b"2 of 2 tiles done")
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+    assert "sampling" in text
+    assert re.search(r"[12] of 2 tiles, [\d.e+]+ tiles a minute, 0:00:\d\d left", text)
+    assert shown.decode().rstrip().endswith("\x1b[?25h") or "\x1b[?25h" in shown.decode()[-200:]  # the cursor is back
+
+
+def test_a_closed_pipe_is_not_an_error():
+    with subprocess.Popen([*HSI_DASK, "config"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        err = process.stderr.read()
+    assert process.returncode == cli.PIPE_CLOSED
+    assert err == b""
+
+
+# ---------------------------------------------------------------------------------------------------- wrong requests
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["nope"], "No such command 'nope'; see hsi-dask --help"),
+        (["run", "TILE"], "Missing option '--out'; see hsi-dask run --help"),
+        (["run", "TILE", "--out", "DIR", "--cuont", "3"], "No such option: --cuont"),
+        (["run", "TILE", "--out", "DIR", "--count", "many"], "Invalid value for '--count'"),
+        (["run", "TILE", "--out", "DIR", "--count", "0"], "endmembers.count is 0; it must be a whole number"),
+        (["run", "TILE", "--out", "DIR", "--config", "no.yaml"], "cannot read the configuration no.yaml: No such file"),
+        (["run", "TILE", "--out", "DIR", "--cluster", "no.yaml"], "cannot read the cluster configuration no.yaml"),
+        (["run", "gone.h5", "--out", "DIR"], "gone.h5 does not exist"),
+        (["run", "--out", "DIR"], "no tiles; give files"),
+        (["run", "*.nothing", "--out", "DIR"], "matches no file"),
+        (["run", "TILE", "--out", "FULL"], "holds other things (empty_tile.h5, letter.txt, page.h5)"),
+        (["run", "TILE", "--out", "FULL/letter.txt"], "is a file; give a folder"),
+        (["run", "TILE", "--out", "FULL/letter.txt/run"], "cannot be written"),
+        (["run", "FULL/page.h5", "--out", "DIR"], "is a web page"),
+        (["run", "FULL/radiance.h5", "--out", "DIR"], "at-sensor radiance"),
+        (["run", "FULL/empty_tile.h5", "--out", "DIR"], "has no pixel with data"),
+        (["info", "gone.h5"], "gone.h5 does not exist"),
+        (["status", "FULL"], "is not a run directory"),
+        (["verify", "gone"], "gone does not exist"),
+        (["demo", "FULL"], "holds other things (empty_tile.h5, letter.txt, page.h5)"),
+        (["demo", "FULL/letter.txt"], "is a file; give a new folder"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)  # fmt: skip
+def test_a_wrong_request_is_one_line_on_stderr_and_exit_code_2(words, sentence, site, full, tmp_path, capsys):
+    places = {"TILE": str(site.paths[0]), "DIR": str(tmp_path / "run")}
+    words = [places.get(word, word.replace("FULL", str(full))) for word in words]
+    code, out, err = inside(capsys, *words)
+    assert (code, out) == (2, "")
+    *_, last = err.splitlines()
+    assert last.startswith("error: ")
+    assert sentence in last
+    assert err.count("error:") == 1
+    assert "Traceback" not in err
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory):
+    """A folder with other things in it."""
+    folder = tmp_path_factory.mktemp("full")
+    (folder / "letter.txt").write_text("Dear")
+    (folder / "page.h5").write_text("<!DOCTYPE html><html>Sign in</html>")
+    write_neon_tile(folder / "radiance.h5", simulate_scene((20, 20)), revision="radiance")
+    write_neon_tile(folder / "empty_tile.h5", simulate_scene((20, 20), no_data=1.0))
+    return folder
+
+
+def test_a_bug_is_one_line_too_and_debug_shows_where(monkeypatch, capsys):
+    def broken(tiles):
+        raise ZeroDivisionError("by\nzero")
+
+    monkeypatch.setattr("hsi_dask.batch.plan.find_tiles", broken)
+    code, _, err = inside(capsys, "info", "x.h5")
+    assert code == 2
+    assert err == "error: ZeroDivisionError: by zero; this is a bug: `hsi-dask --debug ...` shows where\n"
+    _, _, err = inside(capsys, "--debug", "info", "x.h5")
+    assert "in broken" in err
+
+
+def test_wrong_requests_as_processes_end_with_2_and_help_and_version_with_0():
+    wrong, right, version = call("rnu"), call("--help"), call("--version")
+    assert (wrong.returncode, wrong.stdout, wrong.stderr.count("\n")) == (2, "", 1)
+    assert (right.returncode, right.stderr) == (0, "")
+    verbs = re.findall(r"^  (\w+)  ", right.stdout.partition("Commands:")[2], re.MULTILINE)
+    assert verbs == ["demo", "info", "run", "status", "verify", "config"]
+    assert version.stdout == f"hsi-dask {hsi.__version__}\n"
+
+
+# ---------------------------------------------------------------------------------------------------- looking
+
+
+def test_info_on_one_file_tells_what_is_in_it(site, capsys):
+    code, out, err = inside(capsys, "info", site.paths[0])
+    assert (code, err) == (0, "")
+    assert "SERC, DP3.30006.001" in out
+    assert "50 x 50 (y, x) of 1 m, 0.0% no data" in out
+    assert "426, 381.5 to 2510.1 nm, FWHM 5.6 to 6.4 nm" in out
+    assert "1340 to 1445, 1790 to 1955 nm (from the file)" in out
+    assert "EPSG:32618" in out
+    assert "int16 in chunks of 32 x 50 x 27" in out
+
+
+def test_info_counts_pixels_without_data_and_notes_what_is_missing(tmp_path, capsys):
+    scene = simulate_scene((50, 60), no_data=0.3)
+    path = write_neon_tile(tmp_path / "odd.h5", scene, revision="rewritten")
+    out = inside(capsys, "info", path)[1]
+    assert f"{scene.no_data.mean():.1%} no data" in out
+    assert "note 1" in out
+
+
+def test_info_on_many_files_is_a_line_each_and_bad_ones_make_the_exit_code_1(site, full, capsys):
+    code, out, err = inside(capsys, "info", site.folder, full)
+    assert code == 1
+    assert len(out.splitlines()) == 1 + 2 + 1  # a header, the site, the tile without data
+    assert "100.0%" in out
+    assert [line.split()[0] for line in err.splitlines()] == ["error:"] * 2
+
+
+def test_config_prints_every_default_and_reads_back_equal(tmp_path, capsys):
+    code, out, _ = inside(capsys, "config")
+    assert code == 0
+    assert out.count("#") > 10
+    (tmp_path / "run.yaml").write_text(out)
+    assert hsi.RunConfig.from_yaml(tmp_path / "run.yaml") == hsi.RunConfig()
+
+
+def test_status_as_json_is_for_programs(finished, capsys):
+    code, out, _ = inside(capsys, "status", finished[0], "--json")
+    assert code == 0
+    told = json.loads(out)
+    assert told["done"] == ["368000_4306000", "368050_4306000"]
+    assert told["pending"] == []
+    assert told["failed"] == {}
+
+
+def test_verify_finds_a_flipped_byte_and_ends_with_1(site, tmp_path, capsys):
+    run_dir = tmp_path / "run"
+    assert inside(capsys, "run", site.paths[0], "--out", run_dir, "--count", "2")[0] == 0
+    code, out, _ = inside(capsys, "verify", run_dir)
+    assert code == 0
+    assert re.fullmatch(r"1 tiles, \d+ chunks: all as recorded\n", out)
+    chunk = next(path for path in (run_dir / "results.zarr" / "abundance" / "c").rglob("*") if path.is_file())
+    held = bytearray(chunk.read_bytes())
+    held[len(held) // 2] ^= 1
+    chunk.write_bytes(held)
+    code, out, _ = inside(capsys, "verify", run_dir)
+    assert code == 1
+    assert "holds other bytes than were written" in out
+
+
+# ---------------------------------------------------------------------------------------------------- demo
+
+
+def test_the_demo_finds_what_was_simulated_and_repeated_computes_nothing(tmp_path):
+    first = call("demo", cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    rows = [line.split() for line in first.stdout.splitlines() if line.split()[:1] and line.split()[0] in MATERIALS]
+    assert [row[0] for row in rows] == list(MATERIALS)
+    for name, number, angle, rmse, *right in rows:
+        assert int(number) > 0
+        assert float(angle) < (6 if name == "water" else 1)  # degrees; dark water is mostly noise
+        assert float(rmse) < 0.08
+        assert all(float(share.rstrip("%")) > 93 for share in right)
+    assert {path.name for path in (tmp_path / "hsi-dask-demo").iterdir()} == {"tiles", "run"}
+
+    again = call("demo", cwd=tmp_path)
+    assert again.returncode == 0
+    assert again.stdout.startswith("4 of 4 tiles done (4 before)")
+    assert again.stdout.partition("\n")[2] == first.stdout.partition("\n")[2]
+
+
+# ---------------------------------------------------------------------------------------------------- progress
+
+
+def test_the_pace_counts_tiles_and_what_is_in_flight(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    pace = progress.Pace()
+    pace.total = 4
+    pace.message("sampling pixels")
+    pace.tile_advanced("a", 0.9)
+    assert pace.progress == 0
+    assert pace.inside() == "sampling a 90%"
+    pace.message("finding 4 endmembers")
+    assert pace.so_far() == "0 of 4 tiles"
+    pace.tile_advanced("a", 0.0)
+    now[0] = 30.0
+    pace.tile_advanced("a", 0.5)
+    pace.tile_advanced("a", 0.4)  # late news do not turn it back
+    assert pace.so_far() == "0 of 4 tiles, 1 tiles a minute, 0:03:30 left"
+    assert pace.inside() == "a 50%"
+    pace.tile_failed("a", "broken")
+    assert (pace.settled, pace.inside()) == (1, "")
+
+
+def test_a_log_gets_a_line_from_inside_a_tile_that_takes_long(capsys, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with progress.in_lines() as observer:
+        observer.tile_advanced("a", 0.0)
+        now[0] = progress.SILENCE / 2
+        observer.tile_advanced("a", 0.1)
+        assert capsys.readouterr().err == ""
+        now[0] = 1.1 * progress.SILENCE
+        observer.tile_advanced("a", 0.2)
+    assert re.search(r"left; a 20%$", capsys.readouterr().err.strip())
+
+
+def test_help_answers_at_once():
+    started = time.perf_counter()
+    assert call("run", "--help").returncode == 0
+    assert time.perf_counter() - started < 5  # a tenth of a second alone; heavy imports are told in test_layers

@@ -1,0 +1,141 @@
+"""Who may import whom, read from the source: the architecture as a test."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import hsi_dask
+
+PACKAGE = Path(hsi_dask.__file__).parent
+ROOT = PACKAGE.parent
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# What each folder or module may import of ours, beside itself
+MAY_IMPORT = {
+    "errors": set(),
+    "schema": {"errors"},
+    "config": {"errors"},
+    "cluster": {"errors"},
+    "synthetic": {"errors"},
+    "kernels": set(),
+    "io": {"errors", "schema"},
+    "ops": {"errors", "schema", "kernels"},
+    "batch": {"errors", "schema", "config", "io", "ops"},
+    "progress": {"batch"},
+    "cli": {"errors", "config", "cluster", "synthetic", "io", "batch", "progress", "__init__"},
+    "__main__": {"cli"},
+    "__init__": {"errors", "config", "synthetic", "io", "ops", "batch"},  # when a name is first used
+}
+# Replacing one of these touches one place
+HOMES = {
+    "h5py": {"io", "synthetic"},
+    "deflate": {"io", "synthetic"},
+    "zarr": {"io"},
+    "cvxopt": {"kernels"},
+    "numba": {"kernels"},
+    "distributed": {"cluster", "batch"},
+    "pydantic": {"config", "cluster"},
+    "yaml": {"config", "cluster"},
+    "typer": {"cli"},
+    "rich": {"cli", "progress"},
+}
+NOT_IN_KERNELS = {"dask", "xarray", "h5py", "zarr", "distributed", "pandas"}
+
+
+def layer(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path):
+    """Dotted names of everything imported anywhere in a module, for type checking too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def ours(path):
+    """Which of our layers a module imports."""
+    for name in imports(path):
+        first, _, rest = name.partition(".")
+        if first == "hsi_dask":
+            head = rest.partition(".")[0]
+            yield head if (PACKAGE / head).is_dir() or (PACKAGE / f"{head}.py").is_file() else "__init__"
+
+
+def name_of(path):
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_module_imports_only_what_lies_below_it(path):
+    allowed = MAY_IMPORT[layer(path)] | {layer(path)}
+    assert set(ours(path)) <= allowed
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_each_library_has_one_home(path):
+    used = {name.partition(".")[0] for name in imports(path)}
+    assert {library for library in used if layer(path) not in HOMES.get(library, {layer(path)})} == set()
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if layer(p) == "kernels"], ids=name_of)
+def test_kernels_know_neither_labels_nor_files_nor_graphs(path):
+    assert {name.partition(".")[0] for name in imports(path)} & NOT_IN_KERNELS == set()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_only_the_command_line_prints_or_exits_and_nothing_asserts(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    assert not any(isinstance(node, ast.Assert) for node in ast.walk(tree))
+    if layer(path) != "cli":
+        assert calls & {"print", "sys.exit", "exit", "os._exit"} == set()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_module_is_named_for_a_concept_and_says_what_it_is_for(path):
+    assert path.stem not in {"utils", "util", "common", "helpers", "core", "misc"}
+    text = path.read_text(encoding="utf-8")
+    assert not text or ast.get_docstring(ast.parse(text))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "workflows").glob("*.py")), ids=name_of)
+def test_a_workflow_uses_public_names_only_and_does_nothing_when_imported(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert {name for name in imports(path) if name.startswith("hsi_dask")} == {"hsi_dask"}
+    used = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "hsi"
+    }
+    assert used <= set(hsi_dask.__all__)
+    assert ast.unparse(tree.body[-1].test) == "__name__ == '__main__'"
+    assert not [node for node in tree.body[:-1] if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)]
+
+
+def test_every_public_name_is_there_and_is_listed():
+    assert hsi_dask.__all__ == sorted(hsi_dask.__all__)
+    assert set(hsi_dask.__all__) <= set(dir(hsi_dask))
+    for name in hsi_dask.__all__:
+        assert getattr(hsi_dask, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'unmixx'"):
+        hsi_dask.unmixx  # noqa: B018
+
+
+def test_type_checkers_are_told_the_names_that_are_loaded_late():
+    told = {name.rpartition(".")[2] for name in imports(PACKAGE / "__init__.py") if name.startswith("hsi_dask.")}
+    assert told == set(hsi_dask.__all__) - {"__version__"}
+
+
+@pytest.mark.parametrize("module", ["hsi_dask", "hsi_dask.cli"])
+def test_importing_is_cheap(module):
+    heavy = "{'numpy', 'numba', 'xarray', 'dask', 'distributed', 'h5py', 'zarr', 'pandas', 'pydantic'}"
+    code = f"import sys, {module}; print(sorted({heavy} & set(sys.modules)))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
