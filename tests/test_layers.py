@@ -9,8 +9,8 @@ import pytest
 
 import hsi_dask
 
-PACKAGE = Path(hsi_dask.__file__).parent
-ROOT = PACKAGE.parent
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "hsi_dask"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # What each folder or module may import of ours, beside itself

@@ -1,4 +1,4 @@
-"""Published scenes against figures that were computed independently of this code; they skip where the data is absent."""
+"""Published scenes against figures that were computed independently of this code; they skip where it is absent."""
 
 from itertools import permutations
 from pathlib import Path

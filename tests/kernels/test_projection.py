@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from hsi_dask.kernels.projection import Sums, project, weights
 
-
 TOLERANCE = 5e-7  # nats: sums that only SID needs go through float32 for 32 wavelengths at a time
 
 

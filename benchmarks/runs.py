@@ -1,0 +1,141 @@
+"""The mapping pass and whole runs, against inflating the file and against h5py."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from unittest.mock import patch
+
+from benchmarks import tiles
+from benchmarks.measure import Claim, claim, in_turn, process, ratios, seconds
+from hsi_dask import RunConfig
+from hsi_dask.batch.execute import run
+from hsi_dask.batch.plan import make_plan
+from hsi_dask.batch.tile import Job, process_tile
+from hsi_dask.io import hdf5
+
+THREADS = os.cpu_count() or 1
+
+
+def mapping_pass(folder: Path, rounds: int) -> list[Claim]:
+    """Read, clean, FCLS, SAM, SID and writing Zarr, in one warm process, tile by tile."""
+    claims = []
+    for layout in tiles.LAYOUTS:
+        path = tiles.tile(folder, layout)
+        with _prepared(path) as work:
+            mapped, floor, library = in_turn(
+                rounds, work, tiles.inflate_everything(path, THREADS), tiles.read_with_h5py(path)
+            )
+            claims += [
+                claim(f"{layout} pass / inflating the file", ratios(mapped, floor), "x", "<= 1.5"),
+                claim(f"{layout} pass / h5py dataset[...]", ratios(mapped, library), "x", "<= 0.4"),
+                claim(f"{layout} pass", mapped, "s"),
+                claim(f"{layout} floor", floor, "s"),
+                claim(f"{layout} h5py", library, "s"),
+                claim(f"{layout} bytes inflated / bytes in the file", [_inflated(path, work)], "x", "<= 1.0"),
+            ]
+    return claims
+
+
+def whole_run(folder: Path, rounds: int) -> list[Claim]:
+    """`hsi-dask run` on one tile, from the start of the process to its exit, its memory, and without a cache."""
+    claims = []
+    for layout in tiles.LAYOUTS:
+        path = tiles.tile(folder, layout)
+        inflate = tiles.inflate_everything(path, THREADS)
+        _run_process(path)
+        costs, floors = [], []
+        for _ in range(rounds):
+            costs.append(_run_process(path))
+            floors.append(seconds(inflate))
+        claims += [
+            claim(f"{layout} hsi-dask run / inflating the file", ratios([c.wall for c in costs], floors), "x", "<= 6"),
+            claim(f"{layout} hsi-dask run", [c.wall for c in costs], "s"),
+            claim(f"{layout} peak memory", [c.peak for c in costs], "MB", "<= 1000"),
+        ]
+    with tempfile.TemporaryDirectory() as cache:
+        cold = _run_process(path, NUMBA_CACHE_DIR=cache)
+    claims.append(claim("the same, everything compiled anew", [cold.wall], "s"))
+    claims.append(claim("hsi-dask --help", [process("--help").wall for _ in range(rounds)], "s"))
+    return claims
+
+
+def two_workers(folder: Path, rounds: int) -> list[Claim]:
+    """Eight tiles on one worker of one thread, and on two: what a second worker brings, and the memory of each."""
+    layouts = list(tiles.LAYOUTS)
+    paths = [tiles.tile(folder, layouts[n % 2], n) for n in range(8)]
+    one, two = [], []
+    for _ in range(max(1, rounds // 2)):
+        one.append(_on_workers(paths, 1))
+        two.append(_on_workers(paths, 2))
+    return [
+        claim("one worker / two, 8 tiles", ratios(one, two), "x", ">= 1.8"),
+        claim("two workers, 8 tiles", two, "s"),
+    ]
+
+
+def flight_lines(folder: Path, rounds: int) -> list[Claim]:
+    """Long lines of both layouts: within the memory of a tile, and no chunk inflated twice."""
+    claims = []
+    for shape, chunks in (((13548, 854), (424, 27, 14)), ((3014, 1118), (3014, 1118, 1))):
+        path = tiles.line(folder, shape, chunks)
+        cost = _run_process(path)
+        name = f"line {shape[0]} x {shape[1]} in {chunks}"
+        claims += [claim(f"{name}, hsi-dask run", [cost.wall], "s"), claim(f"{name}, peak memory", [cost.peak], "MB")]
+        with _prepared(path) as work:
+            claims.append(claim(f"{name}, bytes inflated / bytes in the file", [_inflated(path, work)], "x"))
+    return claims
+
+
+@contextmanager
+def _prepared(path: Path) -> Iterator[Callable[[], object]]:
+    """The mapping pass of one tile as a function: endmembers found, results there, only the tile to be done."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+        config = RunConfig(tiles=[str(path)])
+        run(config, scratch + "/run")
+        (tile,) = make_plan([path], config).tiles
+        job = Job(tile, scratch + "/run", config)
+        yield lambda: process_tile(job, THREADS, lambda fraction: None)
+
+
+def _inflated(path: Path, work: Callable[[], object]) -> float:
+    """Stored bytes that the work inflates, as a share of the cube's."""
+    counted: list[int] = []
+    inflate = hdf5._inflate
+
+    def count(data: bytes, nbytes: int) -> bytearray | None:
+        counted.append(len(data))
+        return inflate(data, nbytes)
+
+    with patch.object(hdf5, "_inflate", count):
+        work()
+    cube = tiles.stored(path)
+    index = hdf5._chunk_index(cube.path, cube.name, cube.mtime_ns, cube.file_size)
+    return sum(counted) / sum(size for _, size, _ in index.where.values())
+
+
+def _run_process(path: Path, **environment: str):  # type: ignore[no-untyped-def]
+    scratch = Path(tempfile.mkdtemp(dir=path.parent))
+    try:
+        return process("run", str(path), "--out", str(scratch / "run"), **environment)
+    finally:
+        shutil.rmtree(scratch)
+
+
+def _on_workers(paths: list[Path], workers: int) -> float:
+    from distributed import Client, LocalCluster
+
+    with (
+        tempfile.TemporaryDirectory(dir=paths[0].parent) as scratch,
+        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        client.run(lambda: __import__("hsi_dask.batch.tile"))
+        config = RunConfig(tiles=[str(path) for path in paths])
+        run(config, scratch + "/warm", client=client)  # compiled code is loaded, files are in memory
+        shutil.rmtree(scratch + "/warm/records")
+        return seconds(lambda: run(config, scratch + "/warm", client=client))

@@ -1,0 +1,75 @@
+"""Simulated tiles of real size, made once a folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from math import prod
+from pathlib import Path
+
+import deflate
+import h5py
+
+from hsi_dask import synthetic
+from hsi_dask.io.hdf5 import StoredArray
+from hsi_dask.io.neon import read_metadata
+
+LAYOUTS: dict[str, tuple[synthetic.Revision, tuple[int, int, int]]] = {
+    "(32,63,27)": ("DP3.001", (32, 63, 27)),
+    "(1000,1000,1)": ("DP3.002", (1000, 1000, 1)),
+}
+
+
+def tile(folder: Path, layout: str, number: int = 0) -> Path:
+    """One tile of 1000 x 1000 x 426 in this layout; `number` places it along a row of tiles."""
+    revision, chunks = LAYOUTS[layout]
+    home = folder / layout.strip("()").replace(",", "-")
+    home.mkdir(parents=True, exist_ok=True)
+    scene = list(synthetic.simulate_scene((1000, 8000), seed=1, no_data=0.02).tiles(1000))[number]
+    made = sorted(home.glob(f"*_{scene.origin[0]}_{scene.origin[1]}_*.h5"))
+    return made[0] if made else synthetic.write_neon_tile(home, scene, revision=revision, chunks=chunks)
+
+
+def line(folder: Path, shape: tuple[int, int], chunks: tuple[int, int, int]) -> Path:
+    """A flight line of this many lines and samples, 426 bands."""
+    path = folder / f"NEON_D02_SERC_DP1_20160807_{shape[0]:06d}_reflectance.h5"
+    if not path.exists():
+        scene = synthetic.simulate_scene(shape, seed=2, no_data=0.2, no_data_shape="border")
+        synthetic.write_neon_tile(path, scene, revision="DP1.001-2016", chunks=chunks)
+    return path
+
+
+def stored(path: Path) -> StoredArray:
+    return read_metadata(path).reflectance
+
+
+def inflate_everything(path: Path, threads: int) -> Callable[[], None]:
+    """The floor: read and inflate every chunk of the file's cube with libdeflate in threads, and keep nothing."""
+    cube = stored(path)
+    size = prod(cube.stored_chunks) * cube.dtype.itemsize
+    places: list[tuple[int, int]] = []
+    with h5py.File(path) as file:
+        file[cube.name].id.chunk_iter(lambda chunk: places.append((chunk.size, chunk.byte_offset)))
+
+    def work() -> None:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            with ThreadPoolExecutor(threads) as pool:
+                done = pool.map(lambda at: len(deflate.zlib_decompress(os.pread(descriptor, *at), size)), places)
+                if any(length != size for length in done):
+                    raise RuntimeError(f"{path}: a chunk is damaged")
+        finally:
+            os.close(descriptor)
+
+    return work
+
+
+def read_with_h5py(path: Path) -> Callable[[], None]:
+    cube = stored(path)
+
+    def work() -> None:
+        with h5py.File(path) as file:
+            file[cube.name][...]
+
+    return work
