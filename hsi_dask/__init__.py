@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hsi_dask import synthetic
     from hsi_dask.batch.execute import RunSummary, run
+    from hsi_dask.batch.mosaic import open_mosaic
     from hsi_dask.config import RunConfig
     from hsi_dask.errors import (
         ClusterError,
@@ -70,6 +71,7 @@ __all__ = [
     "classify",
     "find_endmembers",
     "map_materials",
+    "open_mosaic",
     "open_neon",
     "open_results",
     "run",
@@ -83,6 +85,7 @@ __all__ = [
 # A name is imported when it is first used: numba, dask and distributed take a second each
 _HOMES = {
     "batch.execute": ("RunSummary", "run"),
+    "batch.mosaic": ("open_mosaic",),
     "config": ("RunConfig",),
     "errors": tuple(name for name in __all__ if name.endswith("Error")),
     "io.neon": ("open_neon",),

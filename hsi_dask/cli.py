@@ -53,19 +53,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _guarded(words: list[str]) -> int:
     """The exit code of a command line; whatever goes wrong is one line on stderr."""
-    with _signals() as received:
+    debug = "--debug" in words
+    with _logs(debug), _signals() as received:
         try:
             code = _dispatched(words)
             sys.stdout.flush()
             return code
         except KeyboardInterrupt as error:
-            _complain(str(error) or "stopped")
+            _complain(str(error) or "stopped; give the same command again to go on")
             return TERMINATED if signal.SIGTERM in received() else INTERRUPTED
         except BrokenPipeError:  # `hsi-dask ... | head`: the reader has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return PIPE_CLOSED
         except Exception as error:
-            if "--debug" in words:
+            if debug:
                 traceback.print_exc()
             _complain(f"error: {_sentence(error)}")
             return WRONG
@@ -73,8 +74,9 @@ def _guarded(words: list[str]) -> int:
 
 def _dispatched(words: list[str]) -> int:
     command = typer.main.get_command(app)
+    words = sorted(words, key=lambda word: word != "--debug")  # it may stand anywhere
     try:  # not command.main(), which would end the process by itself on Ctrl-C
-        with command.make_context("hsi-dask", list(words)) as context:  # it empties the list
+        with command.make_context("hsi-dask", words) as context:
             return int(command.invoke(context) or DONE)
     except typer.Exit as end:  # --help and --version
         return int(end.exit_code)
@@ -124,6 +126,23 @@ def _arrived(source: int) -> set[int]:
     return set()
 
 
+@contextlib.contextmanager
+def _logs(debug: bool) -> Iterator[None]:
+    """Our own log lines go to stderr, warnings and worse unless debugging; those of libraries are their affair."""
+    import logging
+
+    handler, ours = logging.StreamHandler(sys.stderr), logging.getLogger("hsi_dask")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+    before = ours.handlers, ours.level
+    ours.handlers = [handler]
+    ours.setLevel(logging.DEBUG if debug else logging.WARNING)
+    try:
+        yield
+    finally:
+        ours.handlers = before[0]
+        ours.setLevel(before[1])
+
+
 def _version(asked: bool) -> None:
     if asked:
         from hsi_dask import __version__
@@ -138,19 +157,8 @@ def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from, and every log line.")] = False,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
 ) -> None:
-    _log_to_stderr(debug)
     if context.invoked_subcommand is None:
         print(context.get_help())
-
-
-def _log_to_stderr(debug: bool) -> None:
-    import logging
-
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
-    ours = logging.getLogger("hsi_dask")
-    ours.handlers, ours.propagate = [handler], False
-    ours.setLevel(logging.DEBUG if debug else logging.WARNING)
 
 
 # ---------------------------------------------------------------------------------------------------- demo
@@ -204,8 +212,8 @@ def _demo_scene(folder: Path) -> Scene:
 
 _LEGEND = """\
 angle: between the found and the true spectrum; single pixels of dark water drown in the simulated noise
-abundance: root mean square error over all pixels; light varies, and abundances have to sum to one
-class right: of the pixels that are 90 % or more of the material"""
+abundance: root mean square error of all pixels; light varies, and abundances have to sum to one
+right: of the pixels that are 90 % or more of the material, those of its class"""
 
 
 def _show_agreement(scene: Scene, summary: RunSummary) -> None:
@@ -215,7 +223,7 @@ def _show_agreement(scene: Scene, summary: RunSummary) -> None:
     maps = open_results(summary.run_dir, chunks=None)
     found = compare_with_truth(open_endmembers(summary.run_dir), maps, scene)
     print(f"\nfound against simulated, {maps.sizes['y']} x {maps.sizes['x']} pixels:")
-    table = _table("material", "endmember", "angle (degrees)", "abundance", "SAM class right", "SID class right")
+    table = _table("material", "endmember", "angle (degrees)", "abundance", "SAM right", "SID right")
     for row in _agreement_rows(found):
         table.add_row(*row)
     _show(table)
@@ -283,7 +291,7 @@ def _show_file(file: NeonFile, share: str) -> None:
     from hsi_dask.io import hdf5
 
     west, south, east, north = file.bounds
-    block = hdf5.block_shape(file.reflectance)
+    block, bands = hdf5.block_shape(file.reflectance), file.wavelength
     widths = (
         f"{np.nanmin(file.fwhm):.1f} to {np.nanmax(file.fwhm):.1f} nm" if np.isfinite(file.fwhm).any() else "unknown"
     )
@@ -291,7 +299,7 @@ def _show_file(file: NeonFile, share: str) -> None:
     rows = {
         "site": f"{file.site}, {file.product} ({'inferred from the layout' if file.product_inferred else file.level})",
         "pixels": f"{file.shape[0]} x {file.shape[1]} (y, x) of {file.resolution[0]:g} m, {share} no data",
-        "wavelengths": f"{_wavelengths(file)}, FWHM {widths}",
+        "wavelengths": f"{bands.size}, {bands[0]:.1f} to {bands[-1]:.1f} nm, FWHM {widths}",
         "windows": f"{windows} nm ({'from the file' if file.own_windows else 'not in the file: assumed'})",
         "CRS": f"EPSG:{file.epsg}",
         "bounds": f"{west:.10g} to {east:.10g} E, {south:.10g} to {north:.10g} N",
@@ -299,24 +307,21 @@ def _show_file(file: NeonFile, share: str) -> None:
         "blocks": f"{_times(block)}",
         "size": _bytes(file.file_size),
         "acquired": ", ".join(file.dates) or "unknown",
-        "layers": ", ".join(file.layers) or "none",
+        "layers": ", ".join(file.layer_names) or "none",
     }
     print(file.path)
     _rows({f"  {key}": value for key, value in rows.items()} | {f"  note {n}": t for n, t in enumerate(file.notes, 1)})
 
 
 def _show_files(files: list[tuple[NeonFile, str]]) -> None:
-    table = _table("file", "site", "product", "pixels", "wavelengths", "CRS", "chunks", "no data", "size")
+    table = _table("product", "pixels", "wavelengths, nm", "EPSG", "chunks", "no data", "size", "file")
     for file, share in files:
         table.add_row(
-            os.path.basename(file.path), file.site, file.product, _times(file.shape[:2]), _wavelengths(file),
-            f"EPSG:{file.epsg}", _times(file.reflectance.stored_chunks), share, _bytes(file.file_size),
+            file.product, _times(file.shape[:2]), f"{file.wavelength.size}, {file.wavelength[0]:.1f} on",
+            str(file.epsg), _times(file.reflectance.stored_chunks), share, _bytes(file.file_size),
+            os.path.basename(file.path),
         )  # fmt: skip
     _show(table)
-
-
-def _wavelengths(file: NeonFile) -> str:
-    return f"{file.wavelength.size}, {file.wavelength[0]:.1f} to {file.wavelength[-1]:.1f} nm"
 
 
 # ---------------------------------------------------------------------------------------------------- run
@@ -368,7 +373,7 @@ def _carry_out(settings: RunConfig, out: Path, cluster: Path | None) -> RunSumma
     where = _client(cluster)
     with _observer() as observer:
         if cluster is not None:
-            observer.message(f"starting workers ({cluster})")
+            observer.message(f"getting workers ({cluster})")
         with where as client:
             return carry_out(settings, out, client=client, observer=observer)
 
@@ -476,7 +481,7 @@ def verify(run_dir: RunDir) -> int:
         print(f"{finding.tile or 'run'}: {finding.what}")
     tiles, chunks = len(records), sum(len(record.chunks) for record in records)
     verdict = f"{len(findings)} found wrong" if findings else "all as recorded"
-    print(f"{tiles} tiles, {chunks} chunks: {verdict}")
+    print(f"{tiles} {'tile' if tiles == 1 else 'tiles'}, {chunks} chunks: {verdict}")
     return FOUND if findings else DONE
 
 
@@ -501,20 +506,21 @@ def _rows(rows: dict[str, str]) -> None:
         print(f"{key:{width}}  {value}".rstrip())
 
 
-def _table(*columns: str) -> Any:
+def _table(first: str, *others: str) -> Any:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
+    table.add_column(first)
+    for column in others:
+        table.add_column(column, justify="left" if column == "file" else "right")
     return table
 
 
 def _show(table: Any) -> None:
     from rich.console import Console
 
-    # a pipe has no width: one line a row there
-    Console(file=sys.stdout, width=None if sys.stdout.isatty() else 400, highlight=False).print(table)
+    # a row is a line, however narrow the terminal: a folded table cannot be read or searched
+    Console(file=sys.stdout, width=400, highlight=False).print(table)
 
 
 def _times(sizes: Sequence[int]) -> str:

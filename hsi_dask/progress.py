@@ -32,7 +32,10 @@ class Pace(Observer):
 
     def planned(self, plan: Plan, todo: Sequence[Tile], skipped: Sequence[str]) -> None:
         self.total, self.settled = len(todo) + len(skipped) + len(plan.bad), len(skipped)
-        self.message(f"{len(todo)} tiles to map" + (f", {len(skipped)} done before" if skipped else ""))
+        self.message(
+            f"{len(todo)} {'tile' if len(todo) == 1 else 'tiles'} to map"
+            + (f", {len(skipped)} done before" if skipped else "")
+        )
 
     def message(self, text: str) -> None:
         with self.lock:

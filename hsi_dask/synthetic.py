@@ -917,7 +917,7 @@ class Agreement(NamedTuple):
     found : (p,) int, the endmember taken for each, 0 where there is none left
     angle : (p,) radians between the found spectrum and the true one
     abundance_rmse : (p,) over all pixels with data
-    classes : by variable, (p,) share of the material's nearly pure pixels that have its class
+    classes : by variable, (p,) share of the material's nearly pure pixels that have its class; NaN if there are none
     pixels : (p,) int, how many nearly pure pixels there are
     """
 
@@ -956,18 +956,15 @@ def compare_with_truth(endmembers: xr.DataArray, maps: xr.Dataset, scene: Scene,
     error = np.sqrt(((matched - scene.abundance)[:, seen] ** 2).mean(axis=1))
     cores = (scene.abundance >= pure) & seen
     pixels = cores.sum(axis=(1, 2))
-    classes = {
-        str(name): np.array(
-            [
-                (maps[name].values[core] == n).mean() if core.any() else np.nan
-                for n, core in zip(found, cores, strict=True)
-            ]
-        )
-        for name in ("sam_class", "sid_class")
-        if name in maps
-    }
+    classes = {name: _shares(maps[name].values, found, cores) for name in ("sam_class", "sid_class") if name in maps}
     matched_angle = np.array([row[n - 1] if n else np.nan for n, row in zip(found, angle, strict=True)])
     return Agreement(scene.names, found, matched_angle, error, classes, pixels)
+
+
+def _shares(classes: Array, numbers: Array, cores: Array) -> Array:
+    """For each number the share of its core's pixels that have it as their class."""
+    pairs = zip(numbers, cores, strict=True)
+    return np.array([(classes[core] == n).mean() if n and core.any() else np.nan for n, core in pairs])
 
 
 def _angles(one: Array, other: Array) -> Array:

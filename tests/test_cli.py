@@ -129,7 +129,7 @@ def test_a_run_on_local_workers_equals_the_run_in_one_process(finished, site, tm
     where.write_text("kind: local\noptions: {n_workers: 1, threads_per_worker: 2, memory_limit: 0}\n")
     process = call("run", site.folder, "--count", 3, "--out", tmp_path / "run", "--cluster", where)
     assert process.returncode == 0, process.stderr
-    assert "starting workers" in process.stderr
+    assert "getting workers" in process.stderr
     assert "INFO" not in process.stderr
     assert "WARNING" not in process.stderr
     ours, theirs = (hsi.open_results(folder).load() for folder in (tmp_path / "run", finished[0]))

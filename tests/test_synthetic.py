@@ -375,3 +375,41 @@ def test_a_site_is_adjacent_tiles_of_mixed_layouts_with_one_truth(tmp_path):
 def test_a_site_that_cannot_be_is_refused(tmp_path, options):
     with pytest.raises(ConfigError):
         synthetic.simulate_site(tmp_path, **({"size": 40} | options))
+
+
+# ------------------------------------------------------------------------------------------------ truth
+
+
+def true_maps(scene, order):
+    """The truth as a run would have found it, endmembers in another order."""
+    truth = scene.truth().isel(endmember=order).assign_coords(endmember=np.arange(1, len(order) + 1))
+    nearest = truth.abundance.fillna(0).argmax("endmember").astype("uint8") + 1
+    return truth.endmembers, truth[["abundance"]].assign(sam_class=nearest.where(~scene.no_data, 255))
+
+
+def test_the_truth_compared_with_itself_agrees_whatever_the_order_of_endmembers(scene):
+    order = [4, 2, 0, 5, 1, 3]
+    found = synthetic.compare_with_truth(*true_maps(scene, order), scene)
+    assert found.names == scene.names
+    assert [order[number - 1] for number in found.found] == list(range(6))
+    assert found.angle.max() < 1e-3  # float32
+    assert found.abundance_rmse.max() < 1e-6
+    assert set(found.classes) == {"sam_class"}
+    np.testing.assert_array_equal(found.classes["sam_class"], 1)
+    assert found.pixels.sum() == ((scene.abundance.max(axis=0) >= 0.9) & ~scene.no_data).sum()
+
+
+def test_a_material_that_nothing_was_found_for_has_no_endmember(scene):
+    endmembers, maps = true_maps(scene, [1, 0])
+    found = synthetic.compare_with_truth(endmembers, maps, scene)
+    assert found.found.tolist() == [2, 1, 0, 0, 0, 0]
+    assert np.isnan(found.angle[2:]).all()
+    assert np.isnan(found.classes["sam_class"][2:]).all()
+
+
+def test_a_mosaic_may_be_larger_than_the_scene_and_wavelengths_may_be_left_out(scene):
+    endmembers, maps = true_maps(scene, [0, 1, 2, 3, 4, 5])
+    part = scene.window(slice(10, 50), slice(20, 80))
+    found = synthetic.compare_with_truth(endmembers.isel(wavelength=slice(20, 200)), maps, part)
+    assert found.abundance_rmse.max() < 1e-6
+    assert found.angle.max() < 1e-3

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hsi_dask.batch.tile import Advanced, Job
@@ -27,8 +29,9 @@ ATTEMPTS = 3  # of a job whose workers died: an innocent tile is not blamed for 
 # Without any worker for so long a run ends; long enough for a nanny to restart one, or a queue to start a job
 PATIENCE = 300.0
 _POLL = 2.0
-# Not the tile's fault, and the next tile would meet it too
-_FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+# Not the tile's fault, and the next tile would meet it too; what concerns a file in the run directory is no tile's
+# fault either
+_FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
 
 
 class Failure(NamedTuple):
@@ -59,12 +62,18 @@ def _attempt(work: Work, job: Job, threads: int, advanced: Advanced) -> Any:
     except OSError as error:
         if isinstance(error, HsiDaskError):
             return Failure(str(error))
-        return Failure(f"{job.tile.path}: {error}", fatal=error.errno in _FATAL)
+        if error.errno in _FATAL or _within(error.filename, job.run_dir):
+            return Failure(f"{error.filename or job.run_dir}: {error.strerror}", fatal=True)
+        return Failure(f"{job.tile.path}: {error}")
     except HsiDaskError as error:
         return Failure(str(error))
     except Exception as error:  # one tile's surprise must not end a site's run; the log keeps the traceback
         logger.exception("tile %s", job.tile.id)
         return Failure(f"{job.tile.path}: {type(error).__name__}: {error}")
+
+
+def _within(name: object, folder: str) -> bool:
+    return isinstance(name, str | os.PathLike) and bool(folder) and PurePath(name).is_relative_to(folder)
 
 
 def _on_worker(work: Work, job: Job, topic: str) -> Any:

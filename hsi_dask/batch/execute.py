@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from hsi_dask.batch.dispatch import Failure, carry_out
+from hsi_dask.batch.lock import Part, turn
 from hsi_dask.batch.plan import Plan, Tile, find_tiles, free_bytes, make_plan
-from hsi_dask.batch.state import MANIFEST, Run, TileRecord, taken
+from hsi_dask.batch.state import MANIFEST, Run, TileRecord, create_results, taken
 from hsi_dask.batch.tile import Job, process_tile, sample_tile
 from hsi_dask.config import RunConfig
-from hsi_dask.errors import EndmemberError, RunError
+from hsi_dask.errors import EndmemberError, HsiDaskError, RunError
 from hsi_dask.io import store
 from hsi_dask.schema import ENDMEMBER, PIXEL
 
@@ -57,10 +58,12 @@ class RunSummary:
 class Interrupted(KeyboardInterrupt):
     """The run was stopped by Ctrl-C or SIGTERM; everything recorded is safe. Its message says how to go on."""
 
-    def __init__(self, summary: RunSummary) -> None:
+    def __init__(self, summary: RunSummary, part: Part | None = None) -> None:
         finished, total = len(summary.done) + len(summary.skipped), len(summary.pending) + len(summary.failed)
+        tiles, same = ("tiles", "") if part is None else (f"tiles of part {part}", f" --part {part}")
         super().__init__(
-            f"stopped with {finished} of {finished + total} tiles done; run again with --out {summary.run_dir} to go on"
+            f"stopped with {finished} of {finished + total} {tiles} done; "
+            f"run again with --out {summary.run_dir}{same} to go on"
         )
         self.summary = summary
 
@@ -95,6 +98,7 @@ def run(
     *,
     client: Client | None = None,
     observer: Observer | None = None,
+    part: Part | tuple[int, int] | None = None,
 ) -> RunSummary:
     """Map the materials of all tiles of a configuration, or go on where an earlier run stopped.
 
@@ -109,17 +113,23 @@ def run(
         tile after another in this process, on all cores.
     observer : Observer, optional
         Hears about progress.
+    part : (i, n), optional
+        Only the i-th of n shares of the tiles: every n-th by name, counted from 1. Parts may run at the same time on
+        machines that know of each other only by the file system. The first to come makes the run and finds the
+        endmembers, the others wait for it. A whole run beside parts is refused, as are parts of another n.
 
     Returns
     -------
     RunSummary
+        Of a part: about its own tiles.
 
     Raises
     ------
     ConfigError, GridError, FileFormatError, EndmemberError
         The request cannot be carried out; nothing was computed.
     RunError
-        `run_dir` is in use, holds something else or a run with other settings or inputs; or the disk is full.
+        `run_dir` is in use, holds something else or a run with other settings or inputs; or it cannot be written any
+        more, for want of space or permission.
     ClusterError
         Workers are lost for good.
     Interrupted
@@ -137,12 +147,13 @@ def run(
     """
     started = time.perf_counter()
     observer = observer or Observer()
+    part = Part(*part) if isinstance(part, tuple) else part
     plan = make_plan(_paths(config, Path(run_dir)), config)
-    with _terminable(), taken(run_dir, plan) as (state, placed):
-        outcome = _carry_out(state, placed, client, observer)
+    with _terminable(), taken(run_dir, plan, part) as (state, placed), _writing(state):
+        outcome = _carry_out(state, placed, client, observer, part)
         summary = replace(outcome, seconds=time.perf_counter() - started)
     if outcome.pending:
-        raise Interrupted(summary)
+        raise Interrupted(summary, part)
     return summary
 
 
@@ -152,17 +163,23 @@ def _paths(config: RunConfig, run_dir: Path) -> list[Path]:
     return find_tiles(config.tiles)
 
 
-def _carry_out(state: Run, plan: Plan, client: Client | None, observer: Observer) -> RunSummary:
-    skipped = state.done() if state.endmembers.exists() else []
+def _carry_out(
+    state: Run, whole: Plan, client: Client | None, observer: Observer, part: Part | None = None
+) -> RunSummary:
+    plan = whole if part is None else state.share(whole, part)
+    own = {tile.id for tile in plan.tiles} | {tile.id for tile in plan.bad}
+    skipped = [tile for tile in state.done() if tile in own or part is None] if state.endmembers.exists() else []
     todo = [tile for tile in plan.tiles if tile.id not in set(skipped)]
-    _require_room(state, plan, todo, client)
+    _require_room(state, whole, todo, client)
     observer.planned(plan, todo, skipped)
     done: list[str] = []
     failed = _settle_bad_tiles(state, plan, skipped, observer)
     interrupted = False
     try:
-        _ensure_endmembers(state, plan, client, observer)
-        _ensure_results(state, plan)
+        if todo or part is None:
+            with _turn(state, part, observer):
+                _ensure_endmembers(state, whole, client, observer)
+                _ensure_results(state)
         jobs = [Job(tile, str(state.path.absolute()), plan.config) for tile in todo]
         outcomes = carry_out(process_tile, jobs, client=client, heard=observer.tile_advanced)
         try:
@@ -172,7 +189,7 @@ def _carry_out(state: Run, plan: Plan, client: Client | None, observer: Observer
                     observer.tile_done(outcome)
                     continue
                 if outcome.fatal:
-                    raise RunError(f"{outcome.reason}; finished tiles are safe, make room and run again to go on")
+                    raise RunError(f"{outcome.reason}; finished tiles are safe, {_MEND}")
                 _fail(state, job.tile.id, job.tile.path, outcome.reason, failed, observer)
         finally:
             outcomes.close()  # type: ignore[attr-defined]  # a generator: drops what is in flight
@@ -190,6 +207,28 @@ def _carry_out(state: Run, plan: Plan, client: Client | None, observer: Observer
         pending=pending,
         seconds=0.0,
     )
+
+
+_MEND = "make room or restore access, and run again to go on"
+
+
+@contextmanager
+def _writing(state: Run) -> Iterator[None]:
+    """What the run directory refuses to take, in one sentence; tiles' own troubles never get here."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, HsiDaskError) or error.errno is None:
+            raise
+        where = error.filename or state.path
+        raise RunError(f"{where}: {error.strerror}; finished tiles are safe, {_MEND}") from error
+
+
+def _turn(state: Run, part: Part | None, observer: Observer) -> AbstractContextManager[None]:
+    """One part at a time makes what all of them need, and only the first has to."""
+    if part is None:
+        return nullcontext()
+    return turn(state.path, part, lambda: state.endmembers.exists() and state.results.exists(), observer.message)
 
 
 def _fail(state: Run, tile: str, path: str, reason: str, failed: dict[str, str], observer: Observer) -> None:
@@ -251,12 +290,11 @@ def _ensure_endmembers(state: Run, plan: Plan, client: Client | None, observer: 
     store.write_endmembers(state.endmembers, endmembers)
 
 
-def _ensure_results(state: Run, plan: Plan) -> None:
+def _ensure_results(state: Run) -> None:
     if state.results.exists():
         return
     endmembers = store.read_endmembers(state.endmembers)
-    attrs = {"title": "material maps", "source": "NEON AOP surface reflectance", "history": "hsi_dask"}
-    store.create_results(state.results, state.manifest.grid, plan.variables, endmembers.sizes[ENDMEMBER], **attrs)
+    create_results(state.results, state.manifest, endmembers.sizes[ENDMEMBER])
 
 
 def _sample(state: Run, plan: Plan, client: Client | None, observer: Observer) -> xr.DataArray:

@@ -6,33 +6,34 @@ endmembers.zarr, results.zarr (no chunk yet), then per tile its chunks and last 
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import logging
 import os
 import platform
 import socket
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from hsi_dask.batch import lock as locks
+from hsi_dask.batch.lock import LOCK, PARTS, Part
 from hsi_dask.batch.plan import BadTile, Plan, Tile, on_grid
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import RunError
-from hsi_dask.io.durable import PART, sync_folders, write_file
+from hsi_dask.io import store
+from hsi_dask.io.durable import PART, digest, sync_folders, write_file
 from hsi_dask.io.store import ENDMEMBERS, RESULTS, Grid, Receipt
 
 logger = logging.getLogger(__name__)
 
 FORMAT = 1  # of the run directory; a reader refuses a newer one
-CONFIG, MANIFEST, RECORDS, FAILURES, LOCK = "config.yaml", "manifest.json", "records", "failures", "lock"
-_OURS = {CONFIG, MANIFEST, RECORDS, FAILURES, LOCK, ENDMEMBERS, RESULTS, ENDMEMBERS + PART, RESULTS + PART}
+CONFIG, MANIFEST, RECORDS, FAILURES = "config.yaml", "manifest.json", "records", "failures"
+_OURS = {CONFIG, MANIFEST, RECORDS, FAILURES, LOCK, PARTS, ENDMEMBERS, RESULTS, ENDMEMBERS + PART, RESULTS + PART}
 _PACKAGES = ("hsi-dask", "numpy", "numba", "dask", "xarray", "zarr", "numcodecs", "h5py")
 
 
@@ -120,11 +121,13 @@ class Run:
         return self.path / ENDMEMBERS
 
     def record(self, tile: str) -> TileRecord | None:
-        """The tile's record, trusted or not; None when there is none that can be read."""
+        """The tile's record, trusted or not; None when there is none, or none as it was written."""
         try:
             values = json.loads((self.path / RECORDS / f"{tile}.json").read_text(encoding="utf-8"))
+            if values.pop("checksum") != _checksum(values) or values["tile"] != tile:
+                return None
             return TileRecord(**values | {"chunks": tuple(Receipt(*c) for c in values["chunks"])})
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
 
     def records(self) -> list[TileRecord]:
@@ -160,13 +163,24 @@ class Run:
     def commit(self, record: TileRecord) -> None:
         """Write the record, last of all, and forget the tile's failure."""
         values = asdict(record) | {"chunks": [tuple(c) for c in record.chunks]}
-        _write_json(self.path / RECORDS / f"{record.tile}.json", values)
+        _write_json(self.path / RECORDS / f"{record.tile}.json", values | {"checksum": _checksum(values)})
         self.forget_failure(record.tile)
 
     def fail(self, tile: str, path: str, reason: str) -> None:
         """Note why a tile failed."""
         values = {"tile": tile, "path": path, "reason": reason, "time": _now(), "host": socket.gethostname()}
         _write_json(self.path / FAILURES / f"{tile}.json", values)
+
+    def share(self, plan: Plan, part: Part) -> Plan:
+        """The part's own tiles of a plan, by their order in the manifest: all parts agree without a word."""
+        own = set(part.share([tile.id for tile in self.manifest.tiles]))
+        names = {tile.path: tile.id for tile in self.manifest.tiles}  # one that could not be read gets another name
+        known = {tile.id for tile in self.manifest.tiles}
+
+        def mine(tile: Tile | BadTile) -> bool:
+            return (tile.id if tile.id in known else names.get(tile.path)) in own
+
+        return replace(plan, tiles=tuple(filter(mine, plan.tiles)), bad=tuple(filter(mine, plan.bad)))
 
     def forget_failure(self, tile: str) -> None:
         (self.path / FAILURES / f"{tile}.json").unlink(missing_ok=True)
@@ -201,26 +215,50 @@ class Run:
 
 
 @contextmanager
-def taken(run_dir: str | os.PathLike[str], plan: Plan) -> Iterator[tuple[Run, Plan]]:
+def taken(run_dir: str | os.PathLike[str], plan: Plan, part: Part | None = None) -> Iterator[tuple[Run, Plan]]:
     """The run directory, created or resumed and locked, with the plan on its grid.
 
     Raises
     ------
     RunError
-        Another run holds it; it holds something else; it cannot be written; it is a run with other settings, tiles
-        or input files.
+        Another run or the same part holds it; it holds something else; it cannot be written; it is a run with other
+        settings, tiles or input files.
     """
     path = Path(run_dir)
     _require_usable(path)
     try:
-        for folder in (path, path / RECORDS, path / FAILURES):
-            folder.mkdir(parents=True, exist_ok=True)
-        lock = open(path / LOCK, "a+", encoding="utf-8")  # noqa: SIM115  held for as long as the run
+        _make_folders(path, (RECORDS, FAILURES) if part is None else (RECORDS, FAILURES, PARTS))
     except OSError as error:
         raise RunError(f"{path} cannot be written ({error.strerror}); choose another --out folder") from error
-    with lock:
-        _lock(path, lock)
-        yield _resumed(path, plan) if (path / MANIFEST).is_file() else (_created(path, plan), plan)
+    with ExitStack() as stack:
+        if part is None:
+            stack.enter_context(locks.held_whole(path))
+            held = _made(path, plan)
+        else:
+            if _alone(path, part) and part.number > 1:
+                locks.await_first((path / MANIFEST).is_file, path)
+            with locks.door(path):
+                stack.enter_context(locks.held_part(path, part))
+                held = _made(path, plan)
+        yield held
+
+
+def _make_folders(path: Path, names: Sequence[str]) -> None:
+    """Folders whose entries survive a power cut: what is written into them later is worth as much as these."""
+    new = [folder for folder in (path, *path.parents) if not folder.exists()]
+    for folder in (path, *(path / name for name in names)):
+        folder.mkdir(parents=True, exist_ok=True)
+    sync_folders({path, *(folder.parent for folder in new)})
+
+
+def _alone(path: Path, part: Part) -> bool:
+    if reason := locks.unshared(path):
+        logger.warning("%s: %s; start each part only once, part 1 makes the run", path, reason)
+    return bool(reason)
+
+
+def _made(path: Path, plan: Plan) -> tuple[Run, Plan]:
+    return _resumed(path, plan) if (path / MANIFEST).is_file() else (_created(path, plan), plan)
 
 
 def _require_usable(path: Path) -> None:
@@ -233,22 +271,6 @@ def _require_usable(path: Path) -> None:
     others = sorted(name for name in held - _OURS if not name.endswith(PART))
     if others and MANIFEST not in held:
         raise RunError(f"{path} holds other things ({', '.join(others[:3])}); give a new or empty folder for --out")
-
-
-def _lock(path: Path, lock: Any) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # goes with the process, however it ends
-    except OSError as error:
-        if error.errno not in {errno.EWOULDBLOCK, errno.EACCES}:
-            logger.warning("%s cannot be locked (%s); do not start a second run on it", path, error.strerror)
-            return
-        lock.seek(0)
-        holder = lock.read().strip() or "another process"
-        raise RunError(f"{path} is in use by {holder}; wait for it, or give another --out folder") from None
-    lock.seek(0)
-    lock.truncate()
-    lock.write(f"process {os.getpid()} on {socket.gethostname()} since {_now()}\n")
-    lock.flush()
 
 
 def _created(path: Path, plan: Plan) -> Run:
@@ -266,8 +288,8 @@ def _created(path: Path, plan: Plan) -> Run:
     config = plan.config.replace(tiles=[os.path.abspath(os.path.expanduser(t)) for t in plan.config.tiles])
     try:
         write_file(path / CONFIG, config.commented_yaml().encode())
+        sync_folders([path])  # before the manifest, which makes it a run
         _write_json(path / MANIFEST, asdict(manifest))
-        sync_folders([path])
     except OSError as error:
         raise RunError(f"{path} cannot be written ({error.strerror}); choose another --out folder") from error
     return Run(path, manifest)
@@ -355,6 +377,17 @@ def record_of(
 
 def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def create_results(path: Path, manifest: Manifest, count: int) -> None:
+    """The run's empty results store, for so many endmembers; always the same bytes."""
+    attrs = {"title": "material maps", "source": "NEON AOP surface reflectance", "history": "hsi_dask"}
+    store.create_results(path, manifest.grid, manifest.variables, count, **attrs)
+
+
+def _checksum(values: Mapping[str, Any]) -> str:
+    """Of a record's content, so that an edited one vouches for nothing."""
+    return digest(json.dumps(values, sort_keys=True).encode())
 
 
 def _write_json(path: Path, values: Any) -> None:

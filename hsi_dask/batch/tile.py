@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
-import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -32,8 +29,6 @@ logger = logging.getLogger(__name__)
 # A process works on one tile at a time, with all its threads: two would double the memory and gain nothing
 _ONE_TILE = threading.Lock()
 _REPORT_SECONDS = 0.2  # between two reports of progress inside a tile
-
-_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # glibc's malloc.h
 
 Advanced = Callable[[float], None]  # takes the finished fraction of the tile, 0 to 1
 
@@ -57,7 +52,6 @@ def process_tile(job: Job, threads: int, advanced: Advanced) -> TileRecord:
     HsiDaskError, OSError
         For the tile's own reasons; nothing is committed.
     """
-    _keep_freed_memory()
     with _ONE_TILE, _one_blas_thread():
         started = time.perf_counter()
         run = Run.open(job.run_dir)
@@ -112,19 +106,6 @@ def _one_blas_thread() -> AbstractContextManager[Any]:
 
     limits: AbstractContextManager[Any] = threadpool_limits(limits=1)
     return limits
-
-
-@cache
-def _keep_freed_memory() -> None:
-    """Let the C library reuse large blocks in this process instead of giving each back to the system.
-
-    The planes of a tile are allocated and freed many times over; with fresh pages every time, clearing them
-    took 0.6 of 3.6 core seconds a tile, and the peak was no lower. Only glibc knows these options.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        for option, value in ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_ARENA_MAX, 1)):
-            mallopt(option, value)
 
 
 def _Progress(advanced: Advanced, number: int, of: int) -> Any:  # noqa: N802  a class made late: dask is slow to import

@@ -7,11 +7,16 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from hsi_dask.batch.state import RECORDS, Run, TileRecord
+from hsi_dask.batch.state import RECORDS, Run, TileRecord, create_results, versions
 from hsi_dask.errors import RunError
 from hsi_dask.io import store
-from hsi_dask.io.durable import digest
+from hsi_dask.io.durable import PART, digest
+from hsi_dask.schema import ENDMEMBER
+
+_WRITERS = ("hsi-dask", "zarr", "numcodecs")  # who decides the bytes of an empty store
 
 
 @dataclass(frozen=True)
@@ -26,8 +31,9 @@ class Finding:
 def verify(run_dir: str | os.PathLike[str]) -> list[Finding]:
     """Compare a run's records with its store.
 
-    Finds a flipped byte, a missing or torn chunk, damaged metadata and endmembers, records that cannot be read
-    or belong to other settings. Tiles without a record are not findings: they are pending.
+    Finds a flipped byte, a missing or torn chunk, damaged metadata, coordinates and endmembers, records that cannot
+    be read, were edited or belong to other settings; and, once all tiles are done, chunks that no record vouches for.
+    Tiles without a record are not findings: they are pending.
 
     Raises
     ------
@@ -35,32 +41,46 @@ def verify(run_dir: str | os.PathLike[str]) -> list[Finding]:
         The folder is not a run.
     """
     run = Run.open(run_dir)
-    findings = list(_check_stores(run))
+    tiles = sorted(run.recorded())
+    records = {tile: run.record(tile) for tile in tiles}
+    findings = list(_check_stores(run)) if tiles else []
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # reading and hashing release the GIL
-        for found in pool.map(lambda tile: _check_tile(run, tile), sorted(run.recorded())):
+        for found in pool.map(lambda tile: _check_tile(run, tile, records[tile]), tiles):
             findings += found
-    return findings
+    return findings + list(_check_strangers(run, [record for record in records.values() if record]))
 
 
 def _check_stores(run: Run) -> Iterator[Finding]:
-    if not run.recorded():
-        return
     try:
-        store.read_endmembers(run.endmembers)
+        endmembers = store.read_endmembers(run.endmembers)
     except RunError as error:
         yield Finding("", "endmembers", str(error))
-    for name in (*run.manifest.variables, "y", "x", "endmember", "spatial_ref"):
-        path = run.results / name / "zarr.json"
-        try:
-            json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            yield Finding("", name, f"{path} is missing or damaged; start a new run directory")
+        return
+    with TemporaryDirectory() as folder:
+        expected = Path(folder) / run.results.name
+        create_results(expected, run.manifest, endmembers.sizes[ENDMEMBER])
+        for path in sorted(p for p in expected.rglob("*") if p.is_file()):
+            name = path.relative_to(expected)
+            if what := _differs(run, run.results / name, path):
+                yield Finding("", name.parts[0], f"{run.results / name} {what}; start a new run directory")
 
 
-def _check_tile(run: Run, tile: str) -> list[Finding]:
-    record = run.record(tile)
+def _differs(run: Run, found: Path, expected: Path) -> str:
+    """How a file of the empty store differs from what was written; "" where it does not."""
+    try:
+        data = found.read_bytes()
+        if found.suffix == ".json":
+            json.loads(data)
+    except (OSError, ValueError):
+        return "is missing or damaged"
+    same = all(run.manifest.versions.get(name) == versions()[name] for name in _WRITERS)  # others may write otherwise
+    return "was changed" if same and data != expected.read_bytes() else ""
+
+
+def _check_tile(run: Run, tile: str, record: TileRecord | None) -> list[Finding]:
     if record is None:
-        return [Finding(tile, "", f"its record cannot be read; remove {run.path / RECORDS / tile}.json and run again")]
+        path = run.path / RECORDS / f"{tile}.json"
+        return [Finding(tile, "", f"its record {path} is damaged or was edited; run again to compute the tile anew")]
     if record.fingerprint != run.manifest.fingerprint or record.endmembers != run.endmembers_digest():
         return [Finding(tile, "", "its record is of other settings or endmembers; run again to compute it anew")]
     return [Finding(tile, key.partition("/")[0], what) for key, what in _wrong_chunks(run, record)]
@@ -80,3 +100,15 @@ def _wrong_chunks(run: Run, record: TileRecord) -> Iterator[tuple[str, str]]:
             yield key, f"chunk {key} is torn: {len(data)} of {nbytes} bytes"
         elif digest(data) != expected:
             yield key, f"chunk {key} holds other bytes than were written"
+
+
+def _check_strangers(run: Run, records: list[TileRecord]) -> Iterator[Finding]:
+    """Chunks of maps that no record names; while a tile is not done they may be its own."""
+    if len(run.done()) < len(run.manifest.tiles):
+        return
+    known = {chunk.key for record in records for chunk in record.chunks}
+    for name in run.manifest.variables:
+        for path in (run.results / name / "c").rglob("*"):
+            key = path.relative_to(run.results).as_posix()
+            if path.is_file() and key not in known and not path.name.endswith(PART):
+                yield Finding("", name, f"chunk {key} is of no tile; nothing here wrote it: remove it")

@@ -57,15 +57,16 @@ class Sums(NamedTuple):
     forward: NDArray[np.float64]
     backward: NDArray[np.float64]
 
-    def plus(self, *others: Sums) -> Sums:
-        """The sums over the wavelengths of all of them, added from the left."""
-        arrays: list[tuple[NDArray[Any], ...]] = list(zip(self, *others, strict=True))
-        total: list[Any] = []
-        for first, second, *rest in arrays:
-            total.append(first + second)
-            for more in rest:
-                total[-1] += more
-        return Sums(*total)
+    @classmethod
+    def zeros(cls, weights: Weights, n: int) -> Sums:
+        """Sums over no wavelength yet, of n pixels, for these weights."""
+        r, p = weights.basis.shape[0], weights.shares.shape[0]
+        return cls(np.zeros((r, n)), np.zeros(n), np.zeros(n if p else 0), np.zeros((p, n)), np.zeros((p, n)))
+
+    def add(self, other: Sums) -> None:
+        """Add the sums over other wavelengths, in place."""
+        for mine, theirs in zip(self, other, strict=True):
+            np.add(mine, theirs, out=mine)
 
     def take(self, pixels: slice) -> Sums:
         """The sums of some of the pixels, without a copy."""
@@ -86,7 +87,9 @@ def weights(endmembers: NDArray[Any], *, divergence: bool = True, floor: float =
     return Weights(np.ascontiguousarray(basis), floored / floored.sum(axis=1, keepdims=True), np.log(floored), floor)
 
 
-def project(planes: NDArray[Any], weights: Weights, *, scale: float = 1.0, fill: float | None = None) -> Sums:
+def project(
+    planes: NDArray[Any], weights: Weights, *, scale: float = 1.0, fill: float | None = None, onto: Sums | None = None
+) -> Sums:
     """Sums over wavelength of pixels as they are stored.
 
     Parameters
@@ -95,10 +98,11 @@ def project(planes: NDArray[Any], weights: Weights, *, scale: float = 1.0, fill:
     weights : of the same L wavelengths.
     scale : reflectance of one digital number.
     fill : the number that means no data, besides NaN; a pixel with one such value is NaN in every sum.
+    onto : sums over other wavelengths, which these are added to, in place.
     """
     L, n = planes.shape
-    r, p = weights.basis.shape[0], weights.shares.shape[0]
-    out = Sums(np.empty((r, n)), np.empty(n), np.empty(n if p else 0), np.empty((p, n)), np.empty((p, n)))
+    p = weights.shares.shape[0]
+    out = Sums.zeros(weights, n) if onto is None else onto
     if planes.dtype.kind not in "iuf" or planes.dtype.itemsize > 8 or planes.dtype.byteorder == ">":
         raise ValueError(f"planes must be native integers or floats, not {planes.dtype}")
     # logarithms are counted from the endmembers' mean, so that float32 has small numbers to add
@@ -199,17 +203,17 @@ def _project(  # type: ignore[no-untyped-def]
         for i in range(m):
             if squares[i] != squares[i]:  # NaN in a float cube
                 missing[i] = np.nan
-            energy[start + i] = squares[i] * (scale * scale) + missing[i]
+            energy[start + i] += squares[i] * (scale * scale) + missing[i]
         for k in range(r):
             for i in range(m):
-                coordinates[k, start + i] = along[k, i] * scale + missing[i]
+                coordinates[k, start + i] += along[k, i] * scale + missing[i]
         if p > 0:
             for i in range(m):
-                total[start + i] = long[0, i] * scale + missing[i]
+                total[start + i] += long[0, i] * scale + missing[i]
         for k in range(p):
             for i in range(m):
-                forward[k, start + i] = (long[1, i] - long[2 + k, i]) * scale + missing[i]
-                backward[k, start + i] = long[2 + rows + k, i] - shift[k] + missing[i]
+                forward[k, start + i] += (long[1, i] - long[2 + k, i]) * scale + missing[i]
+                backward[k, start + i] += long[2 + rows + k, i] - shift[k] + missing[i]
 
 
 @njit(nogil=True, cache=True, fastmath=_CONTRACT)

@@ -37,7 +37,7 @@ Threshold = float | Sequence[float] | None
 
 _SCORES = {"sam": ("sam_angle", "sam_class", "radians"), "sid": ("sid_divergence", "sid_class", "nats")}
 _FINISH_PIXELS = 2**17  # pixels finished by one task: enough to hide its overhead, few enough for every core
-_FOLD = 3  # partial sums added by one task; more would keep more of them in memory
+_CHAINS = 2  # of blocks whose sums grow in turn; each holds sums of all its pixels
 
 
 class _Finish(NamedTuple):
@@ -228,7 +228,8 @@ def _maps(cube: xr.DataArray, w: Weights, finish: _Finish) -> Any:
     """All finished planes as one (plane, y, x) float32 array, lazy where the cube is."""
     scale, fill = _storage(cube)
     if not hasattr(cube.data, "dask"):
-        return _finish(_project(np.asarray(cube.data), w, scale, fill), finish, cube.shape[1], slice(0, cube.shape[0]))
+        sums = _project(np.asarray(cube.data), w, scale, fill).sums
+        return _finish(sums, finish, cube.shape[1], slice(0, cube.shape[0]))
     return _maps_graph(cube.data, w, finish, scale, fill)
 
 
@@ -258,12 +259,10 @@ def _maps_graph(data: Any, w: Weights, finish: _Finish, scale: float, fill: floa
     graph[how.key] = how
     name, strips = f"materials-{token}", [_strips(rows, max(xs)) for rows in ys]
     for i, j in np.ndindex(len(ys), len(xs)):
-        parts = []
-        for k in range(len(ws)):
-            parts.append((f"project-{token}", i, j, k))
-            weighted = TaskRef((f"weights-{token}", k))
-            graph[parts[-1]] = Task(parts[-1], _project, TaskRef((data.name, i, j, k)), weighted, scale, fill)
-        total = _fold(graph, f"sum-{token}", (i, j), parts)
+        blocks = [
+            (TaskRef((data.name, i, j, k)), TaskRef((f"weights-{token}", k)), scale, fill) for k in range(len(ws))
+        ]
+        total = _chain(graph, f"project-{token}", (i, j), blocks)
         first = sum(len(s) for s in strips[:i])
         for s, rows in enumerate(strips[i]):
             key = (name, 0, first + s, j)
@@ -280,21 +279,61 @@ def _strips(rows: int, width: int) -> list[slice]:
     return [slice(start, min(rows, start + height)) for start in range(0, rows, height)] or [slice(0, 0)]
 
 
-def _fold(graph: dict[Any, Any], name: str, at: tuple[int, int], parts: list[Any]) -> Any:
-    """Add up partial sums from the left, a few a task: the order is fixed, and few are alive at a time."""
+class _Running:
+    """Sums that grow in place over a chain of tasks; the count makes a task that ran twice an error, not a wrong sum.
+
+    A block of whole planes has sums several times its own size: new ones for every block, and adding them up,
+    took a quarter of the pass and twice the memory.
+    """
+
+    def __init__(self, sums: Sums) -> None:
+        self.sums, self.blocks = sums, 0
+
+    def turn(self, block: int) -> Sums:
+        if self.blocks != block:
+            raise RuntimeError(f"block {block} of a projection cannot be added to sums of {self.blocks}; compute again")
+        self.blocks = -1  # until it is done
+        return self.sums
+
+
+def _chain(graph: dict[Any, Any], name: str, at: tuple[int, int], parts: list[tuple[Any, ...]]) -> Any:
+    """Tasks that project the blocks of some pixels one after another, in a few chains that meet at the end.
+
+    parts : arguments of `_project` for each block, in order.
+    """
     from dask._task_spec import Task, TaskRef
 
-    total, rest = parts[0], parts[1:]
-    for step in range(0, len(rest), _FOLD - 1):
-        key = (name, *at, step)
-        graph[key] = Task(key, Sums.plus, TaskRef(total), *map(TaskRef, rest[step : step + _FOLD - 1]))
-        total = key
-    return total
+    ends: list[Any] = []
+    for chain in range(min(_CHAINS, len(parts))):
+        key = None
+        for step, arguments in enumerate(parts[chain::_CHAINS]):
+            before = (TaskRef(key), step) if key else ()
+            key = (name, *at, chain, step)
+            graph[key] = Task(key, _project, *arguments, *before)
+        ends.append(key)
+    meeting = (f"{name}-end", *at)
+    graph[meeting] = Task(meeting, _meet, len(parts[::_CHAINS]), *map(TaskRef, ends))
+    return meeting
 
 
-def _project(block: NDArray[Any], w: Weights, scale: float, fill: float | None) -> Sums:
+def _project(
+    block: NDArray[Any], w: Weights, scale: float, fill: float | None, running: _Running | None = None, number: int = 0
+) -> _Running:
     planes = np.moveaxis(block, 2, 0)
-    return project(planes.reshape(planes.shape[0], -1), w, scale=scale, fill=fill)
+    planes = planes.reshape(planes.shape[0], -1)
+    running = running or _Running(Sums.zeros(w, planes.shape[1]))
+    project(planes, w, scale=scale, fill=fill, onto=running.turn(number))
+    running.blocks = number + 1
+    return running
+
+
+def _meet(blocks: int, first: _Running, *others: _Running) -> Sums:
+    if not others:
+        return first.sums
+    sums = first.turn(blocks)
+    for other in others:
+        sums.add(other.sums)
+    return sums
 
 
 def _finish(sums: Sums, finish: _Finish, width: int, rows: slice) -> NDArray[np.float32]:

@@ -172,6 +172,17 @@ def _labelled(cube: xr.DataArray, places: NDArray[np.intp], spectra: NDArray[np.
         coords[position] = (PIXEL, places[axis])
     if "tile" in cube.attrs:
         coords["tile"] = (PIXEL, np.full(places.shape[1], cube.attrs["tile"]))
+    elif "tiles" in cube.attrs and Y in coords and X in coords:
+        coords["tile"] = (PIXEL, _tiles_at(cube, coords[Y][1], coords[X][1]))
     pixels = xr.DataArray(spectra, coords, (PIXEL, WAVELENGTH), "reflectance", {"units": "1"})
     describe_coordinates({k: v.variable for k, v in pixels.coords.items()})
     return pixels
+
+
+def _tiles_at(mosaic: xr.DataArray, y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[Any]:
+    """The tile of a mosaic that each place (metres) is in, by the bounds in its attributes; "" in none."""
+    found = np.full(y.size, "", dtype=object)
+    bounds = np.reshape(mosaic.attrs["tile_bounds"], (-1, 4))
+    for name, (west, south, east, north) in zip(mosaic.attrs["tiles"], bounds, strict=True):
+        found[(west < x) & (x < east) & (south < y) & (y < north) & (found == "")] = name
+    return found

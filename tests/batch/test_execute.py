@@ -328,8 +328,9 @@ def test_slabs_give_the_same_maps_as_the_whole(tmp_path: Path, monkeypatch: pyte
 def cluster() -> Iterator[Any]:
     from distributed import Client, LocalCluster
 
+    free = {"dashboard_address": "127.0.0.1:0"}  # any port: others on this machine may have taken Dask's own
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, scheduler_kwargs=free) as cluster,
         Client(cluster) as client,
     ):
         yield client
@@ -389,6 +390,7 @@ def test_a_tile_that_kills_its_workers_fails_and_the_others_do_not(site: Site, c
 def test_workers_with_too_little_memory_are_refused_before_anything_starts(
     config: RunConfig, tmp_path: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    cluster.wait_for_workers(2)  # those that an earlier test killed come back
     monkeypatch.setattr(Plan, "memory", lambda self, threads: 2**50)
     with pytest.raises(RunError, match=r"a tile needs about 1048576.0 GiB with 1 threads, worker .* may use"):
         run(config, tmp_path / "run", client=cluster)
@@ -428,7 +430,7 @@ from hsi_dask.batch import dispatch
 dispatch.PATIENCE, dispatch._POLL = 1.0, 0.2
 plain = run
 def run(config, run_dir, observer):
-    with LocalCluster(n_workers=0, dashboard_address=None) as cluster, Client(cluster) as client:
+    with LocalCluster(n_workers=0, dashboard_address=":0") as cluster, Client(cluster) as client:
         try:
             return plain(config, run_dir, client=client, observer=observer)
         except Exception as error:

@@ -251,7 +251,7 @@ def test_missing_windows_fall_back_and_it_is_said(damaged, caplog):
         for number in (1, 2):
             del file[GROUP].attrs[f"Band_Window_{number}_Nanometers"]
 
-    with caplog.at_level(logging.INFO, "hsi_dask.io.neon"):
+    with caplog.at_level(logging.INFO, "hsi_dask.io"):
         cube = neon.open_neon(damaged(change))
     assert cube.attrs["water_vapour_windows_from"] == "fallback"
     assert "1340-1445 and 1790-1955 nm" in caplog.text

@@ -201,3 +201,19 @@ def test_a_cube_of_bare_integers_is_refused(raw: xr.DataArray, endmembers: xr.Da
     bare.attrs = {}
     with pytest.raises(SchemaError, match="without a scale_factor"):
         map_materials(bare, endmembers)
+
+
+def test_a_block_added_twice_is_an_error_and_no_wrong_sum() -> None:
+    """What a scheduler that repeats a task would do."""
+    from hsi_dask.kernels.projection import weights
+    from hsi_dask.ops.materials import _meet, _project
+
+    w, block = weights(np.full((1, 4), 0.3)), np.full((2, 2, 4), 0.2)
+    running = _project(block, w, 1.0, None)
+    assert _project(block, w, 1.0, None, running, 1).sums.energy == pytest.approx([0.32] * 4)
+    with pytest.raises(RuntimeError, match="cannot be added to sums of 2; compute again"):
+        _project(block, w, 1.0, None, running, 1)
+    other = _project(block, w, 1.0, None)
+    assert _meet(2, running, other).energy == pytest.approx([0.48] * 4)
+    with pytest.raises(RuntimeError, match="compute again"):
+        _meet(2, running, other)

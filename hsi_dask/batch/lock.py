@@ -1,0 +1,247 @@
+"""Who may work in a run directory: one whole run, or parts of it side by side, each once.
+
+A lock is flock's: it ends with its process, however that ends. On NFS and Lustre flock reaches other machines only
+where the mount says so; where it does not, a whole run warns, and of the parts only the first makes what all need.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import os
+import re
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from hsi_dask.errors import ConfigError, RunError
+
+logger = logging.getLogger(__name__)
+
+LOCK, PARTS = "lock", "parts"
+DOOR_SECONDS = 120.0  # a part in the door reads and writes a manifest; a server that lost a client frees it in 90 s
+SETUP_SECONDS = 3600.0  # finding a site's endmembers takes minutes; a part that waits longer says so and ends
+_POLL = 0.5
+_MOUNTS = Path("/proc/self/mounts")
+_TAKEN = {errno.EWOULDBLOCK, errno.EACCES}
+# Mounts on which flock succeeds, but is seen by this machine only: file system -> options that say so
+_LOCAL_ONLY = {
+    "nfs": {"local_lock=all", "local_lock=flock", "nolock"},
+    "nfs4": {"local_lock=all", "local_lock=flock"},
+    "lustre": {"localflock"},
+    "cifs": {"nobrl"},
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of `of` processes that share the tiles of a run without knowing of each other; counts from 1.
+
+    Examples
+    --------
+    >>> Part.parse("2/3").share(["a", "b", "c", "d", "e"])
+    ['b', 'e']
+    """
+
+    number: int
+    of: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.number <= self.of:
+            last = max(self.of, 1)
+            raise ConfigError(f"part {self} does not exist; give one of 1/{last} to {last}/{last}")
+
+    @classmethod
+    def parse(cls, text: str) -> Part:
+        """The part that `I/N` means."""
+        found = re.fullmatch(r"\s*(\d+)\s*/\s*(\d+)\s*", text)
+        if not found:
+            raise ConfigError(f"part is {text!r}; it must be I/N, such as 1/4 for the first of four")
+        return cls(int(found[1]), int(found[2]))
+
+    def share(self, names: list[str]) -> list[str]:
+        """Every `of`-th name: neighbours go to different parts, so that an empty corner of a site is shared too."""
+        return names[self.number - 1 :: self.of]
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
+
+
+class _NoLocksError(Exception):
+    """The file system has no locks; the message is its reason."""
+
+
+# ------------------------------------------------------------------------------------------------ locks
+
+
+@contextmanager
+def held_whole(path: Path) -> Iterator[None]:
+    """The directory for one run alone."""
+    with _opened(path / LOCK) as file:
+        try:
+            if not _flock(file, fcntl.LOCK_EX):
+                raise RunError(f"{path} is in use by {_holder(file)}; wait for it, or give another --out folder")
+            _sign(file, _me())
+        except _NoLocksError as reason:
+            logger.warning("%s cannot be locked (%s); do not start a second run on it", path, reason)
+        yield
+
+
+@contextmanager
+def door(path: Path) -> Iterator[None]:
+    """Parts that start together come in one by one."""
+    with _opened(path / PARTS / "door") as file:
+        try:
+            if not _await(lambda: _flock(file, fcntl.LOCK_EX), DOOR_SECONDS):
+                raise RunError(f"{path} is being entered by {_holder(file)} for {DOOR_SECONDS:.0f} s; end that one")
+            _sign(file, _me())
+        except _NoLocksError:
+            pass  # told by `unshared`
+        yield
+
+
+@contextmanager
+def held_part(path: Path, part: Part) -> Iterator[None]:
+    """The directory for this part, beside other parts of as many. To be entered through the door.
+
+    Who comes first writes into the lock how many parts there are; it holds until the last has left.
+    """
+    mine = path / PARTS / f"{part.number}-of-{part.of}"
+    with _opened(path / LOCK) as house, _opened(mine) as own:
+        try:
+            first = _flock(house, fcntl.LOCK_EX)
+            if first:
+                _sign(house, f"{_parts(part)}, the first of them {_me()}")
+            if not _flock(house, fcntl.LOCK_SH) or not (first or _holder(house).startswith(_parts(part) + ",")):
+                raise RunError(f"{path} is in use by {_holder(house)}; wait for that, or give another --out folder")
+            if not _flock(own, fcntl.LOCK_EX):
+                raise RunError(f"part {part} of {path} is in use by {_holder(own)}; wait for it, or start another part")
+            _sign(own, _me())
+        except _NoLocksError:
+            pass  # told by `unshared`
+        yield
+
+
+@contextmanager
+def turn(path: Path, part: Part, ready: Callable[[], bool], say: Callable[[str], None]) -> Iterator[None]:
+    """Returns when what all parts need is ready, or when it is this part's turn to make it.
+
+    Raises
+    ------
+    RunError
+        Nothing was made within `SETUP_SECONDS`.
+    """
+    if ready():
+        yield
+        return
+    alone = bool(unshared(path))
+    with _opened(path / PARTS / "setup") as file:
+
+        def mine() -> bool:
+            return part.number == 1 if alone else _flock(file, fcntl.LOCK_EX)
+
+        if not mine():
+            say(f"another part is finding the endmembers; waiting for it, up to {SETUP_SECONDS / 60:.0f} minutes")
+            if not _await(lambda: ready() or mine(), SETUP_SECONDS):
+                who = "part 1" if alone else _holder(file)
+                raise RunError(
+                    f"{path} has no endmembers after {SETUP_SECONDS / 60:.0f} minutes; see what {who} does, or start it"
+                )
+        elif not ready():
+            _sign(file, f"part {part}, {_me()}")
+        yield
+
+
+def await_first(made: Callable[[], bool], path: Path) -> None:
+    """Wait for what part 1 makes, where locks cannot say whose turn it is."""
+    if not _await(made, SETUP_SECONDS):
+        raise RunError(
+            f"{path} cannot be locked by parts ({unshared(path)}), so that part 1 makes the run and the others wait; "
+            f"it did not within {SETUP_SECONDS / 60:.0f} minutes: start it"
+        )
+
+
+def unshared(path: Path) -> str:
+    """Why locks in this directory do not keep processes on other machines apart; "" where they do."""
+    probe = path / PARTS / f".{socket.gethostname()}-{os.getpid()}.part"
+    try:
+        with _opened(probe) as file:
+            _flock(file, fcntl.LOCK_EX)
+    except _NoLocksError as reason:
+        return f"the file system has no locks: {reason}"
+    finally:
+        probe.unlink(missing_ok=True)
+    kind, options = _mount(path)
+    if local := sorted(_LOCAL_ONLY.get(kind, set()) & options):
+        return f"it is on {kind} mounted with {local[0]}"
+    return ""
+
+
+def _mount(path: Path) -> tuple[str, set[str]]:
+    """File system and mount options of where this path lies; nothing where the system does not tell."""
+    try:
+        lines = _MOUNTS.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return "", set()
+    place = Path(os.path.realpath(path))
+    found, depth = ("", set[str]()), -1
+    for line in lines:  # a later mount hides an earlier one
+        _, where, kind, options, *_ = line.split(" ")
+        point = Path(re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), where))
+        if place.is_relative_to(point) and len(point.parts) >= depth:
+            found, depth = (kind, set(options.split(","))), len(point.parts)
+    return found
+
+
+# ------------------------------------------------------------------------------------------------ small things
+
+
+def _opened(path: Path) -> IO[str]:
+    try:
+        return open(path, "a+", encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"{path} cannot be written ({error.strerror}); choose another --out folder") from error
+
+
+def _flock(file: IO[str], kind: int) -> bool:
+    """False where another process holds it."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _TAKEN:
+            return False
+        raise _NoLocksError(error.strerror) from error
+    return True
+
+
+def _await(condition: Callable[[], bool], seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while not (met := condition()) and time.monotonic() < end:
+        time.sleep(_POLL)
+    return met
+
+
+def _sign(file: IO[str], text: str) -> None:
+    file.seek(0)
+    file.truncate()
+    file.write(f"{text}\n")
+    file.flush()
+
+
+def _holder(file: IO[str]) -> str:
+    file.seek(0)
+    return file.read().strip() or "another process"
+
+
+def _parts(part: Part) -> str:
+    return f"its {part.of} parts"
+
+
+def _me() -> str:
+    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return f"process {os.getpid()} on {socket.gethostname()} since {since}"
