@@ -41,6 +41,7 @@ def _some_methods(methods: tuple[Method, ...]) -> tuple[Method, ...]:
 Window = Annotated[tuple[float, float], AfterValidator(_window)]
 Angle = Annotated[float, Field(strict=True, gt=0, le=math.pi / 2)]
 Divergence = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+Index = Annotated[float, Field(strict=True, ge=-1, le=1)]
 
 
 class _Section(BaseModel):
@@ -48,12 +49,19 @@ class _Section(BaseModel):
 
 
 class EndmemberConfig(_Section):
-    """How the endmember spectra are found."""
+    """How the endmember spectra are found, or where they are given."""
 
+    file: str | None = _option(
+        None, "null or a path",
+        "given spectra instead of found ones: an earlier run, endmembers.zarr, a CSV table or an ENVI library (.sli)",
+    )  # fmt: skip
+    names: tuple[str, ...] | None = _option(
+        None, "null or a list of names", "which spectra of that file, in this order; null: all"
+    )
     count: int = _option(
         4,
         f"a whole number from 1 to {_MOST}",
-        "how many to find",
+        "how many to find; of given ones, how many there are",
         strict=True,
         ge=1,
         le=_MOST,
@@ -122,8 +130,51 @@ class ThresholdConfig(_Section):
     )
 
 
+class MaskConfig(_Section):
+    """Which pixels are left out of maps and sample, and why. `quality` keeps every reason; no data is always one."""
+
+    cloud: Literal[10, 50] | None = _option(
+        None, "null, 10 or 50",
+        "NEON's Weather_Quality_Indicator: leave out pixels with more cloud than 10 % (yellow and red) or 50 % (red)",
+    )  # fmt: skip
+    shadow: bool = _option(
+        False, "true or false",
+        "NEON's Cast_Shadow: leave out pixels that terrain, trees or buildings shade; which value means shade is "
+        "decided by which side of its edges is darker",
+        strict=True,
+    )  # fmt: skip
+    saturated: float | None = _option(
+        None, "null or a reflectance above 0",
+        "leave out pixels brighter than this at any wavelength that is kept; 1 is a white surface, and noise at the "
+        "ends of the spectrum may exceed it",
+        strict=True, gt=0, allow_inf_nan=False,
+    )  # fmt: skip
+    negative: bool = _option(
+        False, "true or false",
+        "leave out pixels with a reflectance below 0 at any wavelength that is kept (dark water, deep shade)",
+        strict=True,
+    )  # fmt: skip
+    water: Index | None = _option(
+        None, "null or a number from -1 to 1, such as 0.0",
+        "leave out water: NDWI (560 against 842 nm) above this",
+    )  # fmt: skip
+    vegetation: Index | None = _option(
+        None, "null or a number from -1 to 1, such as 0.4",
+        "leave out vegetation, to map soil and rock: NDVI (842 against 665 nm) above this",
+    )  # fmt: skip
+    not_vegetation: Index | None = _option(
+        None, "null or a number from -1 to 1, such as 0.3",
+        "leave out what is not vegetation, to map plants: NDVI below this",
+    )  # fmt: skip
+
+    @property
+    def any(self) -> bool:
+        """Is anything but no data masked?"""
+        return any(value not in (None, False) or isinstance(value, float) for value in self.model_dump().values())
+
+
 class RunConfig(_Section):
-    """What to compute: tiles, endmembers, bands, methods, thresholds. Frozen; errors are ConfigErrors.
+    """What to compute: tiles, endmembers, bands, masks, methods, thresholds. Frozen; errors are ConfigErrors.
 
     Sections may be given as mappings, as in YAML.
 
@@ -140,8 +191,11 @@ class RunConfig(_Section):
     tiles: tuple[str, ...] = _option(
         (), "a list of paths", "NEON reflectance files, folders of them, or patterns such as site/*.h5"
     )
-    endmembers: EndmemberConfig = Field(EndmemberConfig(), description="how the endmember spectra are found")
+    endmembers: EndmemberConfig = Field(
+        EndmemberConfig(), description="how the endmember spectra are found, or where they are given"
+    )
     bands: BandConfig = Field(BandConfig(), description="which wavelengths are left out")
+    masks: MaskConfig = Field(MaskConfig(), description="which pixels are left out, besides those without data")
     methods: Annotated[tuple[Method, ...], AfterValidator(_some_methods)] = _option(
         METHODS, "at least one of fcls, sam, sid",
         "fcls: abundances; sam: angles and classes; sid: information divergences and classes",
@@ -160,13 +214,25 @@ class RunConfig(_Section):
     def _thresholds_fit(self) -> Self:
         for method in ("sam", "sid"):
             value = getattr(self.thresholds, method)
-            if isinstance(value, tuple) and len(value) != self.endmembers.count:
+            counted = self.endmembers.file is None  # else the plan compares: it knows how many the file holds
+            if counted and isinstance(value, tuple) and len(value) != self.endmembers.count:
                 raise ValueError(
                     f"thresholds.{method} has {len(value)} numbers, endmembers.count is "
                     f"{self.endmembers.count}; give one number, or one per endmember"
                 )
             if value is not None and method not in self.methods:
                 raise ValueError(f"thresholds.{method} is set, but methods has no {method}; add it")
+        return self
+
+    @model_validator(mode="after")
+    def _sections_fit(self) -> Self:
+        if self.endmembers.names is not None and self.endmembers.file is None:
+            raise ValueError("endmembers.names is set, but endmembers.file is not; name the file that holds them")
+        low, high = self.masks.not_vegetation, self.masks.vegetation
+        if low is not None and high is not None and low >= high:
+            raise ValueError(
+                f"masks.not_vegetation {low:g} and masks.vegetation {high:g} leave nothing; set one of them to null"
+            )
         return self
 
     @classmethod
@@ -231,7 +297,7 @@ class RunConfig(_Section):
 
 
 _SECTIONS: dict[str, type[_Section]] = {
-    "endmembers": EndmemberConfig, "bands": BandConfig, "thresholds": ThresholdConfig,
+    "endmembers": EndmemberConfig, "bands": BandConfig, "masks": MaskConfig, "thresholds": ThresholdConfig,
 }  # fmt: skip
 
 

@@ -19,6 +19,12 @@ FLOOR = 1e-4  # reflectance of one digital number: the divergence needs positive
 UNCLASSIFIED, NO_CLASS = 0, 255  # class values beside 1..n
 MAX_ENDMEMBERS = 254  # classes are uint8 and 255 means no data
 
+# Why a pixel is masked: one bit of `quality` each
+FLAGS = {
+    "no_data": 1, "cloud": 2, "shadow": 4, "saturated": 8, "negative": 16,
+    "water": 32, "vegetation": 64, "not_vegetation": 128,
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Variable:
@@ -33,10 +39,10 @@ class Variable:
 
     @property
     def fill_value(self) -> float | int:
-        """No-data value on disk: NaN for floats, 255 for classes, 0 (good) for quality."""
+        """No-data value on disk: NaN for floats, 255 for classes; quality says no_data."""
         if np.dtype(self.dtype).kind == "f":
             return float("nan")
-        return NO_CLASS if self.name.endswith("_class") else 0
+        return FLAGS["no_data"] if self.name == "quality" else NO_CLASS
 
 
 _MAPS = (ENDMEMBER, Y, X)
@@ -51,7 +57,11 @@ VARIABLES: dict[str, Variable] = {
         Variable("sid_divergence", _MAPS, "float32", "information divergence from the endmember", "nat"),
         Variable("sam_class", (Y, X), "uint8", "endmember of the smallest spectral angle"),
         Variable("sid_class", (Y, X), "uint8", "endmember of the smallest spectral information divergence"),
-        Variable("quality", (Y, X), "uint8", "why a pixel is masked; 0 is good"),
+        Variable("quality", (Y, X), "uint8", "why a pixel is masked; 0 is good", attrs={
+            "standard_name": "quality_flag",
+            "flag_masks": np.array(list(FLAGS.values()), "uint8"),
+            "flag_meanings": " ".join(FLAGS),
+        }),
     )
 }  # fmt: skip
 

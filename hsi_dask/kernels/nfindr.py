@@ -24,12 +24,14 @@ class Simplex(NamedTuple):
 
     `indices` (count,): its pixels, in ascending order of their reduced coordinates (first, then second, ...).
     `volume`: in count - 1 dimensions; 0 if the pixels lie in fewer, and then the indices mean nothing.
+    `log_volume`: its natural logarithm, -inf if flat; above some 80 endmembers the volume itself is below any float.
     `volumes` (restarts,): what every restart ended with; a wide spread says that count is too large.
     `replacements` (restarts,): vertices exchanged by every restart after its start.
     """
 
     indices: Indices
     volume: float
+    log_volume: float
     volumes: Floats
     replacements: Indices
 
@@ -71,8 +73,9 @@ def nfindr(reduced: Floats, count: int, *, restarts: int = 10, seed: int = 0) ->
         if not flat:
             heights[restart] = _log_determinant(points[indices])  # sorted: equal sets, equal digits
     best = int(heights.argmax())
-    volumes = np.exp(heights + np.log(extents).sum() - math.lgamma(count))
-    return Simplex(found[best], float(volumes[best]), volumes, replacements)
+    logs = heights + np.log(extents).sum() - math.lgamma(count)
+    volumes = np.exp(logs)
+    return Simplex(found[best], float(volumes[best]), float(logs[best]), volumes, replacements)
 
 
 def _check(reduced: Floats, count: int, restarts: int) -> None:

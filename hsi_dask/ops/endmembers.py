@@ -80,7 +80,7 @@ def find_endmembers(
 def _largest_simplex(spectra: np.ndarray, count: int, restarts: int, seed: int) -> Simplex:
     if count == 1:  # a simplex of one vertex has no volume to compare: take the brightest, the fewest shadows
         brightest = int((spectra.astype(np.float64) ** 2).sum(axis=1).argmax())
-        return Simplex(np.array([brightest]), 0.0, np.zeros(1), np.zeros(1, np.intp))
+        return Simplex(np.array([brightest]), 0.0, 0.0, np.zeros(1), np.zeros(1, np.intp))
     dimensions = count - 1
     if dimensions > min(spectra.shape):
         raise EndmemberError(
@@ -91,7 +91,7 @@ def _largest_simplex(spectra: np.ndarray, count: int, restarts: int, seed: int) 
         subspace = principal_subspace(spectra, dimensions)
         if subspace.rank >= dimensions:
             simplex = nfindr(reduce(spectra, subspace), count, restarts=restarts, seed=seed)
-            if simplex.volume > 0:
+            if np.isfinite(simplex.log_volume):
                 return simplex
     raise EndmemberError(
         f"the pixels span {subspace.rank} dimensions, but {count} endmembers need {dimensions}; "

@@ -16,7 +16,7 @@ WINDOW = 32  # pixels: candidates come from square windows, because a stored chu
 PER_WINDOW = 64  # candidates a window: few enough that 10 000 pixels come from 157 places
 
 
-def sample_pixels(cube: xr.DataArray, size: int, *, seed: int = 0) -> xr.DataArray:
+def sample_pixels(cube: xr.DataArray, size: int, *, seed: int = 0, where: xr.DataArray | None = None) -> xr.DataArray:
     """Spectra of `size` valid pixels, drawn at random from random windows of the cube.
 
     The draw goes by position in the cube alone: the same seed gives the same pixels whatever the chunks,
@@ -28,6 +28,7 @@ def sample_pixels(cube: xr.DataArray, size: int, *, seed: int = 0) -> xr.DataArr
     cube : (y, x, wavelength) reflectance, or stored integers with `scale_factor` and `_FillValue` in attrs.
     size : how many pixels; all valid ones where there are fewer.
     seed : of the draw.
+    where : (y, x) bool, pixels that may be drawn; None is all.
 
     Returns
     -------
@@ -43,6 +44,9 @@ def sample_pixels(cube: xr.DataArray, size: int, *, seed: int = 0) -> xr.DataArr
         raise ConfigError(f"size must be 1 or more pixels, not {size}")
     cube = require_dims(cube, CUBE_DIMS, "the cube")
     candidates = _candidates(cube.sizes[Y], cube.sizes[X], np.random.default_rng(seed))
+    if where is not None:
+        allowed = np.asarray(require_dims(where, (Y, X), "where"), dtype=bool)
+        candidates = (at[:, allowed[at[0], at[1]]] for at in candidates)
     free = cube.sizes[Y] * cube.sizes[X] * PER_WINDOW // WINDOW**2 if _is_read_whole(cube.data) else 0
     places: list[NDArray[np.intp]] = []
     spectra: list[NDArray[np.float32]] = []

@@ -43,6 +43,13 @@ def test_one_endmember_is_the_brightest_pixel(pixels: xr.DataArray) -> None:
     assert int(find_endmembers(pixels, 1).row[0]) == int((pixels.values**2).sum(axis=1).argmax())
 
 
+def test_many_endmembers_have_a_volume_below_any_float_and_are_found_all_the_same() -> None:
+    spectra = np.random.default_rng(0).uniform(0, 1e-3, (300, 150)).astype("float32")
+    pixels = xr.DataArray(spectra, {"wavelength": np.arange(150.0)}, ("pixel", "wavelength"))
+    found = find_endmembers(pixels, 120, restarts=1)
+    assert len(np.unique(found.values, axis=0)) == 120
+
+
 @pytest.mark.parametrize(
     ("options", "error", "sentence"),
     [
