@@ -20,10 +20,13 @@ from numpy.typing import NDArray
 from hsi_dask.errors import FileFormatError
 
 BLOCK_BYTES = 64 * 2**20  # stored bytes of one dask block: a few blocks a thread stay far below 1 GB
+GROUP = 32  # planes handed over together where chunks hold fewer: their sums go through memory once a group
+READ_BYTES = 2**20  # chunks that lie together are read together up to this: fewer trips to a network file system
 MAX_CHUNK_BYTES = 2**30  # a larger chunk is a damaged header: one band of the longest flight line is 25 MB
 _DEFLATE, _SHUFFLE = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE
 
 Index = slice | NDArray[np.intp]
+_Place = tuple[int, int, int]  # of a stored chunk: offset, size, mask of the filters left out
 
 
 @dataclass(frozen=True)
@@ -62,9 +65,36 @@ class StoredArray:
             values = values[(*(slice(None),) * axis, rows[axis][1])]
         return values
 
+    def pieces(self, key: tuple[slice, slice, NDArray[np.intp]]) -> Iterator[Piece]:
+        """What a key (ascending, y and x slices) asks for, as stored numbers piece by piece.
+
+        Pieces are inflated chunks as they lie, (y, x, plane), or where a chunk has few planes a group of them,
+        contiguous. Those of the same pixels follow each other; a piece is good until the next one.
+        """
+        if self.scale_factor is not None or self.ndim != 3:
+            raise TypeError("pieces are stored numbers of three dimensions")
+        y, x, planes = (_normalise(k, n)[0] for k, n in zip(key, self.shape, strict=True))
+        deep = self.stored_chunks[2]
+        if deep >= GROUP // 2:
+            yield from _stored_pieces(self, (y, x, planes))
+            return
+        everywhere = slice(0, _length(y)), slice(0, _length(x))
+        buffer = np.empty((GROUP, _length(y), _length(x)), self.dtype)
+        for group in _parts(planes, GROUP // deep * deep):
+            target = slice(group.runs[0][1].start, group.runs[-1][1].stop)
+            out = buffer[: _length(target)].transpose(1, 2, 0)
+            yield Piece(_read(self, (y, x, key[2][target]), out), (*everywhere, target))
+
     def masked(self, scale_factor: float, fill_value: float | None) -> StoredArray:
         """The same data as float32: divided by the scale, NaN where it equals the fill value."""
         return replace(self, dtype=np.dtype("float32"), scale_factor=scale_factor, fill_value=fill_value)
+
+
+class Piece(NamedTuple):
+    """Stored numbers of some pixels and planes, and their place in what was asked for."""
+
+    values: NDArray[Any]
+    place: tuple[slice, ...]
 
 
 class _ChunkIndex(NamedTuple):
@@ -74,10 +104,10 @@ class _ChunkIndex(NamedTuple):
     dtype: np.dtype[Any]
     filters: tuple[int, ...]
     fill: Any
-    where: dict[tuple[int, ...], tuple[int, int, int]]  # chunk number -> offset, size, filter mask
+    where: dict[tuple[int, ...], _Place]  # by chunk number
 
 
-class _Piece(NamedTuple):
+class _Part(NamedTuple):
     """What an index asks of one chunk along one dimension: where from and where to, in few runs."""
 
     number: int
@@ -229,31 +259,59 @@ def _decode(raw: NDArray[Any], array: StoredArray) -> NDArray[Any]:
     return values
 
 
-def _read(array: StoredArray, index: tuple[Index, ...]) -> NDArray[Any]:
-    """The stored numbers at an orthogonal ascending index, planes contiguous."""
+def _read(array: StoredArray, index: tuple[Index, ...], out: NDArray[Any] | None = None) -> NDArray[Any]:
+    """The stored numbers at an orthogonal ascending index, planes contiguous; in `out` if it is given."""
+    if out is None:
+        sizes = [_length(i) for i in index]
+        planes = (2, 0, 1) if array.ndim == 3 else tuple(range(array.ndim))
+        stored = _chunk_index(array.path, array.name, array.mtime_ns, array.file_size).dtype
+        out = np.empty([sizes[axis] for axis in planes], stored.newbyteorder("=")).transpose(np.argsort(planes))
+    for piece in _stored_pieces(array, index):
+        out[piece.place] = piece.values
+    return out
+
+
+def _stored_pieces(array: StoredArray, index: tuple[Index, ...]) -> Iterator[Piece]:
+    """What an orthogonal ascending index asks of each stored chunk, each chunk read once."""
     _check_unchanged(array)
     chunks = _chunk_index(array.path, array.name, array.mtime_ns, array.file_size)
+    if not all(map(_length, index)):
+        return
     if not chunks.raw:
-        return _read_through_library(array, index)
-    sizes = [_length(i) for i in index]
-    planes = (2, 0, 1)[-array.ndim :] if array.ndim == 3 else tuple(range(array.ndim))
-    buffer = np.empty([sizes[axis] for axis in planes], chunks.dtype.newbyteorder("="))
-    out = buffer.transpose(np.argsort(planes))
-    if not buffer.size:
-        return out
-    pieces = [list(_pieces(i, c)) for i, c in zip(index, array.stored_chunks, strict=True)]
+        yield Piece(_read_through_library(array, index), tuple(slice(0, _length(i)) for i in index))
+        return
+    wanted = list(product(*(list(_parts(i, c)) for i, c in zip(index, array.stored_chunks, strict=True))))
+    stored = [chunks.where.get(tuple(p.number for p in parts)) for parts in wanted]
+    for parts, place in zip(wanted, stored, strict=True):
+        if place is not None and place[0] + place[1] > array.file_size:
+            raise _damaged(array, parts, "lies beyond the end of the file")
     descriptor = os.open(array.path, os.O_RDONLY)
     try:
-        for parts in product(*pieces):
-            stored = chunks.where.get(tuple(p.number for p in parts))
-            # a chunk that was never written holds the fill value
-            chunk = chunks.fill if stored is None else _load(descriptor, array, chunks, stored, parts)
+        data = _read_chunks(descriptor, [s for s in stored if s is not None])
+        for parts, place in zip(wanted, stored, strict=True):
+            if place is None:  # never written: all fill value
+                chunk = np.broadcast_to(np.asarray(chunks.fill, chunks.dtype), array.stored_chunks)
+            else:
+                chunk = _load(array, chunks, next(data), place, parts)
             for runs in product(*(p.runs for p in parts)):
-                part = chunk if stored is None else _take(chunk, [source for source, _ in runs])
-                out[tuple(target for _, target in runs)] = part
+                yield Piece(_take(chunk, tuple(s for s, _ in runs)), tuple(t for _, t in runs))
     finally:
         os.close(descriptor)
-    return out
+
+
+def _read_chunks(descriptor: int, places: list[_Place]) -> Iterator[memoryview]:
+    """The bytes of each chunk in turn; those that lie one after another in the file are read together."""
+    start = 0
+    while start < len(places):
+        first = end = places[start][0]
+        stop = start
+        while stop < len(places) and places[stop][0] == end and (end - first < READ_BYTES or stop == start):
+            end += places[stop][1]
+            stop += 1
+        data = memoryview(os.pread(descriptor, end - first, first))
+        for offset, size, _ in places[start:stop]:
+            yield data[offset - first : offset - first + size]
+        start = stop
 
 
 def _check_unchanged(array: StoredArray) -> None:
@@ -269,17 +327,17 @@ def _length(index: Index) -> int:
     return index.stop - index.start if isinstance(index, slice) else index.size
 
 
-def _pieces(index: Index, chunk: int) -> Iterator[_Piece]:
+def _parts(index: Index, chunk: int) -> Iterator[_Part]:
     """The chunks that an ascending index touches, each once."""
     if isinstance(index, slice):
         for number in range(index.start // chunk, ceil(index.stop / chunk)):
             start, stop = max(index.start, number * chunk), min(index.stop, (number + 1) * chunk)
             source = slice(start - number * chunk, stop - number * chunk)
-            yield _Piece(number, [(source, slice(start - index.start, stop - index.start))])
+            yield _Part(number, [(source, slice(start - index.start, stop - index.start))])
         return
     numbers, first = np.unique(index // chunk, return_index=True)
     for number, start, stop in zip(numbers.tolist(), first.tolist(), [*first[1:].tolist(), index.size], strict=True):
-        yield _Piece(number, _runs(index[start:stop] - number * chunk, start))
+        yield _Part(number, _runs(index[start:stop] - number * chunk, start))
 
 
 def _runs(source: NDArray[np.intp], target: int) -> list[tuple[Index, slice]]:
@@ -290,7 +348,9 @@ def _runs(source: NDArray[np.intp], target: int) -> list[tuple[Index, slice]]:
     return [(slice(int(source[a]), int(source[b - 1]) + 1), slice(target + a, target + b)) for a, b in pairwise(breaks)]
 
 
-def _take(chunk: NDArray[Any], sources: list[Index]) -> NDArray[Any]:
+def _take(chunk: NDArray[Any], sources: tuple[Index, ...]) -> NDArray[Any]:
+    if all(isinstance(source, slice) for source in sources):
+        return chunk[sources]
     for axis, source in enumerate(sources):
         chunk = chunk[(*(slice(None),) * axis, source)]
     return chunk
@@ -303,7 +363,7 @@ def _chunk_index(path: str, name: str, mtime_ns: int, file_size: int) -> _ChunkI
         properties = dataset.id.get_create_plist()
         filters = tuple(properties.get_filter(i)[0] for i in range(properties.get_nfilters()))
         raw = dataset.chunks is not None and filters in {(), (_DEFLATE,), (_SHUFFLE,), (_SHUFFLE, _DEFLATE)}
-        where: dict[tuple[int, ...], tuple[int, int, int]] = {}
+        where: dict[tuple[int, ...], _Place] = {}
 
         def add(chunk: Any) -> None:
             number = tuple(o // c for o, c in zip(chunk.chunk_offset, dataset.chunks, strict=True))
@@ -317,19 +377,10 @@ def _chunk_index(path: str, name: str, mtime_ns: int, file_size: int) -> _ChunkI
         return _ChunkIndex(raw, dataset.dtype, filters, dataset.fillvalue, where)
 
 
-def _load(
-    descriptor: int,
-    array: StoredArray,
-    chunks: _ChunkIndex,
-    stored: tuple[int, int, int],
-    parts: tuple[_Piece, ...],
-) -> NDArray[Any]:
-    """One stored chunk as an array of the chunk's shape."""
-    offset, size, mask = stored
+def _load(array: StoredArray, chunks: _ChunkIndex, data: Any, place: _Place, parts: tuple[_Part, ...]) -> NDArray[Any]:
+    """One stored chunk's bytes as an array of the chunk's shape."""
+    _, size, mask = place
     nbytes = prod(array.stored_chunks) * chunks.dtype.itemsize
-    if size <= 0 or offset + size > array.file_size:
-        raise _damaged(array, parts, "lies beyond the end of the file")
-    data: Any = os.pread(descriptor, size, offset)
     if len(data) != size:
         raise _damaged(array, parts, "is cut short")
     for position in reversed(range(len(chunks.filters))):
@@ -343,10 +394,11 @@ def _load(
             break
     if data is None or len(data) != nbytes:
         raise _damaged(array, parts, "does not inflate")
-    return np.frombuffer(data, chunks.dtype).reshape(array.stored_chunks)
+    chunk: NDArray[Any] = np.frombuffer(data, chunks.dtype).reshape(array.stored_chunks)
+    return chunk.astype(chunks.dtype.newbyteorder("="), copy=False)
 
 
-def _inflate(data: bytes, nbytes: int) -> bytearray | None:
+def _inflate(data: bytes | memoryview, nbytes: int) -> bytearray | None:
     """A zlib stream of known size; None where it is damaged."""
     try:
         return deflate.zlib_decompress(data, nbytes)
@@ -354,13 +406,13 @@ def _inflate(data: bytes, nbytes: int) -> bytearray | None:
         return None
 
 
-def _unshuffle(data: bytes, itemsize: int) -> bytes:
+def _unshuffle(data: Any, itemsize: int) -> bytes:
     whole = len(data) // itemsize * itemsize  # HDF5 leaves a rest as it is
     planes = np.frombuffer(data, np.uint8, whole).reshape(itemsize, -1)
     return planes.T.tobytes() + bytes(data[whole:])
 
 
-def _damaged(array: StoredArray, parts: tuple[_Piece, ...], how: str) -> FileFormatError:
+def _damaged(array: StoredArray, parts: tuple[_Part, ...], how: str) -> FileFormatError:
     at = tuple(p.number * c for p, c in zip(parts, array.stored_chunks, strict=True))
     return FileFormatError(f"{array.path}: the chunk of {array.name} at {at} {how}; download the file again")
 

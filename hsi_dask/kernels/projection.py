@@ -63,10 +63,14 @@ class Sums(NamedTuple):
         r, p = weights.basis.shape[0], weights.shares.shape[0]
         return cls(np.zeros((r, n)), np.zeros(n), np.zeros(n if p else 0), np.zeros((p, n)), np.zeros((p, n)))
 
-    def add(self, other: Sums) -> None:
-        """Add the sums over other wavelengths, in place."""
-        for mine, theirs in zip(self, other, strict=True):
-            np.add(mine, theirs, out=mine)
+    def clear(self) -> None:
+        """Back to no wavelength."""
+        for plane in self:
+            plane[...] = 0
+
+    def plus(self, *others: Sums) -> Sums:
+        """The sums over the wavelengths of all of them, added from the left."""
+        return Sums(*(sum(planes[1:], start=planes[0]) for planes in zip(self, *others, strict=True)))
 
     def take(self, pixels: slice) -> Sums:
         """The sums of some of the pixels, without a copy."""
@@ -87,45 +91,65 @@ def weights(endmembers: NDArray[Any], *, divergence: bool = True, floor: float =
     return Weights(np.ascontiguousarray(basis), floored / floored.sum(axis=1, keepdims=True), np.log(floored), floor)
 
 
-def project(
-    planes: NDArray[Any], weights: Weights, *, scale: float = 1.0, fill: float | None = None, onto: Sums | None = None
-) -> Sums:
-    """Sums over wavelength of pixels as they are stored.
+class Operator(NamedTuple):
+    """Weights laid out for the kernel, with how numbers are stored; made once for many pixels."""
 
-    Parameters
-    ----------
-    planes : (L, n) integers or floats, wavelengths first; contiguous planes are fastest.
-    weights : of the same L wavelengths.
-    scale : reflectance of one digital number.
-    fill : the number that means no data, besides NaN; a pixel with one such value is NaN in every sum.
-    onto : sums over other wavelengths, which these are added to, in place.
-    """
-    L, n = planes.shape
-    p = weights.shares.shape[0]
-    out = Sums.zeros(weights, n) if onto is None else onto
-    if planes.dtype.kind not in "iuf" or planes.dtype.itemsize > 8 or planes.dtype.byteorder == ">":
-        raise ValueError(f"planes must be native integers or floats, not {planes.dtype}")
+    basis: NDArray[np.float64]
+    logs: NDArray[np.float32]
+    shares: NDArray[np.float32]
+    offsets: NDArray[np.float32]
+    shift: NDArray[np.float64]
+    scale: float
+    fill: float
+    floor: float
+
+
+def operator(weights: Weights, *, scale: float = 1.0, fill: float | None = None) -> Operator:
+    """The weights for numbers whose unit is `scale` in reflectance and of which `fill` means no data, besides NaN."""
     # logarithms are counted from the endmembers' mean, so that float32 has small numbers to add
-    offsets = (np.log(scale) - weights.logs.mean(axis=0) if p else np.zeros(L)).astype(np.float32)
+    mean = weights.logs.mean(axis=0) if len(weights.logs) else np.zeros(weights.basis.shape[1])
+    offsets = (np.log(scale) - mean).astype(np.float32)
     logs = weights.logs - (np.log(scale) - offsets)
-    _project(
-        np.ascontiguousarray(planes),
-        _grouped(weights.basis, L, np.float64),
-        _grouped(logs, L, np.float32),
-        _grouped(weights.shares, L, np.float32),
+    return Operator(
+        _grouped(weights.basis, np.float64),
+        _grouped(logs, np.float32),
+        _grouped(weights.shares, np.float32),
         offsets,
         (weights.shares * logs).sum(axis=1),
         float(scale),
         np.nan if fill is None else float(fill),
         weights.floor,
-        *out,
     )
-    return out
 
 
-def _grouped(matrix: NDArray[np.float64], L: int, dtype: type) -> NDArray[Any]:
+def project(planes: NDArray[Any], weights: Weights, *, scale: float = 1.0, fill: float | None = None) -> Sums:
+    """Sums over wavelength of pixels as they are stored: (L, n) integers or floats; see `operator`, `accumulate`."""
+    sums = Sums.zeros(weights, planes.shape[1])
+    accumulate(planes, operator(weights, scale=scale, fill=fill), sums)
+    return sums
+
+
+def accumulate(planes: NDArray[Any], operator: Operator, onto: Sums) -> None:
+    """Add the sums over some wavelengths of pixels as they are stored to those over others, in place.
+
+    A pixel with one value that means no data becomes NaN in every sum.
+
+    Parameters
+    ----------
+    planes : (L, n) integers or floats, wavelengths first, in any memory order.
+    operator : of the same L wavelengths.
+    onto : sums of the same n pixels; `Sums.zeros` to begin with.
+    """
+    if planes.dtype.kind not in "iuf" or planes.dtype.itemsize > 8 or not planes.dtype.isnative:
+        raise ValueError(f"planes must be native integers or floats, not {planes.dtype}")
+    planes = planes.view()
+    planes.flags.writeable = False  # what a reader hands over may be either: one kind, one compilation
+    _project(planes, *operator, *onto)
+
+
+def _grouped(matrix: NDArray[np.float64], dtype: type) -> NDArray[Any]:
     """(k, L) as (ceil(k/4), ceil(L/4), 16): the sixteen weights of a step side by side, zeros beyond the ends."""
-    k = matrix.shape[0]
+    k, L = matrix.shape
     rows, columns = -(-k // _GROUP), -(-L // _GROUP)
     full = np.zeros((rows * _GROUP, columns * _GROUP), dtype)
     full[:k, :L] = matrix

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from hsi_dask.errors import ConfigError, EndmemberError, SchemaError
 from hsi_dask.kernels.fcls import fcls, fcls_cvxopt, residual
-from hsi_dask.kernels.projection import Sums, Weights, project, weights
+from hsi_dask.kernels.projection import Operator, Sums, Weights, accumulate, operator, project, weights
 from hsi_dask.kernels.sam import angles
 from hsi_dask.kernels.sid import divergences
+from hsi_dask.ops.source import PieceSource, find_source
 from hsi_dask.schema import (
     CUBE_DIMS,
     ENDMEMBER,
@@ -37,7 +38,7 @@ Threshold = float | Sequence[float] | None
 
 _SCORES = {"sam": ("sam_angle", "sam_class", "radians"), "sid": ("sid_divergence", "sid_class", "nats")}
 _FINISH_PIXELS = 2**17  # pixels finished by one task: enough to hide its overhead, few enough for every core
-_CHAINS = 2  # of blocks whose sums grow in turn; each holds sums of all its pixels
+_PARTS = 4  # sums over parts of the wavelengths that wait for each other, each with all its pixels' planes
 
 
 class _Finish(NamedTuple):
@@ -228,8 +229,8 @@ def _maps(cube: xr.DataArray, w: Weights, finish: _Finish) -> Any:
     """All finished planes as one (plane, y, x) float32 array, lazy where the cube is."""
     scale, fill = _storage(cube)
     if not hasattr(cube.data, "dask"):
-        sums = _project(np.asarray(cube.data), w, scale, fill).sums
-        return _finish(sums, finish, cube.shape[1], slice(0, cube.shape[0]))
+        sums = _project(np.asarray(cube.data), w, scale, fill)
+        return _finish(finish, cube.shape[1], slice(0, cube.shape[0]), sums)
     return _maps_graph(cube.data, w, finish, scale, fill)
 
 
@@ -251,26 +252,42 @@ def _maps_graph(data: Any, w: Weights, finish: _Finish, scale: float, fill: floa
 
     token = tokenize(data.name, *w, *finish, scale, fill)
     ys, xs, ws = data.chunks
+    source = find_source(data) if data.dtype.kind in "iu" else None
+    parts = _parts(ws, source is not None)
     graph: dict[Any, Any] = {}
-    starts = np.cumsum((0, *ws)).tolist()
-    for k, (start, stop) in enumerate(pairwise(starts)):
-        graph[f"weights-{token}", k] = DataNode((f"weights-{token}", k), w.take(slice(start, stop)))
+    for k, part in enumerate(parts):
+        graph[f"weights-{token}", k] = DataNode((f"weights-{token}", k), w.take(part))
     how = DataNode(f"finish-{token}", finish)
     graph[how.key] = how
     name, strips = f"materials-{token}", [_strips(rows, max(xs)) for rows in ys]
     for i, j in np.ndindex(len(ys), len(xs)):
-        blocks = [
-            (TaskRef((data.name, i, j, k)), TaskRef((f"weights-{token}", k)), scale, fill) for k in range(len(ws))
-        ]
-        total = _chain(graph, f"project-{token}", (i, j), blocks)
+        sums = []
+        for k, part in enumerate(parts):
+            key = (f"project-{token}", i, j, k)
+            weighted = TaskRef((f"weights-{token}", k))
+            if source:
+                place = (source.rows[i], source.columns[j], source.wavelengths[part])
+                graph[key] = Task(key, _project_pieces, source.array, place, weighted, scale, fill)
+            else:
+                graph[key] = Task(key, _project, TaskRef((data.name, i, j, k)), weighted, scale, fill)
+            sums.append(key)
+        sums = _add_up(graph, f"sum-{token}", (i, j), sums)
         first = sum(len(s) for s in strips[:i])
         for s, rows in enumerate(strips[i]):
             key = (name, 0, first + s, j)
-            graph[key] = Task(key, _finish, TaskRef(total), TaskRef(how.key), xs[j], rows)
-    layered = HighLevelGraph.from_collections(name, graph, dependencies=[data])
+            graph[key] = Task(key, _finish, TaskRef(how.key), xs[j], rows, *map(TaskRef, sums))
+    layered = HighLevelGraph.from_collections(name, graph, dependencies=[] if source else [data])
     planes = _rows(finish.methods, finish.vertices.shape[0]).values()
     heights = tuple(rows.stop - rows.start for s in strips for rows in s)
     return da.Array(layered, name, ((max(p.stop for p in planes),), heights, xs), dtype=np.float32)
+
+
+def _parts(sizes: tuple[int, ...], joined: bool) -> list[slice]:
+    """The wavelengths each projecting task takes: a block's, or those of several where it reads them itself."""
+    edges = np.cumsum((0, *sizes))
+    if joined and len(sizes) > _PARTS:
+        edges = edges[np.linspace(0, len(sizes), _PARTS + 1).round().astype(int)]
+    return [slice(int(a), int(b)) for a, b in pairwise(edges)]
 
 
 def _strips(rows: int, width: int) -> list[slice]:
@@ -279,66 +296,53 @@ def _strips(rows: int, width: int) -> list[slice]:
     return [slice(start, min(rows, start + height)) for start in range(0, rows, height)] or [slice(0, 0)]
 
 
-class _Running:
-    """Sums that grow in place over a chain of tasks; the count makes a task that ran twice an error, not a wrong sum.
-
-    A block of whole planes has sums several times its own size: new ones for every block, and adding them up,
-    took a quarter of the pass and twice the memory.
-    """
-
-    def __init__(self, sums: Sums) -> None:
-        self.sums, self.blocks = sums, 0
-
-    def turn(self, block: int) -> Sums:
-        if self.blocks != block:
-            raise RuntimeError(f"block {block} of a projection cannot be added to sums of {self.blocks}; compute again")
-        self.blocks = -1  # until it is done
-        return self.sums
-
-
-def _chain(graph: dict[Any, Any], name: str, at: tuple[int, int], parts: list[tuple[Any, ...]]) -> Any:
-    """Tasks that project the blocks of some pixels one after another, in a few chains that meet at the end.
-
-    parts : arguments of `_project` for each block, in order.
-    """
+def _add_up(graph: dict[Any, Any], name: str, at: tuple[int, int], parts: list[Any]) -> list[Any]:
+    """Bring many partial sums down to a few, from the left: the order is fixed, and few are alive at a time."""
     from dask._task_spec import Task, TaskRef
 
-    ends: list[Any] = []
-    for chain in range(min(_CHAINS, len(parts))):
-        key = None
-        for step, arguments in enumerate(parts[chain::_CHAINS]):
-            before = (TaskRef(key), step) if key else ()
-            key = (name, *at, chain, step)
-            graph[key] = Task(key, _project, *arguments, *before)
-        ends.append(key)
-    meeting = (f"{name}-end", *at)
-    graph[meeting] = Task(meeting, _meet, len(parts[::_CHAINS]), *map(TaskRef, ends))
-    return meeting
+    total, rest = parts[0], parts[1:]
+    for step in range(0, len(rest) - _PARTS, _PARTS):
+        key = (name, *at, step)
+        graph[key] = Task(key, Sums.plus, TaskRef(total), *map(TaskRef, rest[step : step + _PARTS]))
+        total = key
+    return [total, *rest[-((len(rest) - 1) % _PARTS + 1) :]] if len(rest) > _PARTS else parts
 
 
-def _project(
-    block: NDArray[Any], w: Weights, scale: float, fill: float | None, running: _Running | None = None, number: int = 0
-) -> _Running:
+def _project(block: NDArray[Any], w: Weights, scale: float, fill: float | None) -> Sums:
+    """Sums of a block in memory."""
     planes = np.moveaxis(block, 2, 0)
-    planes = planes.reshape(planes.shape[0], -1)
-    running = running or _Running(Sums.zeros(w, planes.shape[1]))
-    project(planes, w, scale=scale, fill=fill, onto=running.turn(number))
-    running.blocks = number + 1
-    return running
+    return project(planes.reshape(planes.shape[0], -1), w, scale=scale, fill=fill)
 
 
-def _meet(blocks: int, first: _Running, *others: _Running) -> Sums:
-    if not others:
-        return first.sums
-    sums = first.turn(blocks)
-    for other in others:
-        sums.add(other.sums)
-    return sums
+def _project_pieces(array: PieceSource, key: Any, w: Weights, scale: float, fill: float | None) -> Sums:
+    """Sums of what a key asks of an array, piece by piece: a stored chunk is used while it is in cache."""
+    height, width = (k.stop - k.start for k in key[:2])
+    whole = Sums.zeros(w, height * width)
+    operators: dict[tuple[int, int], Operator] = {}
+    for (rows, columns), pieces in groupby(array.pieces(key), key=lambda piece: piece.place[:2]):
+        size = (rows.stop - rows.start) * (columns.stop - columns.start)
+        sums = whole if size == height * width else Sums.zeros(w, size)
+        for piece in pieces:
+            part = piece.place[2]
+            how = operators.get((part.start, part.stop)) or operator(w.take(part), scale=scale, fill=fill)
+            operators[part.start, part.stop] = how
+            accumulate(piece.values.transpose(2, 0, 1).reshape(-1, size), how, sums)
+        if sums is not whole:
+            for plane, part_of_plane in zip(whole, sums, strict=True):
+                _on_grid(plane, height)[..., rows, columns] = _on_grid(part_of_plane, rows.stop - rows.start)
+    return whole
 
 
-def _finish(sums: Sums, finish: _Finish, width: int, rows: slice) -> NDArray[np.float32]:
-    """The finished planes of some rows: (plane, rows, width) float32."""
-    sums = sums.take(slice(rows.start * width, rows.stop * width))
+def _on_grid(plane: NDArray[np.float64], height: int) -> NDArray[np.float64]:
+    """Planes of pixels as planes of rows and columns; one that was left out stays empty."""
+    return plane.reshape(*plane.shape[:-1], height, plane.shape[-1] // height)
+
+
+def _finish(finish: _Finish, width: int, rows: slice, *parts: Sums) -> NDArray[np.float32]:
+    """The finished planes of some rows, from the sums over parts of the wavelengths: (plane, rows, width) float32."""
+    pixels = slice(rows.start * width, rows.stop * width)
+    sums, *others = [part.take(pixels) for part in parts]
+    sums = sums.plus(*others) if others else sums
     where = _rows(finish.methods, finish.vertices.shape[0])
     planes = np.empty((max(s.stop for s in where.values()), sums.energy.size), np.float32)
     if "fcls" in finish.methods:

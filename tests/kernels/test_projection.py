@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hsi_dask.kernels.projection import Sums, project, weights
+from hsi_dask.kernels.projection import Sums, accumulate, operator, project, weights
 
 TOLERANCE = 5e-7  # nats: sums that only SID needs go through float32 for 32 wavelengths at a time
 
@@ -50,8 +50,8 @@ def test_parts_of_the_wavelengths_add_up_to_the_whole() -> None:
     cuts = [slice(0, 13), slice(13, 14), slice(14, 50)]
     running = Sums.zeros(w, 300)
     for cut in cuts[:2]:
-        project(planes[cut], w.take(cut), scale=1e-4, onto=running)
-    running.add(project(planes[cuts[2]], w.take(cuts[2]), scale=1e-4))
+        accumulate(planes[cut], operator(w.take(cut), scale=1e-4), running)
+    running = running.plus(project(planes[cuts[2]], w.take(cuts[2]), scale=1e-4))
     for name, a, b in zip(Sums._fields, running, whole, strict=True):
         np.testing.assert_allclose(
             a, b, rtol=1e-12, atol=1e-12 if name in {"coordinates", "energy"} else 20 * TOLERANCE
@@ -101,3 +101,11 @@ def test_a_pixels_sums_do_not_depend_on_its_neighbours(n: int, at: int, seed: in
 def test_unknown_types_are_refused() -> None:
     with pytest.raises(ValueError, match="native integers or floats"):
         project(np.zeros((2, 2), complex), weights(np.ones((1, 2))))
+
+
+def test_memory_order_does_not_matter() -> None:
+    """Chunks come as they are stored, wavelengths last."""
+    stored = np.random.default_rng(0).integers(0, 9000, (600, 31)).astype("int16")
+    w = weights(np.random.default_rng(1).uniform(0.01, 0.8, (5, 31)))
+    for strided, planes in zip(project(stored.T, w), project(np.ascontiguousarray(stored.T), w), strict=True):
+        np.testing.assert_array_equal(strided, planes)

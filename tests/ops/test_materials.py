@@ -1,11 +1,15 @@
 """Maps of a lazy cube against the same maps of the cube in memory, and against each method's definition."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import xarray as xr
 
 from hsi_dask.errors import ConfigError, EndmemberError, SchemaError
+from hsi_dask.io.neon import open_cube, read_metadata
 from hsi_dask.ops.materials import classify, map_materials, threshold_classes, unmix
+from hsi_dask.ops.source import find_source
 
 from .conftest import CHUNKINGS
 
@@ -203,17 +207,14 @@ def test_a_cube_of_bare_integers_is_refused(raw: xr.DataArray, endmembers: xr.Da
         map_materials(bare, endmembers)
 
 
-def test_a_block_added_twice_is_an_error_and_no_wrong_sum() -> None:
-    """What a scheduler that repeats a task would do."""
-    from hsi_dask.kernels.projection import weights
-    from hsi_dask.ops.materials import _meet, _project
-
-    w, block = weights(np.full((1, 4), 0.3)), np.full((2, 2, 4), 0.2)
-    running = _project(block, w, 1.0, None)
-    assert _project(block, w, 1.0, None, running, 1).sums.energy == pytest.approx([0.32] * 4)
-    with pytest.raises(RuntimeError, match="cannot be added to sums of 2; compute again"):
-        _project(block, w, 1.0, None, running, 1)
-    other = _project(block, w, 1.0, None)
-    assert _meet(2, running, other).energy == pytest.approx([0.48] * 4)
-    with pytest.raises(RuntimeError, match="compute again"):
-        _meet(2, running, other)
+def test_a_cube_as_it_is_read_is_projected_piece_by_piece(
+    tile: Path, raw: xr.DataArray, endmembers: xr.DataArray
+) -> None:
+    """... and a cube whose blocks went through something else is not, with the same maps."""
+    whole = open_cube(read_metadata(tile))
+    for cube in (whole, raw, whole.isel(wavelength=slice(0, 150))):
+        assert find_source(cube.data) is not None
+    through = raw.copy(data=raw.data.map_blocks(np.copy, dtype=raw.dtype))
+    for cube in (through, whole + 1, whole[::2], whole[3:]):
+        assert find_source(cube.data) is None
+    assert_same(map_materials(raw, endmembers).compute(), map_materials(through, endmembers).compute())

@@ -1,0 +1,231 @@
+"""Masks: from NEON's quality layers and from the spectra to the flags of `quality`, and from these to the maps."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from hsi_dask.errors import ConfigError, SchemaError
+from hsi_dask.schema import FLAGS, NO_CLASS, VARIABLES, WAVELENGTH, X, Y, describe
+
+logger = logging.getLogger(__name__)
+
+WEATHER, SHADOW = "weather_quality_indicator", "cast_shadow"
+
+# The indices' wavelengths are the band centres of Sentinel-2, whose thresholds people know
+GREEN, RED, NEAR_INFRARED = 560.0, 665.0, 842.0  # nm
+_NEAR = 15.0  # nm: a wavelength farther away is another one
+_EDGES = 50  # pixels along edges of shadows: fewer say nothing about which side is darker
+_DARKER = 0.05  # relative difference across such edges that is more than noise
+_OFF_SWATH = 241  # no data in one-byte layers, whatever their attributes say
+_SPECTRAL = sum(FLAGS[name] for name in ("saturated", "negative", "water", "vegetation", "not_vegetation"))
+
+
+class Masks(NamedTuple):
+    """Which pixels to flag; the defaults flag none.
+
+    cloud : percent, 10 or 50, that may not be exceeded
+    shadow : by NEON's layer of cast shadows
+    saturated : reflectance that may not be exceeded at any wavelength
+    negative : below zero at any wavelength
+    water : NDWI above this
+    vegetation, not_vegetation : NDVI above, below this
+    """
+
+    cloud: Literal[10, 50] | None = None
+    shadow: bool = False
+    saturated: float | None = None
+    negative: bool = False
+    water: float | None = None
+    vegetation: float | None = None
+    not_vegetation: float | None = None
+
+    @property
+    def layers(self) -> dict[str, str]:
+        """The quality layers that are needed, and the mask that needs each."""
+        wanted = {WEATHER: ("cloud", self.cloud is not None), SHADOW: ("shadow", self.shadow)}
+        return {layer: mask for layer, (mask, asked) in wanted.items() if asked}
+
+
+def layer_flags(layers: xr.Dataset, masks: Masks, brightness: xr.DataArray | None = None) -> xr.DataArray:
+    """Flags by NEON's quality layers, computed.
+
+    Parameters
+    ----------
+    layers : `weather_quality_indicator` (y, x) 1 to 3 or (y, x, rgb), `cast_shadow` (y, x), as stored
+    masks : which of them count
+    brightness : (y, x) of the same pixels, NaN where unknown; tells which value of `cast_shadow` is shade
+
+    Returns
+    -------
+    (y, x) uint8. A pixel that a layer says nothing about (off the swath) is not flagged by it.
+    """
+    sizes = {dim: layers.sizes[dim] for dim in (Y, X)}
+    flags = np.zeros(tuple(sizes.values()), np.uint8)
+    if masks.cloud is not None:
+        flags[_weather(layers[WEATHER].values) >= (2 if masks.cloud == 10 else 3)] |= FLAGS["cloud"]
+    if masks.shadow:
+        shade = layers[SHADOW].values
+        flags[shade == _shaded(shade, brightness)] |= FLAGS["shadow"]
+    return xr.DataArray(flags, dims=(Y, X))
+
+
+def spectral_flags(cube: xr.DataArray, masks: Masks) -> xr.DataArray:
+    """Flags by the spectra themselves: saturated, negative, water, vegetation; lazy where the cube is.
+
+    Parameters
+    ----------
+    cube : (..., wavelength) reflectance, or stored integers with `scale_factor` in attrs
+
+    Returns
+    -------
+    (...) uint8. Pixels without data may have any of these flags; `mask_maps` clears them.
+
+    Raises
+    ------
+    ConfigError
+        The cube does not have the wavelengths that an index needs.
+    """
+    scale = 1.0 if cube.dtype.kind == "f" else _scale(cube)
+    flags = xr.zeros_like(cube.isel({WAVELENGTH: 0}, drop=True), dtype=np.uint8)
+    flags.attrs = {}
+    if masks.saturated is not None:
+        flags |= _flag(cube.max(WAVELENGTH, skipna=False) * scale > masks.saturated, "saturated")
+    if masks.negative:
+        flags |= _flag(cube.min(WAVELENGTH, skipna=False) < 0, "negative")
+    if masks.water is not None:
+        flags |= _flag(_index(cube, GREEN, NEAR_INFRARED, "water") > masks.water, "water")
+    if masks.vegetation is not None:
+        flags |= _flag(_index(cube, NEAR_INFRARED, RED, "vegetation") > masks.vegetation, "vegetation")
+    if masks.not_vegetation is not None:
+        greenness = _index(cube, NEAR_INFRARED, RED, "not_vegetation")
+        flags |= _flag(greenness < masks.not_vegetation, "not_vegetation")
+    return flags
+
+
+def has_spectral(masks: Masks) -> bool:
+    """Does a mask need the spectra?"""
+    return masks._replace(cloud=None, shadow=False) != Masks()
+
+
+def near_infrared(cube: xr.DataArray, mask: str) -> xr.DataArray:
+    """The cube's plane at 842 nm, where plants, soil and roofs are bright, as stored."""
+    return _plane(cube, NEAR_INFRARED, mask)
+
+
+def mask_maps(maps: xr.Dataset) -> xr.Dataset:
+    """Maps with their `quality` complete; flagged pixels become no data in all maps, in place.
+
+    Parameters
+    ----------
+    maps : of `map_materials`, in memory, and as `quality` what else is flagged, if anything is; where there are no
+        data is found in the maps themselves
+    """
+    missing = _missing(maps)
+    quality = np.where(missing, FLAGS["no_data"], 0).astype(np.uint8)
+    if "quality" in maps:
+        flags, maps = maps["quality"].values, maps.drop_vars("quality")
+        quality |= np.where(missing, flags & ~np.uint8(_SPECTRAL), flags)
+        masked = (quality != 0) & ~missing
+        for name, values in maps.items():
+            values.values[..., masked] = VARIABLES[str(name)].fill_value
+    coords = {name: c for name, c in maps.coords.items() if set(c.dims) <= {Y, X}}
+    return maps.assign(quality=describe(xr.DataArray(quality, coords, (Y, X)), "quality"))
+
+
+def count_flags(quality: NDArray[np.uint8]) -> dict[str, int]:
+    """How many pixels are "valid", "no_data", and by every other reason that occurs; a pixel may have several."""
+    counts = np.bincount(quality.ravel(), minlength=256)
+    values = np.arange(256)
+    found = {name: int(counts[(values & bit) != 0].sum()) for name, bit in FLAGS.items()}
+    return {"valid": int(counts[0])} | {name: n for name, n in found.items() if n or name == "no_data"}
+
+
+def _missing(maps: xr.Dataset) -> NDArray[np.bool_]:
+    """Where there are no maps for want of data, (y, x)."""
+    if "residual" in maps:
+        return np.asarray(np.isnan(maps["residual"].values))
+    name = "sam_class" if "sam_class" in maps else "sid_class"
+    return np.asarray(maps[name].values == NO_CLASS)
+
+
+def _flag(where: xr.DataArray, name: str) -> xr.DataArray:
+    return where.astype(np.uint8) * np.uint8(FLAGS[name])
+
+
+def _scale(cube: xr.DataArray) -> float:
+    if "scale_factor" not in cube.attrs:
+        raise SchemaError(f"the cube is {cube.dtype} without a scale_factor in attrs; divide it to reflectance first")
+    return float(cube.attrs["scale_factor"])
+
+
+def _index(cube: xr.DataArray, more: float, less: float, mask: str) -> xr.DataArray:
+    """(more - less) / (more + less); NaN, which is above and below nothing, where the sum is not positive."""
+    a, b = (_plane(cube, wavelength, mask).astype(np.float32) for wavelength in (more, less))
+    total = a + b
+    return (a - b) / total.where(total > 0)
+
+
+def _plane(cube: xr.DataArray, wavelength: float, mask: str) -> xr.DataArray:
+    known = np.asarray(cube[WAVELENGTH], dtype=np.float64)
+    at = int(np.abs(known - wavelength).argmin())
+    if abs(known[at] - wavelength) > _NEAR:
+        raise ConfigError(
+            f"masks.{mask} needs {wavelength:g} nm, but the nearest wavelength that is kept is {known[at]:.1f} nm; "
+            f"change bands.windows, or set masks.{mask} to its default"
+        )
+    return cube.isel({WAVELENGTH: at}, drop=True)
+
+
+# ------------------------------------------------------------------------------------------------ NEON's layers
+
+
+def _weather(layer: NDArray[Any]) -> NDArray[np.uint8]:
+    """Cloud as 1 (below 10 %), 2 (10 to 50 %), 3 (above 50 %); 0 where unknown. Two encodings, by revision."""
+    if layer.ndim == 2:
+        return np.where((layer >= 1) & (layer <= 3), layer, 0).astype(np.uint8)
+    if layer.shape[2] < 2:
+        raise SchemaError(f"Weather_Quality_Indicator has {layer.shape[2]} colours, not 3; set masks.cloud to null")
+    red, green = (layer[..., colour].astype(np.int64) for colour in (0, 1))  # green, yellow, red: blue tells nothing
+    off = (layer == _OFF_SWATH).all(axis=2)
+    colours = np.select([(red > 127) & (green > 127), red > 127, green > 127], [2, 3, 1], 0)
+    return np.where(off, 0, colours).astype(np.uint8)
+
+
+def _shaded(layer: NDArray[Any], brightness: xr.DataArray | None) -> int:
+    """Which value of Cast_Shadow, 0 or 1, is shade: the darker one across its edges.
+
+    NEON documents it both ways. Where brightness does not tell, 0 is shade, as in the files that were looked at.
+    """
+    darker = None if brightness is None else _brighter_by(layer, brightness)
+    if darker is None or abs(darker) < _DARKER:
+        logger.info("Cast_Shadow: 0 is taken as shade, as is usual; its edges do not tell")
+        return 0
+    shade = 0 if darker > 0 else 1
+    logger.info(
+        "Cast_Shadow: %d is shade; across its edges the other side is %.0f %% brighter", shade, 100 * abs(darker)
+    )
+    return shade
+
+
+def _brighter_by(layer: NDArray[Any], brightness: xr.DataArray) -> float | None:
+    """Median of (b1 - b0) / (b1 + b0) over neighbours of which one has 1 and the other 0; None if there are few.
+
+    Neighbours and not all pixels: a lake in the sun is darker than a forest in the shade.
+    """
+    bright = np.asarray(brightness, dtype=np.float32)
+    found = []
+    for axis in (0, 1):
+        one, other = (
+            tuple(slice(*ends) if a == axis else slice(None) for a in (0, 1)) for ends in ((None, -1), (1, None))
+        )
+        for here, there in ((one, other), (other, one)):
+            edge = (layer[here] == 1) & (layer[there] == 0) & (bright[here] > 0) & (bright[there] > 0)
+            b1, b0 = bright[here][edge], bright[there][edge]
+            found.append((b1 - b0) / (b1 + b0))
+    differences = np.concatenate(found)
+    return float(np.median(differences)) if differences.size >= _EDGES else None
