@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from hsi_dask.errors import FileFormatError
 
 BLOCK_BYTES = 64 * 2**20  # stored bytes of one dask block: a few blocks a thread stay far below 1 GB
-GROUP = 32  # planes handed over together where chunks hold fewer: their sums go through memory once a group
+PIECE_BYTES = 2 * 2**20  # of a piece with all its planes: it is still in cache when it is used
+PIECE_PLANES = 32  # of a piece of whole planes: what is summed over them goes through memory once a piece
 READ_BYTES = 2**20  # chunks that lie together are read together up to this: fewer trips to a network file system
 MAX_CHUNK_BYTES = 2**30  # a larger chunk is a damaged header: one band of the longest flight line is 25 MB
 _DEFLATE, _SHUFFLE = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE
@@ -66,24 +67,28 @@ class StoredArray:
         return values
 
     def pieces(self, key: tuple[slice, slice, NDArray[np.intp]]) -> Iterator[Piece]:
-        """What a key (ascending, y and x slices) asks for, as stored numbers piece by piece.
+        """What a key (y and x slices, ascending planes) asks for, as stored numbers piece by piece.
 
-        Pieces are inflated chunks as they lie, (y, x, plane), or where a chunk has few planes a group of them,
-        contiguous. Those of the same pixels follow each other; a piece is good until the next one.
+        A piece is (y, x, plane) with contiguous planes: few pixels and all their planes, so that it stays in
+        cache, or where chunks hold whole planes a group of planes. Pieces of the same pixels follow each other;
+        every chunk is read once; a piece is good until the next one.
         """
         if self.scale_factor is not None or self.ndim != 3:
             raise TypeError("pieces are stored numbers of three dimensions")
-        y, x, planes = (_normalise(k, n)[0] for k, n in zip(key, self.shape, strict=True))
-        deep = self.stored_chunks[2]
-        if deep >= GROUP // 2:
-            yield from _stored_pieces(self, (y, x, planes))
-            return
-        everywhere = slice(0, _length(y)), slice(0, _length(x))
-        buffer = np.empty((GROUP, _length(y), _length(x)), self.dtype)
-        for group in _parts(planes, GROUP // deep * deep):
-            target = slice(group.runs[0][1].start, group.runs[-1][1].stop)
-            out = buffer[: _length(target)].transpose(1, 2, 0)
-            yield Piece(_read(self, (y, x, key[2][target]), out), (*everywhere, target))
+        index = tuple(_normalise(k, n)[0] for k, n in zip(key, self.shape, strict=True))
+        down, across, deep = self.stored_chunks
+        column = down * across * max(1, _length(index[2])) * self.dtype.itemsize  # chunks of the same pixels
+        if column <= PIECE_BYTES:
+            steps: tuple[int, ...] = (down, PIECE_BYTES // column * across, self.shape[2])
+        else:
+            steps = (*self.shape[:2], max(1, PIECE_PLANES // deep) * deep)
+        buffer = np.empty(0, self.dtype)
+        for cuts in product(*map(_cuts, index, steps)):
+            height, width, planes = (_length(target) for _, target in cuts)
+            if buffer.size < height * width * planes:
+                buffer = np.empty(height * width * planes, self.dtype)
+            out = buffer[: height * width * planes].reshape(planes, height, width).transpose(1, 2, 0)
+            yield Piece(_read(self, tuple(i for i, _ in cuts), out), tuple(target for _, target in cuts))
 
     def masked(self, scale_factor: float, fill_value: float | None) -> StoredArray:
         """The same data as float32: divided by the scale, NaN where it equals the fill value."""
@@ -338,6 +343,16 @@ def _parts(index: Index, chunk: int) -> Iterator[_Part]:
     numbers, first = np.unique(index // chunk, return_index=True)
     for number, start, stop in zip(numbers.tolist(), first.tolist(), [*first[1:].tolist(), index.size], strict=True):
         yield _Part(number, _runs(index[start:stop] - number * chunk, start))
+
+
+def _cuts(index: Index, step: int) -> Iterator[tuple[Index, slice]]:
+    """An ascending index cut at multiples of step: each part, and where it stands in the whole."""
+    for part in _parts(index, step):
+        target = slice(part.runs[0][1].start, part.runs[-1][1].stop)
+        if isinstance(index, slice):
+            yield slice(index.start + target.start, index.start + target.stop), target
+        else:
+            yield index[target], target
 
 
 def _runs(source: NDArray[np.intp], target: int) -> list[tuple[Index, slice]]:

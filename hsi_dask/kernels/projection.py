@@ -136,13 +136,13 @@ def accumulate(planes: NDArray[Any], operator: Operator, onto: Sums) -> None:
 
     Parameters
     ----------
-    planes : (L, n) integers or floats, wavelengths first, in any memory order.
+    planes : (L, n) integers or floats, wavelengths first; contiguous planes are taken as they are.
     operator : of the same L wavelengths.
     onto : sums of the same n pixels; `Sums.zeros` to begin with.
     """
     if planes.dtype.kind not in "iuf" or planes.dtype.itemsize > 8 or not planes.dtype.isnative:
         raise ValueError(f"planes must be native integers or floats, not {planes.dtype}")
-    planes = planes.view()
+    planes = np.ascontiguousarray(planes).view()
     planes.flags.writeable = False  # what a reader hands over may be either: one kind, one compilation
     _project(planes, *operator, *onto)
 

@@ -219,3 +219,22 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
         pass
     with pytest.raises(FileFormatError, match="is a folder"), open_file(tmp_path):
         pass
+
+
+@pytest.mark.parametrize("budget", [5_000, 40_000, 10**7])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_pieces_make_up_what_was_asked_for(
+    tmp_path: Path, numbers: np.ndarray, layout: str, budget: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = write(tmp_path / "cube.h5", numbers, **LAYOUTS[layout])
+    monkeypatch.setattr(hdf5, "PIECE_BYTES", budget)
+    monkeypatch.setattr(hdf5, "PIECE_PLANES", 8)
+    wanted = np.array([0, 1, 2, 7, 8, 11, 20, 28])
+    calls = count_inflations(monkeypatch)
+    out = np.zeros((33, 40, 8), "int16")
+    for piece in stored.pieces((slice(10, 43), slice(0, 40), wanted)):
+        assert piece.values.transpose(2, 0, 1).flags.c_contiguous
+        assert not out[piece.place].any()
+        out[piece.place] = piece.values
+    np.testing.assert_array_equal(out, numbers[10:43][:, :, wanted])
+    assert len(calls) <= np.prod([-(-n // c) for n, c in zip(SHAPE, stored.stored_chunks, strict=True)])
