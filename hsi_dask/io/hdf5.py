@@ -387,9 +387,9 @@ def _chunk_index(path: str, name: str, mtime_ns: int, file_size: int) -> _ChunkI
         try:
             if raw:
                 dataset.id.chunk_iter(add)
+            return _ChunkIndex(raw, dataset.dtype, filters, dataset.fillvalue, where)
         except (RuntimeError, OSError) as error:
             raise FileFormatError(f"{path}: the chunk index of {name} is damaged; download the file again") from error
-        return _ChunkIndex(raw, dataset.dtype, filters, dataset.fillvalue, where)
 
 
 def _load(array: StoredArray, chunks: _ChunkIndex, data: Any, place: _Place, parts: tuple[_Part, ...]) -> NDArray[Any]:

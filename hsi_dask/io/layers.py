@@ -92,7 +92,7 @@ def _datasets(metadata: h5py.Group) -> Iterator[tuple[str, h5py.Dataset]]:
 def _layer(name: str, data: h5py.Dataset) -> Layer:
     candidates = (values.number(data, "Data_Ignore_Value"), NO_DATA, OFF_SWATH)
     fill = next((value for value in candidates if value is not None and values.holds(data.dtype, value)), None)
-    texts = {"units": values.text(data.attrs.get("Units")), "description": values.text(data.attrs.get("Description"))}
+    texts = {key.lower(): values.text(values.attribute(data, key)) for key in ("Units", "Description")}
     attrs = {"long_name": name.replace("_", " ")} | {key: text for key, text in texts.items() if text}
     return Layer(hdf5.stored_array(data, data.file.filename), fill, attrs)
 

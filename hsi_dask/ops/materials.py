@@ -38,7 +38,7 @@ Threshold = float | Sequence[float] | None
 
 _SCORES = {"sam": ("sam_angle", "sam_class", "radians"), "sid": ("sid_divergence", "sid_class", "nats")}
 _FINISH_PIXELS = 2**17  # pixels finished by one task: enough to hide its overhead, few enough for every core
-_PARTS = 4  # sums over parts of the wavelengths that wait for each other, each with all its pixels' planes
+_PARTS = 2  # sums over parts of the wavelengths that wait for each other: each holds planes of all its pixels
 
 
 class _Finish(NamedTuple):
