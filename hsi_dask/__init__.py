@@ -48,10 +48,12 @@ if TYPE_CHECKING:
         SchemaError,
     )
     from hsi_dask.io.neon import open_neon
+    from hsi_dask.io.spectra import read_spectra
     from hsi_dask.io.store import open_results
     from hsi_dask.ops.bands import select_bands
     from hsi_dask.ops.endmembers import find_endmembers
     from hsi_dask.ops.materials import classify, map_materials, threshold_classes, unmix
+    from hsi_dask.ops.resampling import resample_endmembers
     from hsi_dask.ops.sampling import sample_pixels
 
 __version__ = "0.1.0"
@@ -74,6 +76,8 @@ __all__ = [
     "open_mosaic",
     "open_neon",
     "open_results",
+    "read_spectra",
+    "resample_endmembers",
     "run",
     "sample_pixels",
     "select_bands",
@@ -89,10 +93,12 @@ _HOMES = {
     "config": ("RunConfig",),
     "errors": tuple(name for name in __all__ if name.endswith("Error")),
     "io.neon": ("open_neon",),
+    "io.spectra": ("read_spectra",),
     "io.store": ("open_results",),
     "ops.bands": ("select_bands",),
     "ops.endmembers": ("find_endmembers",),
     "ops.materials": ("classify", "map_materials", "threshold_classes", "unmix"),
+    "ops.resampling": ("resample_endmembers",),
     "ops.sampling": ("sample_pixels",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

@@ -99,23 +99,28 @@ def _complain(sentence: str) -> None:
 
 @contextlib.contextmanager
 def _signals() -> Iterator[Any]:
-    """SIGTERM ends as Ctrl-C does; yields a function that tells which signals came.
+    """SIGTERM ends as Ctrl-C does, in order; a second signal of either kind ends at once.
 
-    Whoever handles a signal inside, its number also goes into a pipe: so the exit code can say which one it was.
+    Yields a function that tells which signals came. Whoever handles a signal inside, its number also goes into a
+    pipe: so the exit code can say which one it was.
     """
 
     def stop(number: int, frame: object) -> None:
+        for kind in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(kind, signal.SIG_DFL)
         raise KeyboardInterrupt
 
     source, sink = os.pipe()
     os.set_blocking(source, False)
     os.set_blocking(sink, False)
-    handler, wakeup = signal.signal(signal.SIGTERM, stop), signal.set_wakeup_fd(sink, warn_on_full_buffer=False)
+    handlers = {kind: signal.signal(kind, stop) for kind in (signal.SIGINT, signal.SIGTERM)}
+    wakeup = signal.set_wakeup_fd(sink, warn_on_full_buffer=False)
     try:
         yield lambda: _arrived(source)
     finally:
         signal.set_wakeup_fd(wakeup)
-        signal.signal(signal.SIGTERM, handler)
+        for kind, handler in handlers.items():
+            signal.signal(kind, handler)
         os.close(source)
         os.close(sink)
 
@@ -335,7 +340,14 @@ def run(
     ] = None,
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="What to compute; see `hsi-dask config`.")] = None,
     count: Annotated[int | None, typer.Option(metavar="N", help="How many endmembers (4).")] = None,
+    endmembers: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Given spectra: an earlier run, endmembers.zarr, .csv or ENVI .sli."),
+    ] = None,
     cluster: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to compute; see cluster_configs.")] = None,
+    part: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Only this share of the tiles; others run beside it.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and stop.")] = False,
 ) -> int:
     """Map the materials of all tiles, or resume.
@@ -343,9 +355,13 @@ def run(
     Repeated, a run goes on where it stopped; then --out is all it needs.
     """
     settings = _settings(tiles or [], out, config, count)
+    if endmembers is not None:
+        if count is not None:
+            raise ConfigError(f"--count {count} is for endmembers that are found; leave it out with --endmembers")
+        settings = settings.replace(endmembers={"file": str(endmembers)})
     if dry_run:
         return _show_plan(settings, out)
-    summary = _carry_out(settings, out, cluster)
+    summary = _carry_out(settings, out, cluster, part)
     _show_summary(summary)
     return FOUND if summary.failed else DONE
 
@@ -367,15 +383,17 @@ def _settings(tiles: Sequence[str], out: Path, file: Path | None, count: int | N
     return settings if count is None else settings.replace(endmembers={"count": count})
 
 
-def _carry_out(settings: RunConfig, out: Path, cluster: Path | None) -> RunSummary:
+def _carry_out(settings: RunConfig, out: Path, cluster: Path | None, part: str | None = None) -> RunSummary:
     from hsi_dask.batch.execute import run as carry_out
+    from hsi_dask.batch.lock import Part
 
+    share = None if part is None else Part.parse(part)
     where = _client(cluster)
     with _observer() as observer:
         if cluster is not None:
             observer.message(f"getting workers ({cluster})")
         with where as client:
-            return carry_out(settings, out, client=client, observer=observer)
+            return carry_out(settings, out, client=client, observer=observer, part=share)
 
 
 def _client(cluster: Path | None) -> contextlib.AbstractContextManager[Any]:
@@ -397,11 +415,14 @@ def _show_plan(settings: RunConfig, out: Path) -> int:
     plan = make_plan(paths, settings)
     done = len(before.done()) if before else 0
     (rows, columns), (tall, wide) = plan.grid.shape, plan.grid.chunk
+    wanted, masks = plan.config.endmembers, plan.config.masks.model_dump(exclude_defaults=True)
     _rows({
         "tiles": f"{len(plan.tiles)} to map" + (f", {done} of them done before" if done else ""),
         "blocks": f"of whole stored chunks, up to {_bytes(max(t.block_bytes for t in plan.tiles))} each",
         "mosaic": f"{rows} x {columns} pixels in EPSG:{plan.grid.epsg}, chunks of {tall} x {wide}",
         "maps": ", ".join(plan.variables),
+        "spectra": f"{wanted.count} endmembers, {f'from {wanted.file}' if wanted.file else 'to be found'}",
+        "masks": ", ".join(f"{name} {value}" for name, value in masks.items()) or "of no data only",
         "to read": _bytes(plan.bytes_to_read),
         "to write": f"at most about {_bytes(plan.bytes_to_write)}, {_bytes(free_bytes(out))} free at {out}",
         "memory": f"about {_bytes(plan.memory(CPU_COUNT))} a process with {CPU_COUNT} threads, "
@@ -422,6 +443,8 @@ def _show_summary(summary: RunSummary) -> None:
         print(f"failed  {tile}: {reason}")
     if summary.failed:
         print(f"again   hsi-dask run --out {summary.run_dir}    tries the failed ones once more")
+    if summary.pixels:
+        print("pixels  " + ", ".join(f"{n:,} {reason.replace('_', ' ')}" for reason, n in summary.pixels.items()))
     if finished:
         _rows({
             "maps": str(summary.results),

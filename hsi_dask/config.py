@@ -167,11 +167,6 @@ class MaskConfig(_Section):
         "leave out what is not vegetation, to map plants: NDVI below this",
     )  # fmt: skip
 
-    @property
-    def any(self) -> bool:
-        """Is anything but no data masked?"""
-        return any(value not in (None, False) or isinstance(value, float) for value in self.model_dump().values())
-
 
 class RunConfig(_Section):
     """What to compute: tiles, endmembers, bands, masks, methods, thresholds. Frozen; errors are ConfigErrors.

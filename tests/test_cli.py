@@ -86,15 +86,34 @@ def test_settings_come_from_the_file_and_count_from_the_command_line(site, tmp_p
     assert out.startswith("1 of 1 tiles done")
     results = hsi.open_results(tmp_path / "run")
     assert results.sizes["endmember"] == 2
-    assert set(results) == {"sam_angle", "sam_class"}
+    assert set(results) == {"sam_angle", "sam_class", "quality"}
 
 
 def test_a_dry_run_shows_the_plan_and_writes_nothing(site, tmp_path, capsys):
     code, out, _ = inside(capsys, "run", site.folder, "--out", tmp_path / "run", "--dry-run")
     assert code == 0
     keys = [line.split("  ")[0].strip() for line in out.splitlines()]
-    assert keys == ["tiles", "blocks", "mosaic", "maps", "to read", "to write", "memory"]
+    assert keys == ["tiles", "blocks", "mosaic", "maps", "spectra", "masks", "to read", "to write", "memory"]
     assert not (tmp_path / "run").exists()
+
+
+def test_given_spectra_and_masks_show_in_the_plan_and_the_summary(site, finished, tmp_path, capsys):
+    settings = tmp_path / "run.yaml"
+    settings.write_text("masks: {water: 0.0, cloud: 10}\n")
+    given = ("run", site.folder, "--config", settings, "--endmembers", finished[0], "--out", tmp_path / "run")
+    code, out, _ = inside(capsys, *given, "--dry-run")
+    assert code == 0
+    assert f"spectra   3 endmembers, from {finished[0]}" in out
+    assert "masks     cloud 10, water 0.0" in out
+    code, out, _ = inside(capsys, *given)
+    assert code == 0
+    assert " no data, " in out.splitlines()[1]
+    assert out.splitlines()[1].startswith("pixels  ")
+    code, _, err = inside(capsys, *given, "--count", "3")
+    assert (code, err.strip()) == (
+        2,
+        "error: --count 3 is for endmembers that are found; leave it out with --endmembers",
+    )
 
 
 def test_a_bad_tile_is_named_and_the_exit_code_is_1_and_repeating_retries_it(site, tmp_path, capsys):

@@ -18,6 +18,7 @@ def test_the_commented_yaml_names_every_key_and_loads_back_equal() -> None:
         endmembers={"count": 2, "seed": 5},
         bands={"windows": [[1340, 1445], [1790.5, 1955]], "drop_last": 0},
         methods=["sid", "sam"],
+        masks={"cloud": 50, "water": 0.0, "shadow": True},
         thresholds={"sam": [0.1, 0.2], "sid": 0.05},
     )
     text = config.commented_yaml()
@@ -25,7 +26,7 @@ def test_the_commented_yaml_names_every_key_and_loads_back_equal() -> None:
     for line in text.splitlines():
         key = line.split(":")[0].strip()
         assert line.lstrip().startswith("#") or key in text
-    assert text.count("#") == 15
+    assert text.count("#") == 25
 
 
 def test_plain_yaml_loads_back_equal(tmp_path: Path) -> None:
@@ -46,18 +47,27 @@ def test_the_largest_count_is_the_schemas() -> None:
     [
         ({"endmembers": {"cuont": 3}}, "unknown key endmembers.cuont; did you mean endmembers.count?"),
         ({"count": 3}, "unknown key count; did you mean endmembers.count?"),
-        ({"frobnicate": 3}, "unknown key frobnicate; known keys are tiles, endmembers, bands, methods, thresholds"),
+        ({"frobnicate": 3}, "unknown key frobnicate; known keys are tiles, endmembers, bands, masks, methods"),
         ({"endmembers": {"count": 0}}, "endmembers.count is 0; it must be a whole number from 1 to 254"),
         ({"endmembers": {"count": 255}}, "endmembers.count is 255; it must be a whole number from 1 to 254"),
         ({"endmembers": {"count": True}}, "endmembers.count is True; it must be a whole number from 1 to 254"),
         ({"endmembers": {"count": "four"}}, "endmembers.count is 'four'; it must be a whole number from 1 to 254"),
-        ({"endmembers": 4}, "endmembers is 4; it must be a mapping with the keys count, method"),
+        ({"endmembers": 4}, "endmembers is 4; it must be a mapping with the keys file, names, count"),
         ({"bands": {"windows": [[1445, 1340]]}}, "bands.windows is [1445, 1340]; it must be null or pairs"),
         ({"bands": {"drop_last": -1}}, "bands.drop_last is -1; it must be a whole number from 0"),
         ({"methods": []}, "methods is []; it must be at least one of fcls, sam, sid"),
         ({"methods": ["sma"]}, "methods is 'sma'; it must be at least one of fcls, sam, sid"),
         ({"thresholds": {"sam": [0.1]}}, "thresholds.sam has 1 numbers, endmembers.count is 4; give one number"),
         ({"thresholds": {"sam": 90}}, "thresholds.sam is 90; it must be null, one angle above 0 and up to pi/2"),
+        ({"masks": {"cloud": 20}}, "masks.cloud is 20; it must be null, 10 or 50"),
+        ({"masks": {"shadow": 1}}, "masks.shadow is 1; it must be true or false"),
+        ({"masks": {"water": 30}}, "masks.water is 30; it must be null or a number from -1 to 1"),
+        ({"masks": {"cluod": 10}}, "unknown key masks.cluod; did you mean masks.cloud?"),
+        (
+            {"masks": {"vegetation": 0.3, "not_vegetation": 0.3}},
+            "masks.not_vegetation 0.3 and masks.vegetation 0.3 leave nothing; set one of them to null",
+        ),
+        ({"endmembers": {"names": ["oak"]}}, "endmembers.names is set, but endmembers.file is not; name the file"),
         ({"methods": ["fcls"], "thresholds": {"sid": 1.0}}, "thresholds.sid is set, but methods has no sid; add it"),
     ],
 )

@@ -8,9 +8,10 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ import xarray as xr
 from hsi_dask.batch.dispatch import Failure, carry_out
 from hsi_dask.batch.lock import Part, turn
 from hsi_dask.batch.plan import Plan, Tile, find_tiles, free_bytes, make_plan
-from hsi_dask.batch.state import MANIFEST, Run, TileRecord, create_results, taken
+from hsi_dask.batch.state import MANIFEST, RECORDS, Run, TileRecord, create_results, taken
 from hsi_dask.batch.tile import Job, process_tile, sample_tile
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import EndmemberError, HsiDaskError, RunError
@@ -43,6 +44,8 @@ class RunSummary:
     skipped : tiles that an earlier run had done
     failed : tile -> one sentence
     pending : tiles not reached, because the run was stopped
+    pixels : of all tiles that are done: how many are "valid", "no_data", and masked for every other reason; a pixel
+        may have several
     """
 
     run_dir: Path
@@ -53,6 +56,7 @@ class RunSummary:
     failed: dict[str, str]
     pending: tuple[str, ...]
     seconds: float
+    pixels: dict[str, int] = field(default_factory=dict)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -190,6 +194,7 @@ def _carry_out(
                     continue
                 if outcome.fatal:
                     raise RunError(f"{outcome.reason}; finished tiles are safe, {_MEND}")
+                _require_results(state)
                 _fail(state, job.tile.id, job.tile.path, outcome.reason, failed, observer)
         finally:
             outcomes.close()  # type: ignore[attr-defined]  # a generator: drops what is in flight
@@ -206,7 +211,16 @@ def _carry_out(
         failed=failed,
         pending=pending,
         seconds=0.0,
+        pixels=_pixels(state, {*skipped, *done}),
     )
+
+
+def _pixels(state: Run, tiles: set[str]) -> dict[str, int]:
+    """Counts by reason over these tiles' records."""
+    counts: Counter[str] = Counter()
+    for record in map(state.record, sorted(tiles)):
+        counts.update(record.pixels if record else {})
+    return dict(counts)
 
 
 _MEND = "make room or restore access, and run again to go on"
@@ -276,9 +290,16 @@ def _workers(dask_scheduler: Any) -> list[tuple[str, int, int]]:
 
 
 def _ensure_endmembers(state: Run, plan: Plan, client: Client | None, observer: Observer) -> None:
-    """Find the run's endmembers once; they are reused by every later start."""
+    """Find the run's endmembers once, or take those given; they are reused by every later start."""
     if state.endmembers.exists():
-        store.read_endmembers(state.endmembers)
+        stored = store.endmembers_digest(store.read_endmembers(state.endmembers))
+        if plan.spectra is not None and store.endmembers_digest(plan.spectra) != stored:
+            file = plan.config.endmembers.file
+            raise RunError(f"{file} holds other spectra than when the run began; restore it, or start a new run")
+        return
+    if plan.spectra is not None:
+        observer.message(f"taking {plan.spectra.sizes[ENDMEMBER]} endmembers from {plan.config.endmembers.file}")
+        store.write_endmembers(state.endmembers, plan.spectra)
         return
     wanted = plan.config.endmembers
     observer.message("sampling pixels")
@@ -291,10 +312,20 @@ def _ensure_endmembers(state: Run, plan: Plan, client: Client | None, observer: 
 
 
 def _ensure_results(state: Run) -> None:
-    if state.results.exists():
+    if state.results.exists() or state.recorded():
+        _require_results(state)
         return
     endmembers = store.read_endmembers(state.endmembers)
     create_results(state.results, state.manifest, endmembers.sizes[ENDMEMBER])
+
+
+def _require_results(state: Run) -> None:
+    """Without its store a run must not go on: records would vouch for what is gone, and tiles be blamed for it."""
+    if not (state.results / "zarr.json").is_file():
+        raise RunError(
+            f"{state.results} is gone, finished tiles with it; put it back, or remove {state.path / RECORDS} to "
+            "compute all anew, and run again"
+        )
 
 
 def _sample(state: Run, plan: Plan, client: Client | None, observer: Observer) -> xr.DataArray:
@@ -345,8 +376,9 @@ def _seed(seed: int, tile: Tile, tiles: int) -> int:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """SIGTERM ends a run as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
+    """SIGTERM ends a run as Ctrl-C does, unless whoever calls has decided already what it does."""
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
         return
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from hsi_dask.errors import GridError
 from hsi_dask.io import hdf5
-from hsi_dask.io.neon import NeonFile
+from hsi_dask.io.metadata import NeonFile
 from hsi_dask.io.store import Grid
 
 # A cell of more pixels is cut into chunks of rows, and computed in slabs of about so many pixels: 16 planes of
@@ -88,6 +88,16 @@ def corner_in_name(path: str) -> str | None:
     """easting_northing in a NEON file name, None when it has none."""
     found = _CORNER.search(PurePath(path).name)
     return "_".join(found.groups()) if found else None
+
+
+def difference(one: NeonFile, other: NeonFile) -> str:
+    """Why two files cannot be in one mosaic, whatever their place; "" where they can."""
+    try:
+        _require_same(one, other)
+        _box(one, other)
+    except GridError as error:
+        return str(error)
+    return ""
 
 
 def _require_same(one: NeonFile, other: NeonFile) -> None:

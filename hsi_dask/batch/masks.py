@@ -12,17 +12,17 @@ from hsi_dask.config import MaskConfig
 from hsi_dask.errors import EndmemberError, FileFormatError
 from hsi_dask.io.layers import layer_dataset, read_layers
 from hsi_dask.io.metadata import NeonFile
-from hsi_dask.ops.quality import Masks, has_spectral, layer_flags, near_infrared, spectral_flags
+from hsi_dask.io.neon import open_cube
+from hsi_dask.ops.quality import NEAR_INFRARED, Masks, has_spectral, layer_flags, plane_numbers, spectral_flags
 from hsi_dask.ops.sampling import sample_pixels
-from hsi_dask.schema import PIXEL, X, Y
+from hsi_dask.schema import PIXEL, WAVELENGTH, X, Y
 
 logger = logging.getLogger(__name__)
 
-_ROWS = 1000  # of a long flight line that are looked at to tell shade from light: a tile has as many
 _MOST = 8  # times as many pixels as wanted are drawn where masks leave few
 
 
-def tile_flags(file: NeonFile, cube: xr.DataArray, config: MaskConfig, threads: int) -> xr.DataArray | None:
+def tile_flags(file: NeonFile, cube: xr.DataArray, config: MaskConfig) -> xr.DataArray | None:
     """Everything but no data that is flagged: (y, x) uint8, lazy as far as it needs the spectra; None if nothing is.
 
     Parameters
@@ -39,16 +39,15 @@ def tile_flags(file: NeonFile, cube: xr.DataArray, config: MaskConfig, threads: 
     masks = Masks(**config.model_dump())
     if masks == Masks():
         return None
-    layers = _layer_flags(file, cube, masks, threads)
-    flags = spectral_flags(cube, masks) if has_spectral(masks) else None
-    if flags is None:
+    planes = _planes(file, cube, masks)
+    layers = _layer_flags(file, masks, planes)
+    if not has_spectral(masks):
         return layers.assign_coords({dim: cube[dim] for dim in (Y, X)})
+    flags = spectral_flags(cube, masks, planes)
     return flags if not masks.layers else flags | layers.chunk({dim: flags.chunksizes[dim] for dim in (Y, X)})
 
 
-def unmasked_pixels(
-    file: NeonFile, cube: xr.DataArray, size: int, seed: int, config: MaskConfig, threads: int
-) -> xr.DataArray:
+def unmasked_pixels(file: NeonFile, cube: xr.DataArray, size: int, seed: int, config: MaskConfig) -> xr.DataArray:
     """`sample_pixels` that no mask flags. Spectra are judged by those drawn: no plane is read for it.
 
     Raises
@@ -59,7 +58,8 @@ def unmasked_pixels(
     masks = Masks(**config.model_dump())
     if masks == Masks():
         return sample_pixels(cube, size, seed=seed)
-    where = _layer_flags(file, cube, masks, threads) == 0 if masks.layers else None
+    planes = _planes(file, cube, masks) if masks.shadow else None
+    where = _layer_flags(file, masks, planes) == 0 if masks.layers else None
     if where is not None and not where.any():
         raise EndmemberError(f"{file.path} has no pixel left that is not masked; loosen the masks")
     drawn, good = size, np.empty(0, np.intp)
@@ -84,25 +84,23 @@ def missing_layer(names: tuple[str, ...], masks: MaskConfig) -> str | None:
     return None
 
 
-def _layer_flags(file: NeonFile, cube: xr.DataArray, masks: Masks, threads: int) -> xr.DataArray:
+def _planes(file: NeonFile, cube: xr.DataArray, masks: Masks) -> xr.DataArray | None:
+    """The few planes that masks look at, as stored, read with their own chunks only."""
+    numbers = [
+        int(np.abs(file.wavelength - cube[WAVELENGTH].values[n]).argmin()) for n in plane_numbers(cube, masks).values()
+    ]
+    return open_cube(file, chunks=None).isel({WAVELENGTH: numbers}).load() if numbers else None
+
+
+def _layer_flags(file: NeonFile, masks: Masks, planes: xr.DataArray | None) -> xr.DataArray:
     wanted = masks.layers
     if not wanted:
-        return xr.DataArray(np.zeros(cube.shape[:2], np.uint8), dims=(Y, X))
+        return xr.DataArray(np.zeros(file.shape[:2], np.uint8), dims=(Y, X))
     found = read_layers(file, wanted).maps
-    config = MaskConfig(cloud=masks.cloud, shadow=masks.shadow)
-    if (lack := missing_layer(tuple(found), config)) is not None:
+    if (lack := missing_layer(tuple(found), MaskConfig(cloud=masks.cloud, shadow=masks.shadow))) is not None:
         raise FileFormatError(f"{file.path} {lack}")
-    brightness = _brightness(file, cube, threads) if masks.shadow else None
+    brightness = None
+    if masks.shadow and planes is not None:  # where no data, no edge: the fill value is negative
+        brightness = planes.sel({WAVELENGTH: NEAR_INFRARED}, method="nearest", drop=True)
     logger.info("%s: masks by %s", file.path, ", ".join(wanted))
     return layer_flags(layer_dataset(found), masks, brightness)
-
-
-def _brightness(file: NeonFile, cube: xr.DataArray, threads: int) -> xr.DataArray:
-    """Near infrared as stored, (y, x) float32, NaN where no data and beyond the rows that are looked at."""
-    plane = near_infrared(cube, "shadow")
-    first = max(0, (plane.sizes[Y] - _ROWS) // 2)
-    rows = slice(first, first + _ROWS)
-    values = plane.isel({Y: rows}).compute(scheduler="threads", num_workers=threads).values
-    bright = np.full(plane.shape, np.nan, np.float32)
-    bright[rows] = np.where(values == file.fill_value, np.nan, values)
-    return xr.DataArray(bright, dims=(Y, X))

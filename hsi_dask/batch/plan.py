@@ -8,16 +8,19 @@ import os
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import xarray as xr
 
-from hsi_dask.batch.layout import corner_in_name, lay_out, slabs
-from hsi_dask.config import RunConfig
+from hsi_dask.batch.given import given_endmembers
+from hsi_dask.batch.layout import corner_in_name, difference, lay_out, slabs
+from hsi_dask.batch.masks import missing_layer
+from hsi_dask.config import MaskConfig, RunConfig
 from hsi_dask.errors import ConfigError, FileFormatError, GridError
 from hsi_dask.io import hdf5
-from hsi_dask.io.neon import NeonFile, read_metadata
+from hsi_dask.io.metadata import NeonFile, read_metadata
 from hsi_dask.io.store import Grid
 from hsi_dask.schema import ENDMEMBER, VARIABLES
 
@@ -31,9 +34,11 @@ _COPIES_OF_BLOCK = 2
 _PARTIAL_SUMS = 3
 #   computed maps are held once, and once more while they are padded and compressed
 _COPIES_OF_MAPS = 2
+#   masks, of every pixel: layers as stored, planes of indices in float32, least and largest values, flags
+_MASK_BYTES = 40
 
 # Stored share of a map's bytes, from planes of simulated and real scenes; on the high side
-_COMPRESSED = {"abundance": 0.5, "residual": 0.95, "sam_class": 0.25, "sid_class": 0.25}
+_COMPRESSED = {"abundance": 0.5, "residual": 0.95, "sam_class": 0.25, "sid_class": 0.25, "quality": 0.1}
 _COMPRESSED_SCORE = 0.9
 
 VARIABLES_OF = {
@@ -79,23 +84,31 @@ class BadTile:
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be done."""
+    """What will be done.
+
+    Attributes
+    ----------
+    config : with the number of endmembers, also where these are given
+    bad : files that cannot be read
+    spectra : the endmembers, if they are given
+    """
 
     config: RunConfig
     grid: Grid
     tiles: tuple[Tile, ...]
     bad: tuple[BadTile, ...]
+    spectra: xr.DataArray | None = field(default=None, compare=False, repr=False)
 
     @property
     def variables(self) -> tuple[str, ...]:
         """The maps to be computed, by their names in the data model."""
-        return tuple(name for method in self.config.methods for name in VARIABLES_OF[method])
+        return (*(name for method in self.config.methods for name in VARIABLES_OF[method]), "quality")
 
     @property
     def bytes_to_read(self) -> int:
         """Bytes of input files; those that are sampled are read twice."""
         sizes = [tile.file_size for tile in self.tiles]
-        sampled = min(len(sizes), self.config.endmembers.sample_tiles)
+        sampled = min(len(sizes), self.config.endmembers.sample_tiles) if self.spectra is None else 0
         return sum(sizes) + sum(sizes) * sampled // len(sizes)
 
     @property
@@ -118,7 +131,8 @@ class Plan:
         pixels = max(stop - start for start, stop in tile.slabs) * tile.shape[1]
         sums = (2 * count + 4) * 8 * pixels * _PARTIAL_SUMS
         maps = sum(map(self._bytes_a_pixel, self.variables)) * pixels * _COPIES_OF_MAPS
-        return _PROCESS + threads * tile.block_bytes * _COPIES_OF_BLOCK + sums + maps
+        masks = _MASK_BYTES * pixels if self.config.masks != MaskConfig() else 0
+        return _PROCESS + threads * tile.block_bytes * _COPIES_OF_BLOCK + sums + maps + masks
 
     def _bytes_a_pixel(self, name: str) -> int:
         spec = VARIABLES[name]
@@ -161,7 +175,8 @@ def _expand(tile: str) -> list[str]:
 def make_plan(paths: Sequence[str | os.PathLike[str]], config: RunConfig) -> Plan:
     """Plan a run over these files.
 
-    A file whose metadata cannot be read is put aside in `Plan.bad`, unless none can be read.
+    A file whose metadata cannot be read is put aside in `Plan.bad`, unless none can be read; so is one of another site,
+    whose CRS, pixels or wavelengths are not those of more than half of the files.
 
     Raises
     ------
@@ -169,6 +184,10 @@ def make_plan(paths: Sequence[str | os.PathLike[str]], config: RunConfig) -> Pla
         The tiles do not share CRS, resolution, wavelengths and pixel grid, or overlap.
     FileFormatError
         No file can be read.
+    EndmemberError
+        Given endmembers cannot be used.
+    ConfigError
+        No file has a layer that a mask needs.
     """
     if not paths:
         raise ConfigError("no tiles; give NEON reflectance files, folders of them or patterns such as site/*.h5")
@@ -179,6 +198,9 @@ def make_plan(paths: Sequence[str | os.PathLike[str]], config: RunConfig) -> Pla
     if not files:
         more = f" (and {len(bad) - 1} more files cannot be read either)" if len(bad) > 1 else ""
         raise FileFormatError(bad[0].reason + more)
+    files, strangers = _of_one_site(files)
+    _require_layers(files, config)
+    config, spectra = given_endmembers(config, files[0])
     layout = lay_out(files, [tile.path for tile in bad])
     tiles = tuple(
         Tile(
@@ -194,7 +216,38 @@ def make_plan(paths: Sequence[str | os.PathLike[str]], config: RunConfig) -> Pla
         )
         for file, box in zip(files, layout.boxes, strict=True)
     )
-    return Plan(config, layout.grid, tiles, _with_unique_ids(bad, {tile.id for tile in tiles}))
+    aside = _with_unique_ids([*bad, *strangers], {tile.id for tile in tiles})
+    return Plan(config, layout.grid, tiles, aside, spectra)
+
+
+def _of_one_site(files: Sequence[NeonFile]) -> tuple[list[NeonFile], list[BadTile]]:
+    """The files that share a grid and wavelengths, when they are more than half, and the others with the reason.
+
+    Without such a majority nobody can say which is the stranger: all stay, and laying them out refuses them.
+    """
+    kinds: list[list[NeonFile]] = []
+    for file in files:
+        kind = next((kind for kind in kinds if not difference(kind[0], file)), None)
+        if kind is None:
+            kinds.append([file])
+        else:
+            kind.append(file)
+    most = max(kinds, key=len)
+    if 2 * len(most) <= len(files):
+        return list(files), []
+    strangers = [file for kind in kinds if kind is not most for file in kind]
+    return most, [
+        BadTile(_tile_id(file), file.path, file.file_size, file.mtime_ns, difference(most[0], file))
+        for file in strangers
+    ]
+
+
+def _require_layers(files: Sequence[NeonFile], config: RunConfig) -> None:
+    """Where only some files lack a layer, their tiles fail alone, each with its sentence."""
+    lacks = [missing_layer(file.layer_names, config.masks) for file in files]
+    if all(lacks):
+        others = f" (nor has any of the {len(files) - 1} others)" if len(files) > 1 else ""
+        raise ConfigError(f"{files[0].path} {lacks[0]}{others}")
 
 
 def on_grid(plan: Plan, grid: Grid) -> Plan:

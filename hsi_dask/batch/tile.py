@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -13,16 +14,18 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from hsi_dask.batch.masks import tile_flags, unmasked_pixels
 from hsi_dask.batch.plan import Tile
 from hsi_dask.batch.state import Run, TileRecord, record_of
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import FileFormatError
 from hsi_dask.io import store
-from hsi_dask.io.neon import open_cube, read_metadata
+from hsi_dask.io.metadata import NeonFile, read_metadata
+from hsi_dask.io.neon import open_cube
 from hsi_dask.ops.bands import select_bands
 from hsi_dask.ops.materials import map_materials
-from hsi_dask.ops.sampling import sample_pixels
-from hsi_dask.schema import NO_CLASS, PIXEL
+from hsi_dask.ops.quality import count_flags, mask_maps
+from hsi_dask.schema import PIXEL
 
 logger = logging.getLogger(__name__)
 
@@ -58,46 +61,42 @@ def process_tile(job: Job, threads: int, advanced: Advanced) -> TileRecord:
         endmembers = store.read_endmembers(run.endmembers)
         chosen = job.config.thresholds
         limits = {"sam": chosen.sam, "sid": chosen.sid}
-        maps = map_materials(_cube(job), endmembers, methods=job.config.methods, thresholds=limits)
+        file, cube = _opened(job)
+        maps = map_materials(cube, endmembers, methods=job.config.methods, thresholds=limits)
+        flags = tile_flags(file, cube, job.config.masks)
+        if flags is not None:
+            maps = maps.assign(quality=flags)
         receipts: list[store.Receipt] = []
-        valid = 0
+        counts: Counter[str] = Counter()
         for number, (start, stop) in enumerate(job.tile.slabs):
             with _Progress(advanced, number, len(job.tile.slabs)):
                 slab = maps.isel(y=slice(start, stop)) if len(job.tile.slabs) > 1 else maps
-                computed = slab.compute(scheduler="threads", num_workers=threads)
+                computed = mask_maps(slab.compute(scheduler="threads", num_workers=threads))
             receipts += store.write_region(run.results, computed, job.tile.row + start, job.tile.column)
-            valid += _valid(computed)
-        total = job.tile.shape[0] * job.tile.shape[1]
-        pixels = {"valid": valid, "no_data": total - valid}
+            counts.update(count_flags(computed["quality"].values))
         spectra = store.endmembers_digest(endmembers)
-        record = record_of(run, job.tile, tuple(receipts), pixels, time.perf_counter() - started, spectra)
+        record = record_of(run, job.tile, tuple(receipts), counts, time.perf_counter() - started, spectra)
         run.commit(record)
         return record
 
 
 def sample_tile(job: Job, threads: int, advanced: Advanced) -> xr.DataArray:
-    """Random valid pixels of a tile: at most size x wavelengths x 4 bytes."""
+    """Random pixels of a tile that have data and are not masked: at most size x wavelengths x 4 bytes."""
     import dask
 
     with _ONE_TILE, _one_blas_thread(), _Progress(advanced, 0, 1):
         with dask.config.set(scheduler="threads", num_workers=threads):
-            pixels = sample_pixels(_cube(job), job.size, seed=job.seed)
+            file, cube = _opened(job)
+            pixels = unmasked_pixels(file, cube, job.size, job.seed, job.config.masks)
         return pixels.assign_coords(tile=(PIXEL, np.full(pixels.sizes[PIXEL], job.tile.id, dtype=object)))
 
 
-def _cube(job: Job) -> xr.DataArray:
+def _opened(job: Job) -> tuple[NeonFile, xr.DataArray]:
     file = read_metadata(job.tile.path)
     if (file.file_size, file.mtime_ns) != (job.tile.file_size, job.tile.mtime_ns):
         raise FileFormatError(f"{job.tile.path} changed while the run was going; run again")
     bands = job.config.bands
-    return select_bands(open_cube(file), windows=bands.windows, drop_last=bands.drop_last)
-
-
-def _valid(maps: xr.Dataset) -> int:
-    for name in ("sam_class", "sid_class"):
-        if name in maps:
-            return int((maps[name].values != NO_CLASS).sum())
-    return int(np.isfinite(maps["residual"].values).sum())
+    return file, select_bands(open_cube(file), windows=bands.windows, drop_last=bands.drop_last)
 
 
 def _one_blas_thread() -> AbstractContextManager[Any]:

@@ -138,7 +138,7 @@ def _read(file: h5py.File) -> NeonFile:
     grid = _grid(_member(metadata, "Coordinate_System", h5py.Group), say)
     windows, own_windows = _windows(group, data, say)
     layers = _layer_names(metadata)
-    remarks = {n.lower().replace(" ", "_"): values.text(data.attrs[n]) for n in _REMARKS if n in data.attrs}
+    remarks = {n.lower().replace(" ", "_"): values.text(values.attribute(data, n)) for n in _REMARKS if n in data.attrs}
     level, product = _product(named, layers, remarks)
     flight_lines, dates = _acquisition(named, metadata.get("Logs"))
     return NeonFile(
@@ -258,9 +258,9 @@ def _utm_epsg(fields: list[str]) -> int | None:
 def _windows(group: h5py.Group, data: h5py.Dataset, say: Say) -> tuple[tuple[tuple[float, float], ...], bool]:
     """The water-vapour windows, nm, and whether they are the file's own."""
     windows = set()
-    for attrs in (group.attrs, data.attrs):
-        for name in filter(_WINDOW.fullmatch, attrs):
-            ends = values.numbers(attrs[name])
+    for item in (group, data):
+        for name in filter(_WINDOW.fullmatch, item.attrs):
+            ends = values.numbers(values.attribute(item, name))
             if ends.size != 2 or not ends[0] < ends[1]:
                 raise values.error(group, f"has {name} {ends.tolist()}, not (low, high) nm; correct or delete it")
             windows.add((float(ends[0]), float(ends[1])))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import h5py
@@ -9,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsi_dask.errors import FileFormatError
+
+_HEAP = 2**20  # bytes of a heap to look at; the library makes them of 4 kB
 
 
 def error(item: Any, sentence: str) -> FileFormatError:
@@ -29,8 +32,53 @@ def line(parent: h5py.Group, name: str) -> str:
     found = parent.get(name)
     if not isinstance(found, h5py.Dataset) or found.size != 1:
         return ""
+    _require_plain(found, found.dtype, found.name)
+    _require_sound_heap(found)
     value = found[()]
     return text(value) or str(np.ravel(value)[0])
+
+
+def attribute(item: Any, name: str) -> Any:
+    """An attribute that is text or numbers; None where there is none."""
+    if name not in item.attrs:
+        return None
+    _require_plain(item, item.attrs.get_id(name).dtype, name)
+    return item.attrs[name]
+
+
+def _require_plain(item: Any, dtype: np.dtype[Any], name: str) -> None:
+    """The HDF5 library crashes on some types that damage makes of text."""
+    if dtype.kind not in "biufSU" and h5py.check_string_dtype(dtype) is None:
+        raise error(item, f"has {name} of a type that is neither text nor numbers; download it again")
+
+
+def _require_sound_heap(dataset: h5py.Dataset) -> None:
+    """Text of variable length lies in a heap, and the library loops for ever over one with an entry of no length.
+
+    Zeros, as a torn copy leaves them, are such an entry: https://github.com/HDFGroup/hdf5/issues/1707.
+    """
+    kind, where = h5py.check_string_dtype(dataset.dtype), dataset.id.get_offset()
+    if kind is None or kind.length is not None or where is None:
+        return
+    with open(dataset.file.filename, "rb") as file:
+        file.seek(where + 4)  # behind the text's length: the heap's address, and the entry in it
+        address = int.from_bytes(file.read(8), "little")
+        if address > os.fstat(file.fileno()).st_size:
+            return  # the library says so
+        file.seek(address)
+        if file.read(4) != b"GCOL":
+            return  # the library says so
+        file.seek(address + 8)
+        size = min(int.from_bytes(file.read(8), "little"), _HEAP)
+        heap = file.read(size - 16)
+    at = 0
+    while at + 16 <= len(heap):
+        index, length = int.from_bytes(heap[at : at + 2], "little"), int.from_bytes(heap[at + 8 : at + 16], "little")
+        # entry 0 is the free rest, and counts its own head
+        step = (length if index == 0 else 16 + -(-length // 8) * 8) % 2**64
+        if step == 0:
+            raise error(dataset, f"has a damaged heap of text at byte {address}; download it again")
+        at += step
 
 
 def numbers(value: Any) -> NDArray[np.float64]:
@@ -42,9 +90,8 @@ def numbers(value: Any) -> NDArray[np.float64]:
 
 def number(data: h5py.Dataset, name: str) -> float | None:
     """An attribute that is one number; None where there is none."""
-    if name not in data.attrs:
+    if (value := attribute(data, name)) is None:
         return None
-    value = data.attrs[name]
     try:
         (found,) = numbers(value)
     except (ValueError, TypeError) as wrong:

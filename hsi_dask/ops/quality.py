@@ -58,7 +58,7 @@ def layer_flags(layers: xr.Dataset, masks: Masks, brightness: xr.DataArray | Non
     ----------
     layers : `weather_quality_indicator` (y, x) 1 to 3 or (y, x, rgb), `cast_shadow` (y, x), as stored
     masks : which of them count
-    brightness : (y, x) of the same pixels, NaN where unknown; tells which value of `cast_shadow` is shade
+    brightness : (y, x) of the same pixels, not positive where unknown; tells which value of `cast_shadow` is shade
 
     Returns
     -------
@@ -74,12 +74,13 @@ def layer_flags(layers: xr.Dataset, masks: Masks, brightness: xr.DataArray | Non
     return xr.DataArray(flags, dims=(Y, X))
 
 
-def spectral_flags(cube: xr.DataArray, masks: Masks) -> xr.DataArray:
+def spectral_flags(cube: xr.DataArray, masks: Masks, planes: xr.DataArray | None = None) -> xr.DataArray:
     """Flags by the spectra themselves: saturated, negative, water, vegetation; lazy where the cube is.
 
     Parameters
     ----------
     cube : (..., wavelength) reflectance, or stored integers with `scale_factor` in attrs
+    planes : some wavelengths of the same pixels in memory, as stored; an index is taken from these if given
 
     Returns
     -------
@@ -88,22 +89,30 @@ def spectral_flags(cube: xr.DataArray, masks: Masks) -> xr.DataArray:
     Raises
     ------
     ConfigError
-        The cube does not have the wavelengths that an index needs.
+        The cube does not have a wavelength that a mask needs.
     """
     scale = 1.0 if cube.dtype.kind == "f" else _scale(cube)
     flags = xr.zeros_like(cube.isel({WAVELENGTH: 0}, drop=True), dtype=np.uint8)
     flags.attrs = {}
+
+    def index(more: float, less: float, mask: str) -> xr.DataArray:
+        where = cube if planes is None else planes
+        a, b = (
+            where.isel({WAVELENGTH: _number(where, wavelength, mask)}, drop=True).astype(np.float32)
+            for wavelength in (more, less)
+        )
+        return (a - b) / (a + b).where(a + b > 0)  # NaN is above and below nothing
+
     if masks.saturated is not None:
         flags |= _flag(cube.max(WAVELENGTH, skipna=False) * scale > masks.saturated, "saturated")
     if masks.negative:
         flags |= _flag(cube.min(WAVELENGTH, skipna=False) < 0, "negative")
     if masks.water is not None:
-        flags |= _flag(_index(cube, GREEN, NEAR_INFRARED, "water") > masks.water, "water")
+        flags |= _flag(index(GREEN, NEAR_INFRARED, "water") > masks.water, "water")
     if masks.vegetation is not None:
-        flags |= _flag(_index(cube, NEAR_INFRARED, RED, "vegetation") > masks.vegetation, "vegetation")
+        flags |= _flag(index(NEAR_INFRARED, RED, "vegetation") > masks.vegetation, "vegetation")
     if masks.not_vegetation is not None:
-        greenness = _index(cube, NEAR_INFRARED, RED, "not_vegetation")
-        flags |= _flag(greenness < masks.not_vegetation, "not_vegetation")
+        flags |= _flag(index(NEAR_INFRARED, RED, "not_vegetation") < masks.not_vegetation, "not_vegetation")
     return flags
 
 
@@ -112,9 +121,16 @@ def has_spectral(masks: Masks) -> bool:
     return masks._replace(cloud=None, shadow=False) != Masks()
 
 
-def near_infrared(cube: xr.DataArray, mask: str) -> xr.DataArray:
-    """The cube's plane at 842 nm, where plants, soil and roofs are bright, as stored."""
-    return _plane(cube, NEAR_INFRARED, mask)
+def plane_numbers(cube: xr.DataArray, masks: Masks) -> dict[float, int]:
+    """The single wavelengths that masks look at, nm, and where the cube has them, ascending."""
+    wanted = {NEAR_INFRARED: "shadow"} if masks.shadow else {}
+    if masks.vegetation is not None or masks.not_vegetation is not None:
+        wanted |= dict.fromkeys(
+            (RED, NEAR_INFRARED), "vegetation" if masks.vegetation is not None else "not_vegetation"
+        )
+    if masks.water is not None:
+        wanted |= dict.fromkeys((GREEN, NEAR_INFRARED), "water")
+    return {wavelength: _number(cube, wavelength, wanted[wavelength]) for wavelength in sorted(wanted)}
 
 
 def mask_maps(maps: xr.Dataset) -> xr.Dataset:
@@ -163,14 +179,7 @@ def _scale(cube: xr.DataArray) -> float:
     return float(cube.attrs["scale_factor"])
 
 
-def _index(cube: xr.DataArray, more: float, less: float, mask: str) -> xr.DataArray:
-    """(more - less) / (more + less); NaN, which is above and below nothing, where the sum is not positive."""
-    a, b = (_plane(cube, wavelength, mask).astype(np.float32) for wavelength in (more, less))
-    total = a + b
-    return (a - b) / total.where(total > 0)
-
-
-def _plane(cube: xr.DataArray, wavelength: float, mask: str) -> xr.DataArray:
+def _number(cube: xr.DataArray, wavelength: float, mask: str) -> int:
     known = np.asarray(cube[WAVELENGTH], dtype=np.float64)
     at = int(np.abs(known - wavelength).argmin())
     if abs(known[at] - wavelength) > _NEAR:
@@ -178,7 +187,7 @@ def _plane(cube: xr.DataArray, wavelength: float, mask: str) -> xr.DataArray:
             f"masks.{mask} needs {wavelength:g} nm, but the nearest wavelength that is kept is {known[at]:.1f} nm; "
             f"change bands.windows, or set masks.{mask} to its default"
         )
-    return cube.isel({WAVELENGTH: at}, drop=True)
+    return at
 
 
 # ------------------------------------------------------------------------------------------------ NEON's layers

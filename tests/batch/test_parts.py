@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -93,7 +94,7 @@ def ready(processes: Sequence[Process]) -> Sequence[Process]:
 def test_every_tile_is_of_one_part_and_shares_are_even(parts: int, tiles: int) -> None:
     names = [f"{n:03}" for n in range(tiles)]
     shares = [Part(n, parts).share(names) for n in range(1, parts + 1)]
-    assert sorted(sum(shares, [])) == names
+    assert sorted(chain(*shares)) == names
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
@@ -114,7 +115,7 @@ def test_parts_that_start_together_give_the_bytes_of_one_run(
     assert sum("sampling pixels" in text for text in said) == 1
     done = [line.split()[1:] for text in said for line in text.splitlines() if line.startswith("finished")]
     assert [len(tiles) for tiles in done] == [2, 2, 2]
-    assert sorted(sum(done, [])) == sorted(Run.open(undisturbed).done()) == sorted(Run.open(tmp_path / "run").done())
+    assert sorted(chain(*done)) == sorted(Run.open(undisturbed).done()) == sorted(Run.open(tmp_path / "run").done())
     assert store_of(tmp_path / "run") == store_of(undisturbed)
     assert verify(tmp_path / "run") == []
     assert len(run(config, tmp_path / "run").skipped) == 6
