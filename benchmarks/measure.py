@@ -6,8 +6,10 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 
@@ -63,12 +65,29 @@ def process(*arguments: str, **environment: str) -> Cost:
     """Run `python -m hsi_dask` with these arguments and wait for it; RuntimeError if it fails."""
     command = [sys.executable, "-m", "hsi_dask", *arguments]
     start = time.perf_counter()
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=os.environ | environment)
-    assert child.stderr is not None
-    complaint = child.stderr.read().decode()
-    _, status, usage = os.wait4(child.pid, 0)
-    wall = time.perf_counter() - start
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode != 0:
-        raise RuntimeError(f"{' '.join(command)} ended with {child.returncode}: {complaint[-2000:]}")
-    return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    with tempfile.TemporaryFile() as complaints:
+        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=complaints, env=os.environ | environment)
+        peak = 0.0
+        while os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            peak = max(peak, _peak(child.pid))
+            time.sleep(0.02)
+        wall = time.perf_counter() - start
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        if child.returncode != 0:
+            complaints.seek(0)
+            raise RuntimeError(
+                f"{' '.join(command)} ended with {child.returncode}: {complaints.read().decode()[-2000:]}"
+            )
+    return Cost(wall, usage.ru_utime + usage.ru_stime, peak)
+
+
+def _peak(pid: int) -> float:
+    """Largest resident memory of a process so far, MB; wait4 would count what this process held at the fork."""
+    try:
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    return 0.0

@@ -45,6 +45,7 @@ SETTINGS: dict[str, Any] = {"endmembers": {"count": 3, "sample": 600, "restarts"
 TARGETS = {"run": 55, "part": 19, "worker": 14, "run with workers": 8, "scheduler": 4}
 LOCAL = ClusterConfig(kind="local", options={"n_workers": 2, "threads_per_worker": 1, "memory_limit": "2GiB"})
 KILLS_A_RUN = 4  # at most, on average half of it; then it may finish and is compared
+FLAT = 0.02  # of the peak: what memory may grow in the second half of a run
 STUCK = 180.0  # seconds after which a run that was left alone counts as hung
 
 
@@ -353,21 +354,27 @@ def memory(folder: Path, tiles: int, size: int, limit: str, plot: Path) -> dict[
 
 
 def trend(samples: Sequence[Sample]) -> dict[str, Any]:
-    """Peaks in MB, and MB a tile fitted over the run but its first fifth, when compiled code and caches still load."""
+    """Peaks in MB, MB a tile in each half of the run, and whether the second half grew by less than `FLAT`.
+
+    The first half may grow: compiled code, libraries and bounded caches load. What still grows in the second has no
+    end in sight. Look at the plot, too.
+    """
     total = max(s.done for s in samples)
-    late = [s for s in samples if s.done >= max(1, total // 5) and s.workers]
-    done = np.array([s.done for s in late])
-    worker = np.array([max(s.workers.values()) for s in late]) / 1e6
-    driver = np.array([s.driver for s in late]) / 1e6
-    flat = all(abs(slope(done, m)) * (total - done[0]) < 0.1 * m.max() for m in (worker, driver))
-    return {
-        "peak worker MB": round(max(max(s.workers.values(), default=0) for s in samples) / 1e6, 1),
-        "peak driver MB": round(max(s.driver for s in samples) / 1e6, 1),
-        "worker MB a tile": round(slope(done, worker), 4),
-        "driver MB a tile": round(slope(done, driver), 4),
-        "flat": bool(flat),
-        "samples": len(samples),
-    }
+    found: dict[str, Any] = {"samples": len(samples), "flat": True}
+    for name in ("worker", "driver"):
+        peak = max(_held(s, name) for s in samples)
+        found[f"peak {name} MB"] = round(peak, 1)
+        for half, low in (("first", 0.1), ("second", 0.5)):
+            part = [s for s in samples if low <= s.done / total <= (0.5 if low < 0.5 else 1) and _held(s, name)]
+            rise = slope(np.array([s.done for s in part]), np.array([_held(s, name) for s in part]))
+            found[f"{name} kB a tile, {half} half"] = round(1000 * rise, 1)
+        found["flat"] &= bool(rise * total / 2 < FLAT * peak)
+    return found
+
+
+def _held(sample: Sample, name: str) -> float:
+    """MB of the run's process, or of the largest worker."""
+    return (sample.driver if name == "driver" else max(sample.workers.values(), default=0)) / 1e6
 
 
 def slope(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any]) -> float:

@@ -31,6 +31,8 @@ _LOCAL: dict[str, Any] = {
     "scheduler_kwargs": {"dashboard_address": "127.0.0.1:0"},
     "silence_logs": logging.ERROR,
 }
+# Dask's profiler keeps an hour of call trees: on workers 60 kB a small tile, memory that grows as long as a run does
+_NO_PROFILE = {"distributed.worker.profile.enabled": False}
 # evaluated on workers, so that nothing of ours needs to be importable there to find out
 _VERSION = "__import__('hsi_dask.batch.tile').__version__"
 _VARIABLE = re.compile(r"\$(\w+|\{[^}]*\})")
@@ -105,12 +107,13 @@ def connect(config: ClusterConfig) -> Iterator[Client]:
 
 @contextmanager
 def _local(config: ClusterConfig) -> Iterator[Client]:
+    import dask
     from distributed import Client, LocalCluster, Nanny, Worker
 
     _require_known(config.options, (LocalCluster, Nanny, Worker))
     defaults = {k: v for k, v in _LOCAL.items() if k != "scheduler_kwargs" or "dashboard_address" not in config.options}
     try:
-        with _sheltered():
+        with dask.config.set(_NO_PROFILE), _sheltered():
             cluster = LocalCluster(**defaults | config.options)
     except (TypeError, ValueError, OSError, RuntimeError) as error:
         raise ConfigError(f"the local workers do not start with these options: {error}") from error
