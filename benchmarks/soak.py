@@ -422,7 +422,7 @@ def main() -> None:
         figures = vars(tally) | {"kills": dict(tally.kills), "refusals": dict(tally.refusals)}
         figures["survived"] = sum(tally.kills.values())
         bad = tally.differences or tally.findings
-    say(json.dumps(figures, indent=1) if options.json else "\n".join(f"{k:28}{v}" for k, v in figures.items()))
+    say(json.dumps(figures, indent=1) if options.json else "\n".join(f"{k:34}{v}" for k, v in figures.items()))
     if options.dir is None and not (options.tiles or options.full) and not bad:
         shutil.rmtree(folder)
     sys.exit(1 if bad else 0)

@@ -233,7 +233,7 @@ def taken(run_dir: str | os.PathLike[str], plan: Plan, part: Part | None = None)
     with ExitStack() as stack:
         if part is None:
             stack.enter_context(locks.held_whole(path))
-            held = _made(path, plan)
+            held = (_created(path, plan), plan) if _holds_nothing(path) else _made(path, plan)
         else:
             if _alone(path, part) and part.number > 1:
                 locks.await_first((path / MANIFEST).is_file, path)
@@ -255,6 +255,11 @@ def _alone(path: Path, part: Part) -> bool:
     if reason := locks.unshared(path):
         logger.warning("%s: %s; start each part only once, part 1 makes the run", path, reason)
     return bool(reason)
+
+
+def _holds_nothing(path: Path) -> bool:
+    """A run that found no endmembers has computed nothing: it makes way for one with other settings."""
+    return not (path / ENDMEMBERS).exists() and not any((path / RECORDS).glob("*.json"))
 
 
 def _made(path: Path, plan: Plan) -> tuple[Run, Plan]:

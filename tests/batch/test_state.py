@@ -14,7 +14,7 @@ from hsi_dask.batch.execute import run
 from hsi_dask.batch.plan import make_plan
 from hsi_dask.batch.state import Run, taken
 from hsi_dask.config import RunConfig
-from hsi_dask.errors import RunError
+from hsi_dask.errors import EndmemberError, RunError
 from hsi_dask.synthetic import Site
 
 Spawn = Callable[[str], "subprocess.Popen[str]"]
@@ -143,3 +143,14 @@ def test_a_second_run_is_refused_and_told_who_holds_it(config: RunConfig, tmp_pa
 
 def _paths(config: RunConfig) -> list[Path]:
     return sorted(Path(config.tiles[0]).glob("*.h5"))
+
+
+def test_a_run_that_found_no_endmembers_makes_way_for_other_settings(
+    config: RunConfig, own_site: Path, tmp_path: Path
+) -> None:
+    asked = config.replace(tiles=[str(own_site)], endmembers={"count": 90})
+    with pytest.raises(EndmemberError):
+        run(asked, tmp_path / "run")
+    assert not run(asked.replace(endmembers={"count": 3}), tmp_path / "run").failed
+    with pytest.raises(RunError, match="something else"):
+        run(asked, tmp_path / "run")
