@@ -257,7 +257,8 @@ def _decode(raw: NDArray[Any], array: StoredArray) -> NDArray[Any]:
     """Reflectance from stored numbers, in place of a second copy where that is possible."""
     if array.scale_factor is None:
         return raw
-    values = raw.astype(np.float32, order="K")
+    with np.errstate(over="ignore", invalid="ignore"):  # damaged floats may be beyond float32: infinite, not a warning
+        values = raw.astype(np.float32, order="K")
     values /= np.float32(array.scale_factor)
     if array.fill_value is not None:
         values[raw == array.fill_value] = np.nan
