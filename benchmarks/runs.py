@@ -8,7 +8,11 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
+
+import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks import tiles
 from benchmarks.measure import Claim, claim, in_turn, process, ratios, seconds
@@ -107,9 +111,9 @@ def _inflated(path: Path, work: Callable[[], object]) -> float:
     counted: list[int] = []
     inflate = hdf5._inflate
 
-    def count(data: bytes, nbytes: int) -> bytearray | None:
+    def count(data: bytes, room: NDArray[Any]) -> NDArray[np.uint8] | None:
         counted.append(len(data))
-        return inflate(data, nbytes)
+        return inflate(data, room)
 
     with patch.object(hdf5, "_inflate", count):
         work()

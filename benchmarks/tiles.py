@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from math import prod
 from pathlib import Path
 
-import deflate
 import h5py
+import imagecodecs
+import numpy as np
 
 from hsi_dask import synthetic
 from hsi_dask.io.hdf5 import StoredArray
@@ -52,12 +55,18 @@ def inflate_everything(path: Path, threads: int) -> Callable[[], None]:
     with h5py.File(path) as file:
         file[cube.name].id.chunk_iter(lambda chunk: places.append((chunk.size, chunk.byte_offset)))
 
+    rooms = threading.local()  # memory that each thread inflates to, again and again
+
+    def inflate(descriptor: int, at: tuple[int, int]) -> int:
+        if not hasattr(rooms, "out"):
+            rooms.out = np.empty(size, np.uint8)
+        return len(imagecodecs.deflate_decode(os.pread(descriptor, *at), out=rooms.out))
+
     def work() -> None:
         descriptor = os.open(path, os.O_RDONLY)
         try:
             with ThreadPoolExecutor(threads) as pool:
-                done = pool.map(lambda at: len(deflate.zlib_decompress(os.pread(descriptor, *at), size)), places)
-                if any(length != size for length in done):
+                if any(length != size for length in pool.map(partial(inflate, descriptor), places)):
                     raise RuntimeError(f"{path}: a chunk is damaged")
         finally:
             os.close(descriptor)

@@ -795,7 +795,7 @@ def _packed_chunks(
     scene: Scene, pixels: _Pixels, rows: slice, bands: slice, like: Any, level: int
 ) -> list[_PackedChunk]:
     """The chunks of a slab, compressed; `like` has their shape and dtype."""
-    import deflate
+    import imagecodecs
 
     slab = _digital_numbers(scene, pixels, bands).reshape(-1, scene.shape[1], bands.stop - bands.start)
     packed: list[_PackedChunk] = []
@@ -804,7 +804,7 @@ def _packed_chunks(
             values = slab[:, left : left + like.shape[1], first : first + like.shape[2]]
             chunk = np.zeros_like(like)  # whole also at the edges: so HDF5 stores them
             chunk[tuple(map(slice, values.shape))] = values
-            packed.append(((rows.start, left, bands.start + first), deflate.zlib_compress(chunk, level)))
+            packed.append(((rows.start, left, bands.start + first), imagecodecs.deflate_encode(chunk, level)))
     return packed
 
 

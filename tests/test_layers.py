@@ -32,7 +32,7 @@ MAY_IMPORT = {
 # Replacing one of these touches one place
 HOMES = {
     "h5py": {"io", "synthetic"},
-    "deflate": {"io", "synthetic"},
+    "imagecodecs": {"io", "synthetic"},
     "zarr": {"io"},
     "cvxopt": {"kernels"},
     "numba": {"kernels"},

@@ -12,14 +12,14 @@ from math import ceil, prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import deflate
 import h5py
+import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
 from hsi_dask.errors import FileFormatError
 
-BLOCK_BYTES = 64 * 2**20  # stored bytes of one dask block: a few blocks a thread stay far below 1 GB
+BLOCK_BYTES = 32 * 2**20  # stored bytes of one dask block: a few blocks a thread stay far below 1 GB
 PIECE_BYTES = 2 * 2**20  # of a piece with all its planes: it is still in cache when it is used
 PIECE_PLANES = 32  # of a piece of whole planes: what is summed over them goes through memory once a piece
 READ_BYTES = 2**20  # chunks that lie together are read together up to this: fewer trips to a network file system
@@ -61,7 +61,8 @@ class StoredArray:
         key = key if isinstance(key, tuple) else (key,)
         key = (*key, *(slice(None),) * (self.ndim - len(key)))
         rows = tuple(_normalise(k, n) for k, n in zip(key, self.shape, strict=True))
-        values = _decode(_read(self, tuple(r for r, _ in rows)), self)
+        wanted = tuple(_want(index, chunk) for (index, _), chunk in zip(rows, self.stored_chunks, strict=True))
+        values = _decode(_read(self, wanted), self)
         for axis in reversed(range(self.ndim)):
             values = values[(*(slice(None),) * axis, rows[axis][1])]
         return values
@@ -79,16 +80,17 @@ class StoredArray:
         down, across, deep = self.stored_chunks
         column = down * across * max(1, _length(index[2])) * self.dtype.itemsize  # chunks of the same pixels
         if column <= PIECE_BYTES:
-            steps: tuple[int, ...] = (down, PIECE_BYTES // column * across, self.shape[2])
+            together: tuple[int, ...] = (1, PIECE_BYTES // column, self.shape[2])
         else:
-            steps = (*self.shape[:2], max(1, PIECE_PLANES // deep) * deep)
+            together = (*self.shape[:2], max(1, PIECE_PLANES // deep))
         buffer = np.empty(0, self.dtype)
-        for cuts in product(*map(_cuts, index, steps)):
+        # what is asked of chunks along one dimension is worked out once, not for each of hundreds of pieces
+        for cuts in product(*(list(_cuts(*along)) for along in zip(index, self.stored_chunks, together, strict=True))):
             height, width, planes = (_length(target) for _, target in cuts)
             if buffer.size < height * width * planes:
                 buffer = np.empty(height * width * planes, self.dtype)
             out = buffer[: height * width * planes].reshape(planes, height, width).transpose(1, 2, 0)
-            yield Piece(_read(self, tuple(i for i, _ in cuts), out), tuple(target for _, target in cuts))
+            yield Piece(_read(self, tuple(want for want, _ in cuts), out), tuple(target for _, target in cuts))
 
     def masked(self, scale_factor: float, fill_value: float | None) -> StoredArray:
         """The same data as float32: divided by the scale, NaN where it equals the fill value."""
@@ -117,6 +119,13 @@ class _Part(NamedTuple):
 
     number: int
     runs: list[tuple[Index, slice]]
+
+
+class _Want(NamedTuple):
+    """An ascending index along one dimension, and what it asks of each chunk."""
+
+    along: Index
+    parts: list[_Part]
 
 
 @contextmanager
@@ -265,44 +274,56 @@ def _decode(raw: NDArray[Any], array: StoredArray) -> NDArray[Any]:
     return values
 
 
-def _read(array: StoredArray, index: tuple[Index, ...], out: NDArray[Any] | None = None) -> NDArray[Any]:
+def _read(array: StoredArray, wanted: tuple[_Want, ...], out: NDArray[Any] | None = None) -> NDArray[Any]:
     """The stored numbers at an orthogonal ascending index, planes contiguous; in `out` if it is given."""
     if out is None:
-        sizes = [_length(i) for i in index]
+        sizes = [_length(want.along) for want in wanted]
         planes = (2, 0, 1) if array.ndim == 3 else tuple(range(array.ndim))
         stored = _chunk_index(array.path, array.name, array.mtime_ns, array.file_size).dtype
         out = np.empty([sizes[axis] for axis in planes], stored.newbyteorder("=")).transpose(np.argsort(planes))
-    for piece in _stored_pieces(array, index):
-        out[piece.place] = piece.values
+    if all(_length(want.along) for want in wanted):
+        _fill(array, wanted, out)
     return out
 
 
-def _stored_pieces(array: StoredArray, index: tuple[Index, ...]) -> Iterator[Piece]:
-    """What an orthogonal ascending index asks of each stored chunk, each chunk read once."""
+def _fill(array: StoredArray, wanted: tuple[_Want, ...], out: NDArray[Any]) -> None:
+    """Put what an orthogonal ascending index asks for into `out`, each stored chunk read once."""
     _check_unchanged(array)
     chunks = _chunk_index(array.path, array.name, array.mtime_ns, array.file_size)
-    if not all(map(_length, index)):
-        return
     if not chunks.raw:
-        yield Piece(_read_through_library(array, index), tuple(slice(0, _length(i)) for i in index))
+        out[...] = _read_through_library(array, tuple(want.along for want in wanted))
         return
-    wanted = list(product(*(list(_parts(i, c)) for i, c in zip(index, array.stored_chunks, strict=True))))
-    stored = [chunks.where.get(tuple(p.number for p in parts)) for parts in wanted]
-    for parts, place in zip(wanted, stored, strict=True):
+    asked = list(product(*(want.parts for want in wanted)))
+    stored = [chunks.where.get(tuple(p.number for p in parts)) for parts in asked]
+    for parts, place in zip(asked, stored, strict=True):
         if place is not None and place[0] + place[1] > array.file_size:
             raise _damaged(array, parts, "lies beyond the end of the file")
+    room = np.empty(array.stored_chunks, chunks.dtype)
     descriptor = os.open(array.path, os.O_RDONLY)
     try:
         data = _read_chunks(descriptor, [s for s in stored if s is not None])
-        for parts, place in zip(wanted, stored, strict=True):
+        for parts, place in zip(asked, stored, strict=True):
             if place is None:  # never written: all fill value
                 chunk = np.broadcast_to(np.asarray(chunks.fill, chunks.dtype), array.stored_chunks)
+            elif (target := _place_of_whole(array, chunks, place, parts, out)) is not None:
+                _load(array, chunks, next(data), place, parts, target)
+                continue
             else:
-                chunk = _load(array, chunks, next(data), place, parts)
+                chunk = _load(array, chunks, next(data), place, parts, room)
             for runs in product(*(p.runs for p in parts)):
-                yield Piece(_take(chunk, tuple(s for s, _ in runs)), tuple(t for _, t in runs))
+                out[tuple(t for _, t in runs)] = _take(chunk, tuple(s for s, _ in runs))
     finally:
         os.close(descriptor)
+
+
+def _place_of_whole(
+    array: StoredArray, chunks: _ChunkIndex, place: _Place, parts: tuple[_Part, ...], out: NDArray[Any]
+) -> NDArray[Any] | None:
+    """Where in `out` a chunk may be inflated to: all of it is wanted, just as it is, in one run of memory."""
+    if chunks.filters != (_DEFLATE,) or place[2] or chunks.dtype != out.dtype or any(len(p.runs) > 1 for p in parts):
+        return None
+    target = out[tuple(p.runs[0][1] for p in parts)]
+    return target if target.shape == array.stored_chunks and target.flags.c_contiguous else None
 
 
 def _read_chunks(descriptor: int, places: list[_Place]) -> Iterator[memoryview]:
@@ -333,8 +354,14 @@ def _length(index: Index) -> int:
     return index.stop - index.start if isinstance(index, slice) else index.size
 
 
+def _want(index: Index, chunk: int) -> _Want:
+    return _Want(index, list(_parts(index, chunk)))
+
+
 def _parts(index: Index, chunk: int) -> Iterator[_Part]:
     """The chunks that an ascending index touches, each once."""
+    if not _length(index):
+        return
     if isinstance(index, slice):
         for number in range(index.start // chunk, ceil(index.stop / chunk)):
             start, stop = max(index.start, number * chunk), min(index.stop, (number + 1) * chunk)
@@ -346,14 +373,14 @@ def _parts(index: Index, chunk: int) -> Iterator[_Part]:
         yield _Part(number, _runs(index[start:stop] - number * chunk, start))
 
 
-def _cuts(index: Index, step: int) -> Iterator[tuple[Index, slice]]:
-    """An ascending index cut at multiples of step: each part, and where it stands in the whole."""
-    for part in _parts(index, step):
-        target = slice(part.runs[0][1].start, part.runs[-1][1].stop)
-        if isinstance(index, slice):
-            yield slice(index.start + target.start, index.start + target.stop), target
-        else:
-            yield index[target], target
+def _cuts(index: Index, chunk: int, together: int) -> Iterator[tuple[_Want, slice]]:
+    """An ascending index cut after so many of the chunks it touches: each part, and where it stands in the whole."""
+    parts = list(_parts(index, chunk))
+    for few in (parts[first : first + together] for first in range(0, len(parts), together)):
+        target = slice(few[0].runs[0][1].start, few[-1].runs[-1][1].stop)
+        first = index.start if isinstance(index, slice) else 0
+        within = slice(first + target.start, first + target.stop)
+        yield _want(within if isinstance(index, slice) else index[within], chunk), target
 
 
 def _runs(source: NDArray[np.intp], target: int) -> list[tuple[Index, slice]]:
@@ -393,33 +420,34 @@ def _chunk_index(path: str, name: str, mtime_ns: int, file_size: int) -> _ChunkI
             raise FileFormatError(f"{path}: the chunk index of {name} is damaged; download the file again") from error
 
 
-def _load(array: StoredArray, chunks: _ChunkIndex, data: Any, place: _Place, parts: tuple[_Part, ...]) -> NDArray[Any]:
-    """One stored chunk's bytes as an array of the chunk's shape."""
+def _load(
+    array: StoredArray, chunks: _ChunkIndex, data: Any, place: _Place, parts: tuple[_Part, ...], room: NDArray[Any]
+) -> NDArray[Any]:
+    """One stored chunk's bytes as an array; they are inflated into `room`, contiguous and of the chunk's shape."""
     _, size, mask = place
-    nbytes = prod(array.stored_chunks) * chunks.dtype.itemsize
     if len(data) != size:
         raise _damaged(array, parts, "is cut short")
     for position in reversed(range(len(chunks.filters))):
         if mask & (1 << position):  # the writer skipped this filter for this chunk
             continue
-        if chunks.filters[position] == _DEFLATE:
-            data = _inflate(data, nbytes)
-        else:
-            data = _unshuffle(data, chunks.dtype.itemsize)
+        deflated = chunks.filters[position] == _DEFLATE
+        data = _inflate(data, room) if deflated else _unshuffle(data, chunks.dtype.itemsize)
         if data is None:
             break
-    if data is None or len(data) != nbytes:
+    if data is None or len(data) != room.nbytes:
         raise _damaged(array, parts, "does not inflate")
     chunk: NDArray[Any] = np.frombuffer(data, chunks.dtype).reshape(array.stored_chunks)
     return chunk.astype(chunks.dtype.newbyteorder("="), copy=False)
 
 
-def _inflate(data: bytes | memoryview, nbytes: int) -> bytearray | None:
-    """A zlib stream of known size; None where it is damaged."""
+def _inflate(data: bytes | memoryview, room: NDArray[Any]) -> NDArray[np.uint8] | None:
+    """A zlib stream inflated into a contiguous array's memory, as bytes; None where it is damaged."""
     try:
-        return deflate.zlib_decompress(data, nbytes)
-    except deflate.DeflateError:
+        out: Any = room.reshape(-1).view(np.uint8)  # its type stubs know no arrays
+        inflated: Any = imagecodecs.deflate_decode(data, out=out)  # type: ignore[arg-type]
+    except imagecodecs.DeflateError:
         return None
+    return np.asarray(inflated)
 
 
 def _unshuffle(data: Any, itemsize: int) -> bytes:

@@ -14,8 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 
 TABLED = 12  # up to this many vertices every support's affine map is kept: 2^12 maps of 12 x 13 are 5 MB
-SWEEPS = 10  # of guessing, above that: 1-2 exchanges are then left at p = 30, from the full support 8-10
-OVERSTEP = 1.6  # over-relaxation, where alternating directions are usually fastest
+SWEEPS = 6  # of guessing, above that: 1-3 exchanges are then left at p = 30, from the full support 8-10
+OVERSTEP = np.float32(1.6)  # over-relaxation, where alternating directions are usually fastest
+_NONE, _ONE = np.float32(0), np.float32(1)
 BLOCK = 64  # pixels per block: their planes stay in the L1 and L2 caches
 PIVOTS = 12  # whole-block exchanges before the monotone descent takes over; 2-4 are usual
 ZERO = 1e-12  # abundances are known to about 1e-16 x condition number: below this they are rounding
@@ -150,13 +151,17 @@ def _checked(coordinates: ArrayLike, vertices: ArrayLike) -> tuple[Floats, Float
     return z, c
 
 
-def _sweep_maps(c: Floats, gram: Floats) -> tuple[Floats, Floats]:
-    """What one step of the alternating directions needs: abundances = head [pixel, 1] + pull |state|."""
+def _sweep_maps(c: Floats, gram: Floats) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What one step of the alternating directions needs: abundances = head [pixel, 1] + pull |state|.
+
+    In float32: it only guesses the support.
+    """
     weight = np.exp(np.log(np.linalg.eigvalsh(c.T @ c).clip(1e-6)).mean())  # the middle of what it has to balance
     inverse = np.linalg.inv(gram + weight * np.eye(len(c)))
     level = inverse.sum(axis=1)
     free = inverse - np.outer(level, level) / level.sum()
-    return np.column_stack([free @ c, level / level.sum()]), _fours(OVERSTEP * weight * free)
+    head = np.column_stack([free @ c, level / level.sum()])
+    return head.astype(np.float32), _fours(float(OVERSTEP) * weight * free).astype(np.float32)
 
 
 def _fours(rows: Floats) -> Floats:
@@ -182,10 +187,11 @@ def _solve_all(z, centre, shrink, basis, c, rows, ct, gram, head, pull, out):
     y = np.zeros((BLOCK, (k + 4) // 4 * 4))
     y[:, k] = 1.0
     planes = np.empty((k, BLOCK))
+    rough = np.empty((k, BLOCK), np.float32)
     u = np.empty((p, BLOCK))
-    state = np.empty((p, BLOCK))
-    fixed = np.empty((p, BLOCK))
-    sizes = np.zeros((len(rows), BLOCK))
+    state = np.empty((p, BLOCK), np.float32)
+    fixed = np.empty((p, BLOCK), np.float32)
+    sizes = np.zeros((len(rows), BLOCK), np.float32)
     v = np.zeros(len(rows))
     inside = np.empty(p, np.bool_)
     members = np.empty(p, np.int64)
@@ -195,7 +201,8 @@ def _solve_all(z, centre, shrink, basis, c, rows, ct, gram, head, pull, out):
         _reduce(z, centre, shrink, basis, first, size, planes)
         _apply(start, planes, size, u)
         if not tabled:
-            _apply(head, planes, size, fixed)
+            rough[:] = planes
+            _apply(head, rough, size, fixed)
             _sweep(pull, fixed, size, state, sizes)
         for x in range(k):
             for i in range(size):
@@ -268,7 +275,7 @@ def _sweep(pull, fixed, size, state, sizes):
     p = pull.shape[1]
     for j in range(p):
         for i in range(size):
-            state[j, i] = 1.0 / p
+            state[j, i] = _ONE / np.float32(p)
     for _ in range(SWEEPS):
         for j in range(p):
             for i in range(size):
@@ -276,7 +283,7 @@ def _sweep(pull, fixed, size, state, sizes):
         for j in range(p):
             for i in range(size):
                 old = state[j, i]
-                state[j, i] = OVERSTEP * fixed[j, i] + min(old, 0.0) + (1.0 - OVERSTEP) * max(old, 0.0)
+                state[j, i] = OVERSTEP * fixed[j, i] + min(old, _NONE) + (_ONE - OVERSTEP) * max(old, _NONE)
             for x in range(0, p, 4):
                 a, b, d, e = pull[x, j], pull[x + 1, j], pull[x + 2, j], pull[x + 3, j]
                 for i in range(size):

@@ -33,7 +33,7 @@ class Weights(NamedTuple):
     logs: NDArray[np.float64]
     floor: float
 
-    def take(self, wavelengths: slice) -> Weights:
+    def take(self, wavelengths: slice | NDArray[np.intp]) -> Weights:
         """The weights of a part of the wavelengths."""
         return Weights(self.basis[:, wavelengths], self.shares[:, wavelengths], self.logs[:, wavelengths], self.floor)
 

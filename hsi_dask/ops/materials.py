@@ -266,7 +266,7 @@ def _maps_graph(data: Any, w: Weights, finish: _Finish, scale: float, fill: floa
             key = (f"project-{token}", i, j, k)
             weighted = TaskRef((f"weights-{token}", k))
             if source:
-                place = (source.rows[i], source.columns[j], source.wavelengths[part])
+                place = (source.rows[i], source.columns[j], np.concatenate(source.wavelengths)[part])
                 graph[key] = Task(key, _project_pieces, source.array, place, weighted, scale, fill)
             else:
                 graph[key] = Task(key, _project, TaskRef((data.name, i, j, k)), weighted, scale, fill)
@@ -282,12 +282,15 @@ def _maps_graph(data: Any, w: Weights, finish: _Finish, scale: float, fill: floa
     return da.Array(layered, name, ((max(p.stop for p in planes),), heights, xs), dtype=np.float32)
 
 
-def _parts(sizes: tuple[int, ...], joined: bool) -> list[slice]:
+def _parts(sizes: tuple[int, ...], joined: bool) -> list[NDArray[np.intp]]:
     """The wavelengths each projecting task takes: a block's, or those of several where it reads them itself."""
-    edges = np.cumsum((0, *sizes))
-    if joined and len(sizes) > _PARTS:
-        edges = edges[np.linspace(0, len(sizes), _PARTS + 1).round().astype(int)]
-    return [slice(int(a), int(b)) for a, b in pairwise(edges)]
+    blocks = [np.arange(a, b) for a, b in pairwise(np.cumsum((0, *sizes)).tolist())]
+    if not joined or len(blocks) <= _PARTS:
+        return blocks
+    shares: list[list[NDArray[np.intp]]] = [[] for _ in range(_PARTS)]
+    for block in blocks:  # in turn: neighbouring wavelengths take the same time, distant ones do not
+        min(shares, key=lambda share: sum(b.size for b in share)).append(block)
+    return [np.concatenate(share) for share in shares]
 
 
 def _strips(rows: int, width: int) -> list[slice]:

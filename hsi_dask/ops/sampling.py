@@ -10,18 +10,20 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hsi_dask.errors import ConfigError, EndmemberError, SchemaError
+from hsi_dask.ops.source import PieceSource, find_source
 from hsi_dask.schema import CUBE_DIMS, PIXEL, WAVELENGTH, X, Y, describe_coordinates, require_dims
 
 WINDOW = 32  # pixels: candidates come from square windows, because a stored chunk is read for one or for all
 PER_WINDOW = 64  # candidates a window: few enough that 10 000 pixels come from 157 places
+_READ_BYTES = 16 * 2**20  # read at a time: little enough that memory is used again, not asked for anew
 
 
 def sample_pixels(cube: xr.DataArray, size: int, *, seed: int = 0, where: xr.DataArray | None = None) -> xr.DataArray:
     """Spectra of `size` valid pixels, drawn at random from random windows of the cube.
 
     The draw goes by position in the cube alone: the same seed gives the same pixels whatever the chunks,
-    the scheduler or the number of workers. Only blocks that hold candidates are read, and no more of them
-    than the candidates' bounding box.
+    the scheduler or the number of workers. Only stored chunks that hold candidates are read, or where a cube is
+    not read straight from a file, only blocks that do.
 
     Parameters
     ----------
@@ -58,13 +60,14 @@ def sample_pixels(cube: xr.DataArray, size: int, *, seed: int = 0, where: xr.Dat
             break
         stored = _gather(cube.data, places_now)
         valid = _is_valid(stored, cube)
-        places.append(places_now[:, valid])
-        spectra.append(_reflectance(stored[valid], cube))
-        have += int(valid.sum())
+        taken = np.flatnonzero(valid)[: size - have]
+        places.append(places_now[:, taken])
+        spectra.append(_reflectance(stored[taken], cube))
+        have += taken.size
         share = max(float(valid.mean()), 0.05)
     if not have:
         raise EndmemberError("the cube has no pixel with data at all its wavelengths; choose another tile")
-    return _labelled(cube, np.concatenate(places, axis=1)[:, :size], np.concatenate(spectra)[:size])
+    return _labelled(cube, np.concatenate(places, axis=1), np.concatenate(spectra))
 
 
 def _candidates(height: int, width: int, rng: np.random.Generator) -> Iterator[NDArray[np.intp]]:
@@ -102,11 +105,12 @@ def _gather(data: Any, places: NDArray[np.intp]) -> NDArray[Any]:
     import dask.array as da
     from dask._task_spec import Task, TaskRef
     from dask.base import tokenize
+    from dask.highlevelgraph import HighLevelGraph
 
     edges = [np.cumsum((0, *c)) for c in data.chunks[:2]]
     blocks = [np.searchsorted(e, at, side="right") - 1 for e, at in zip(edges, places, strict=True)]
     block = blocks[0] * data.numblocks[1] + blocks[1]
-    name = f"sample-{tokenize(data.name, places)}"
+    name, source = f"sample-{tokenize(data.name, places)}", find_source(data)
     boxes: dict[Any, tuple[Any, tuple[slice, ...]]] = {}
     graph: dict[Any, Any] = {}
     sizes, order = [], []
@@ -117,11 +121,15 @@ def _gather(data: Any, places: NDArray[np.intp]) -> NDArray[Any]:
         low, high = inside.min(axis=1), inside.max(axis=1) + 1
         box = (slice(int(low[0]), int(high[0])), slice(int(low[1]), int(high[1])), slice(None))
         for k in range(data.numblocks[2]):
+            key = (name, n, k)
+            if source:
+                graph[key] = Task(key, _pick_stored, source.array, source.block(i, j, k), inside)
+                continue
             boxes[f"{name}-box", n, k] = (data.name, i, j, k), box
-            graph[name, n, k] = Task((name, n, k), _pick, TaskRef((f"{name}-box", n, k)), inside - low[:, None])
+            graph[key] = Task(key, _pick, TaskRef((f"{name}-box", n, k)), inside - low[:, None])
         sizes.append(members.size)
         order.append(members)
-    layered = _cut(data, name, boxes, graph)
+    layered = HighLevelGraph.from_collections(name, graph) if source else _cut(data, name, boxes, graph)
     picked = da.Array(layered, name, (tuple(sizes), data.chunks[2]), dtype=data.dtype)
     out = np.empty((places.shape[1], data.shape[2]), data.dtype)
     out[np.concatenate(order)] = picked.compute()
@@ -150,6 +158,28 @@ def _cut(data: Any, name: str, boxes: dict[Any, tuple[Any, tuple[slice, ...]]], 
 
 def _pick(block: NDArray[Any], places: NDArray[np.intp]) -> NDArray[Any]:
     picked: NDArray[Any] = block[places[0], places[1]]
+    return picked
+
+
+def _pick_stored(
+    array: PieceSource, block: tuple[slice, slice, NDArray[np.intp]], inside: NDArray[Any]
+) -> NDArray[Any]:
+    """Stored spectra (k, wavelength) at positions (2, k) in a block: each chunk that has one is read, once."""
+    rows, columns, wavelengths = block
+    at = inside + np.array([[rows.start], [columns.start]])
+    down, across, deep = array.stored_chunks
+    several = max(1, _READ_BYTES // (down * across * deep * array.dtype.itemsize)) * deep
+    groups = np.split(wavelengths, np.flatnonzero(np.diff(wavelengths // several)) + 1)
+    picked = np.empty((at.shape[1], wavelengths.size), array.dtype)
+    chunk = at[0] // down * (columns.stop // across + 1) + at[1] // across
+    for number in np.unique(chunk):
+        members = np.flatnonzero(chunk == number)
+        low, high = at[:, members].min(axis=1), at[:, members].max(axis=1) + 1
+        done = 0
+        for group in groups:
+            values = array[low[0] : high[0], low[1] : high[1], group]
+            picked[members, done : done + group.size] = _pick(values, at[:, members] - low[:, None])
+            done += group.size
     return picked
 
 

@@ -19,22 +19,31 @@ class Piece(Protocol):
 
 
 class PieceSource(Protocol):
-    """A lazy array that can give what an index asks for piece by piece.
+    """A lazy array (y, x, wavelength) that can give what an index asks for piece by piece.
 
     The pieces of the same pixels follow each other, every stored chunk is read once, and a piece is good until
     the next one is asked for.
     """
 
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+    @property
+    def stored_chunks(self) -> tuple[int, ...]: ...
+    def __getitem__(self, key: Any) -> NDArray[Any]: ...
     def pieces(self, key: tuple[slice, slice, NDArray[np.intp]]) -> Iterator[Piece]: ...
 
 
 class Source(NamedTuple):
-    """What the blocks of a dask cube are read from: `array[rows[i], columns[j], wavelengths]`."""
+    """What the blocks of a dask cube are read from: `array[rows[i], columns[j], wavelengths[k]]`."""
 
     array: PieceSource
     rows: list[slice]
     columns: list[slice]
-    wavelengths: NDArray[np.intp]
+    wavelengths: list[NDArray[np.intp]]
+
+    def block(self, i: int, j: int, k: int) -> tuple[slice, slice, NDArray[np.intp]]:
+        """Where in the array a block is."""
+        return self.rows[i], self.columns[j], self.wavelengths[k]
 
 
 def find_source(data: Any) -> Source | None:
@@ -55,7 +64,7 @@ def find_source(data: Any) -> Source | None:
     array = reads[0, 0, 0][0]
     if not hasattr(array, "pieces") or any(a is not array and a != array for a, *_ in reads.values()):
         return None
-    wavelengths = np.concatenate([reads[0, 0, k][3] for k in range(deep)])
+    wavelengths = [reads[0, 0, k][3] for k in range(deep)]
     rows = [reads[i, 0, 0][1] for i in range(down)]
     columns = [reads[0, j, 0][2] for j in range(across)]
     return Source(array, rows, columns, wavelengths)

@@ -138,9 +138,9 @@ def count_inflations(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     calls: list[int] = []
     inflate = hdf5._inflate
 
-    def counted(data: bytes, nbytes: int) -> bytearray | None:
-        calls.append(nbytes)
-        return inflate(data, nbytes)
+    def counted(data: bytes, room: np.ndarray) -> np.ndarray | None:
+        calls.append(room.nbytes)
+        return inflate(data, room)
 
     monkeypatch.setattr(hdf5, "_inflate", counted)
     return calls

@@ -51,7 +51,7 @@ def test_the_choice_reaches_the_file(tile, monkeypatch: pytest.MonkeyPatch) -> N
 
     calls = []
     inflate = hdf5._inflate
-    monkeypatch.setattr(hdf5, "_inflate", lambda data, n: (calls.append(n), inflate(data, n))[1])
+    monkeypatch.setattr(hdf5, "_inflate", lambda data, room: (calls.append(room.nbytes), inflate(data, room))[1])
     file = read_metadata(tile)
     chosen = select_bands(open_cube(file))
     chosen.compute(scheduler="sync")

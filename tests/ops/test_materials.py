@@ -65,9 +65,9 @@ class Counter:
     def __init__(self, inflate) -> None:
         self.inflate, self.calls, self.nbytes = inflate, 0, 0
 
-    def __call__(self, data: bytes, nbytes: int) -> bytearray | None:
-        self.calls, self.nbytes = self.calls + 1, nbytes
-        return self.inflate(data, nbytes)
+    def __call__(self, data: bytes, room: np.ndarray) -> np.ndarray | None:
+        self.calls, self.nbytes = self.calls + 1, room.nbytes
+        return self.inflate(data, room)
 
 
 def test_variables_follow_the_contract(cube: xr.DataArray, endmembers: xr.DataArray) -> None:
