@@ -26,14 +26,14 @@ from hsi_dask.schema import ENDMEMBER, VARIABLES
 
 # Memory of one tile's task, measured on tiles of 1 km in both chunk layouts:
 #   what a process holds before its first tile: interpreter, libraries, compiled kernels
-_PROCESS = 350 * 2**20
-#   each thread holds one block of stored integers, the inflated chunk beside it, and the block's sums
+_PROCESS = 300 * 2**20
+#   each thread holds one block of stored integers, or a piece of like size, and the inflated chunk beside it
 _COPIES_OF_BLOCK = 2
-#   the sums of a slab, float64: one plane per endmember for the spectra, one for their logarithms, four norms; where
-#   wavelengths are split, partial sums wait to be added
-_PARTIAL_SUMS = 3
-#   computed maps are held once, and once more while they are padded and compressed
-_COPIES_OF_MAPS = 2
+#   the sums of a block's pixels, float64: one plane per endmember for the spectra, one for their logarithms, four norms.
+#   Each thread holds one, and one more waits to be finished; of a slab that is one block, two parts wait for each other
+_PARTIAL_SUMS = 2
+#   maps are held as they are finished, as they are joined, and while they are padded and compressed
+_COPIES_OF_MAPS = 3
 #   masks, of every pixel: layers as stored, planes of indices in float32, least and largest values, flags
 _MASK_BYTES = 40
 
@@ -57,7 +57,7 @@ class Tile:
     id : easting_northing of the south-west corner
     row, column : of its north-west pixel in the mosaic
     slabs : row ranges of the tile, computed and written one after another
-    block_bytes : stored integers of one dask block
+    block_bytes, block_pixels : stored integers of one dask block, and its pixels
     """
 
     id: str
@@ -69,6 +69,7 @@ class Tile:
     column: int
     slabs: tuple[tuple[int, int], ...]
     block_bytes: int
+    block_pixels: int
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ class Plan:
         """Projected peak bytes of a process that works on this tile."""
         count = self.config.endmembers.count
         pixels = max(stop - start for start, stop in tile.slabs) * tile.shape[1]
-        sums = (2 * count + 4) * 8 * pixels * _PARTIAL_SUMS
+        sums = (2 * count + 4) * 8 * min(pixels, (threads + 1) * tile.block_pixels) * _PARTIAL_SUMS
         maps = sum(map(self._bytes_a_pixel, self.variables)) * pixels * _COPIES_OF_MAPS
         masks = _MASK_BYTES * pixels if self.config.masks != MaskConfig() else 0
         return _PROCESS + threads * tile.block_bytes * _COPIES_OF_BLOCK + sums + maps + masks
@@ -212,9 +213,11 @@ def make_plan(paths: Sequence[str | os.PathLike[str]], config: RunConfig) -> Pla
             row=box.top,
             column=box.left,
             slabs=slabs(file, layout.grid),
-            block_bytes=math.prod(hdf5.block_shape(file.reflectance)) * file.reflectance.dtype.itemsize,
+            block_bytes=math.prod(block) * file.reflectance.dtype.itemsize,
+            block_pixels=math.prod(block[:2]),
         )
         for file, box in zip(files, layout.boxes, strict=True)
+        for block in [hdf5.block_shape(file.reflectance)]
     )
     aside = _with_unique_ids([*bad, *strangers], {tile.id for tile in tiles})
     return Plan(config, layout.grid, tiles, aside, spectra)
