@@ -16,7 +16,7 @@ from hsi_dask.io.store import Grid
 
 # A cell of more pixels is cut into chunks of rows, and computed in slabs of about so many pixels: 16 planes of
 # float32 are 270 MB
-SLAB_PIXELS = 2048 * 2048
+SLAB_PIXELS = 1536 * 1536
 _CHUNK_PIXELS = 1000 * 1000  # of such chunks: what a tile of 1 km has
 _CORNER = re.compile(r"_(\d{6})_(\d{7})_")  # easting_northing of the south-west corner in NEON's file names
 
