@@ -29,8 +29,9 @@ from hsi_dask.schema import ENDMEMBER, VARIABLES
 _PROCESS = 300 * 2**20
 #   each thread holds one block of stored integers, or a piece of like size, and the inflated chunk beside it
 _COPIES_OF_BLOCK = 2
-#   the sums of a block's pixels, float64: one plane per endmember for the spectra, one for their logarithms, four norms.
-#   Each thread holds one, and one more waits to be finished; of a slab that is one block, two parts wait for each other
+#   the sums of a block's pixels, float64: one plane per endmember for the spectra, one for their logarithms, four
+#   norms. Each thread holds one, and one more waits to be finished; of a slab that is one block, two parts wait for
+#   each other
 _PARTIAL_SUMS = 2
 #   maps are held as they are finished, as they are joined, and while they are padded and compressed
 _COPIES_OF_MAPS = 3
