@@ -102,6 +102,6 @@ def number(data: h5py.Dataset, name: str) -> float | None:
 def holds(dtype: np.dtype[Any], value: float) -> bool:
     """Can an element of this dtype be equal to the value?"""
     if dtype.kind == "f":
-        return not np.isfinite(value) or abs(value) <= np.finfo(dtype).max
+        return not np.isfinite(value) or abs(value) <= float(np.finfo(dtype).max)
     limits = np.iinfo(dtype)
     return value.is_integer() and limits.min <= value <= limits.max
