@@ -62,6 +62,7 @@ VARIABLES: dict[str, Variable] = {
             "flag_masks": np.array(list(FLAGS.values()), "uint8"),
             "flag_meanings": " ".join(FLAGS),
         }),
+        Variable("quicklook", (WAVELENGTH, Y, X), "float32", "surface reflectance, four wavelengths", "1"),
     )
 }  # fmt: skip
 

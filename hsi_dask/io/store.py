@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -137,37 +137,48 @@ def create_results(path: Path, grid: Grid, variables: Sequence[str], count: int,
     """
     import zarr
 
-    crs = _grid_mapping(grid)
-    proj, spatial = {"proj:code": f"EPSG:{grid.epsg}"}, {"spatial:dimensions": [Y, X]}
-    common = {"zarr_conventions": _CONVENTIONS, **proj, **spatial}
     with whole_folder(path) as part:
-        # the conventions keep the transform with each array, and only the bounding box with the group
-        own = {"Conventions": "CF-1.11", **common, "spatial:bbox": list(grid.bbox), **attrs}
-        group = zarr.open_group(part, mode="w", zarr_format=3, attributes=own)
-        coordinates: dict[Hashable, xr.Variable] = {
-            Y: xr.Variable(Y, grid.y),
-            X: xr.Variable(X, grid.x),
-            ENDMEMBER: xr.Variable(ENDMEMBER, np.arange(1, count + 1)),
-            GRID_MAPPING: xr.Variable((), np.int64(0), crs),
+        group = zarr.open_group(part, mode="w", zarr_format=3, attributes=spatial_attrs(grid) | attrs)
+        fill_group(group, grid, variables, {ENDMEMBER: np.arange(1, count + 1)})
+
+
+def spatial_attrs(grid: Grid) -> dict[str, Any]:
+    """What the group of a grid's maps says of itself; the conventions keep the transform with each array."""
+    return {"Conventions": "CF-1.11", **_common(grid), "spatial:bbox": list(grid.bbox)}
+
+
+def _common(grid: Grid) -> dict[str, Any]:
+    return {"zarr_conventions": _CONVENTIONS, "proj:code": f"EPSG:{grid.epsg}", "spatial:dimensions": [Y, X]}
+
+
+def fill_group(group: zarr.Group, grid: Grid, variables: Sequence[str], planes: Mapping[str, NDArray[Any]]) -> None:
+    """Coordinates, CRS and empty maps of a grid; `planes` are the coordinates of other dimensions, a chunk each."""
+    coordinates: dict[Hashable, xr.Variable] = {
+        Y: xr.Variable(Y, grid.y),
+        X: xr.Variable(X, grid.x),
+        **{name: xr.Variable(name, values) for name, values in planes.items()},
+        GRID_MAPPING: xr.Variable((), np.int64(0), _grid_mapping(grid)),
+    }
+    schema.describe_coordinates(coordinates)
+    for name, variable in coordinates.items():
+        _create(group, str(name), variable, None)
+    sizes = {**{name: values.size for name, values in planes.items()}, Y: grid.shape[0], X: grid.shape[1]}
+    chunks = {**dict.fromkeys(planes, 1), Y: grid.chunk[0], X: grid.chunk[1]}
+    for name in variables:
+        spec = VARIABLES[name]
+        shape = tuple(sizes[dim] for dim in spec.dims)
+        blank = xr.Variable(
+            spec.dims,
+            np.broadcast_to(np.array(spec.fill_value, spec.dtype), shape),
+            _attrs(spec, planes[ENDMEMBER].size if ENDMEMBER in planes else 0),
+        )
+        blank.attrs |= {
+            "grid_mapping": GRID_MAPPING,
+            **_common(grid),
+            "spatial:transform": list(grid.transform),
+            "spatial:shape": list(grid.shape),
         }
-        schema.describe_coordinates(coordinates)
-        for name, variable in coordinates.items():
-            _create(group, str(name), variable, None)
-        sizes = {ENDMEMBER: count, Y: grid.shape[0], X: grid.shape[1]}
-        chunks = {ENDMEMBER: 1, Y: grid.chunk[0], X: grid.chunk[1]}
-        for name in variables:
-            spec = VARIABLES[name]
-            shape = tuple(sizes[dim] for dim in spec.dims)
-            blank = xr.Variable(
-                spec.dims, np.broadcast_to(np.array(spec.fill_value, spec.dtype), shape), _attrs(spec, count)
-            )
-            blank.attrs |= {
-                "grid_mapping": GRID_MAPPING,
-                **common,
-                "spatial:transform": list(grid.transform),
-                "spatial:shape": list(grid.shape),
-            }
-            _create(group, name, blank, tuple(chunks[dim] for dim in spec.dims), spec.fill_value)
+        _create(group, name, blank, tuple(chunks[dim] for dim in spec.dims), spec.fill_value)
 
 
 def _attrs(spec: schema.Variable, count: int) -> dict[str, Any]:
@@ -286,12 +297,17 @@ def open_results(run_dir: str | os.PathLike[str], *, chunks: Any = "auto") -> xr
     RunError
         The folder is not a run, or has no results yet.
     """
+    return open_maps(_part_of_run(run_dir, RESULTS), chunks=chunks)
+
+
+def open_maps(path: Path, *, group: str | None = None, chunks: Any = "auto") -> xr.Dataset:
+    """The maps in a Zarr folder or a group of it, as `open_results` gives them."""
     import rioxarray  # noqa: F401  registers .rio
 
-    path = _part_of_run(run_dir, RESULTS)
     names = [name for name, spec in VARIABLES.items() if np.dtype(spec.dtype).kind != "f"]
     dataset: xr.Dataset = xr.open_zarr(
         path,
+        group=group,
         consolidated=False,
         decode_coords="all",
         mask_and_scale=dict.fromkeys(names, False),
