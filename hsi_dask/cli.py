@@ -187,12 +187,14 @@ def demo(
         tiles=(str(folder / "tiles"),), endmembers={"count": len(MATERIALS)}, bands={"windows": DEMO_WINDOWS}
     )
     summary = _carry_out(settings, folder / "run", None)
-    _show_summary(summary)
+    page = _drawn(summary)
+    _show_summary(summary, page)
     if summary.failed:
         return FOUND
     _show_agreement(scene, summary)
     west, north = scene.x[0] - 0.5, scene.y[0] + 0.5
-    print(f"\nlook    {summary.results}: in QGIS, Layer > Add Layer > Add Raster Layer, type Zarr (GDAL 3.11 or later)")
+    print(f"\nlook    {page or 'hsi-dask report ' + str(summary.run_dir)}: in a browser")
+    print(f"        {summary.results}: in QGIS, Layer > Add Layer > Add Raster Layer, type Zarr (GDAL 3.11 or later)")
     print(f"        the site's north-west corner is {west:.0f} E, {north:.0f} N, UTM zone 18 north")
     print(f"check   hsi-dask verify {summary.run_dir}")
     return DONE
@@ -362,7 +364,7 @@ def run(
     if dry_run:
         return _show_plan(settings, out)
     summary = _carry_out(settings, out, cluster, part)
-    _show_summary(summary)
+    _show_summary(summary, _drawn(summary))
     return FOUND if summary.failed else DONE
 
 
@@ -433,7 +435,28 @@ def _show_plan(settings: RunConfig, out: Path) -> int:
     return FOUND if plan.bad else DONE
 
 
-def _show_summary(summary: RunSummary) -> None:
+def _drawn(summary: RunSummary) -> Path | None:
+    """The run's report, drawn once no tile is pending; a run is none the worse for a page that cannot be drawn."""
+    import logging
+
+    from hsi_dask.batch.state import Run
+    from hsi_dask.show.report import REPORT, write_report
+
+    page, run = summary.run_dir / REPORT, Run.open(summary.run_dir)
+    if run.pending() or not run.done():
+        return None
+    if page.is_file() and not (summary.done or summary.failed):
+        return page
+    try:
+        return write_report(summary.run_dir)
+    except Exception as error:
+        logger = logging.getLogger(__name__)
+        logger.warning("the report was not drawn: %s", _sentence(error))
+        logger.debug("where:", exc_info=True)
+        return None
+
+
+def _show_summary(summary: RunSummary, page: Path | None) -> None:
     finished = len(summary.done) + len(summary.skipped)
     total = finished + len(summary.failed)
     before = f" ({len(summary.skipped)} before)" if summary.skipped else ""
@@ -449,6 +472,7 @@ def _show_summary(summary: RunSummary) -> None:
         _rows({
             "maps": str(summary.results),
             "spectra": str(summary.endmembers),
+            **({"report": str(page)} if page else {}),
             "open": f'python -c "import hsi_dask as hsi; print(hsi.open_results({str(summary.run_dir)!r}))"',
         })  # fmt: skip
 
@@ -460,6 +484,22 @@ def _observer() -> Iterator[Observer]:
 
     with live() if sys.stderr.isatty() else in_lines() as observer:
         yield observer
+
+
+# ---------------------------------------------------------------------------------------------------- report
+
+
+@app.command()
+def report(run_dir: RunDir) -> int:
+    """Write RUN_DIR/report.html: the run on one page.
+
+    Summary, pictures of the site, endmembers, maps, classes with their areas, quality and tiles. It opens from disk,
+    offline. `run` and `demo` write it at their end.
+    """
+    from hsi_dask.show.report import write_report
+
+    print(write_report(run_dir))
+    return DONE
 
 
 # ---------------------------------------------------------------------------------------------------- status, verify

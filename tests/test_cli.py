@@ -60,6 +60,31 @@ def test_a_run_tells_its_results_on_stdout_and_its_progress_on_stderr(finished):
     assert "\x1b" not in process.stdout + process.stderr
 
 
+def test_a_run_ends_with_its_report_and_the_verb_draws_it_again(finished, capsys):
+    run_dir, process = finished
+    page = run_dir / "report.html"
+    assert f"report   {page}" in process.stdout
+    page.unlink()
+    assert inside(capsys, "report", run_dir) == (0, f"{page}\n", "")
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    code, out, err = inside(capsys, "report", run_dir.parent)
+    assert (code, out) == (2, "")
+    assert "is not a run directory" in err
+
+
+def test_a_run_is_done_also_where_its_report_cannot_be_written(site, tmp_path, capsys):
+    words = ("run", site.paths[0], "--out", tmp_path / "run", "--count", "3")
+    assert inside(capsys, *words)[0] == 0
+    (tmp_path / "run" / "report.html").unlink()
+    (tmp_path / "run" / "report.html").mkdir()
+    code, out, err = inside(capsys, *words)
+    assert code == 0
+    assert out.startswith("1 of 1 tiles done")
+    assert "report  " not in out
+    assert len(re.findall(r"WARNING the report was not drawn: .*report\.html cannot be written", err)) == 1
+    assert inside(capsys, "report", tmp_path / "run")[0] == 2
+
+
 def test_the_command_shown_at_the_end_opens_the_results(finished):
     command = re.search(r'python -c "(.*)"', finished[1].stdout)[1]
     shown = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
@@ -278,7 +303,7 @@ def test_wrong_requests_as_processes_end_with_2_and_help_and_version_with_0():
     assert (wrong.returncode, wrong.stdout, wrong.stderr.count("\n")) == (2, "", 1)
     assert (right.returncode, right.stderr) == (0, "")
     verbs = re.findall(r"^  (\w+)  ", right.stdout.partition("Commands:")[2], re.MULTILINE)
-    assert verbs == ["demo", "info", "run", "status", "verify", "config"]
+    assert verbs == ["demo", "info", "run", "report", "status", "verify", "config"]
     assert version.stdout == f"hsi-dask {hsi.__version__}\n"
 
 

@@ -313,7 +313,9 @@ def open_maps(path: Path, *, group: str | None = None, chunks: Any = "auto") -> 
         mask_and_scale=dict.fromkeys(names, False),
         chunks={} if isinstance(chunks, str) else chunks,
     )
-    return dataset[[name for name in VARIABLES if name in dataset]]
+    chosen = dataset[[name for name in VARIABLES if name in dataset]]
+    chosen.encoding["source"] = os.fspath(path)
+    return chosen
 
 
 def _part_of_run(run_dir: str | os.PathLike[str], name: str) -> Path:

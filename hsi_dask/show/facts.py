@@ -1,0 +1,96 @@
+"""What a run's report tells, gathered once, and numbers as people say them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import xarray as xr
+
+from hsi_dask.batch.overviews import open_overview, overview_statistics
+from hsi_dask.batch.state import Run, TileRecord
+from hsi_dask.batch.statistics import Statistics
+from hsi_dask.errors import FileFormatError
+from hsi_dask.io.metadata import NeonFile, read_metadata
+from hsi_dask.io.store import open_endmembers
+from hsi_dask.show import figures, palettes
+
+_PIXELS = 600  # of the overviews that are drawn, at least, along their longer side
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A run, its overviews and statistics, its endmembers and what its files say."""
+
+    run: Run
+
+    @cached_property
+    def maps(self) -> xr.Dataset:
+        return open_overview(self.run.path, _PIXELS, chunks=None)
+
+    @cached_property
+    def statistics(self) -> dict[str, list[Statistics]]:
+        return overview_statistics(self.run.path)
+
+    @cached_property
+    def endmembers(self) -> xr.DataArray:
+        return open_endmembers(self.run.path)
+
+    @cached_property
+    def records(self) -> list[TileRecord]:
+        return self.run.records()
+
+    @cached_property
+    def failed(self) -> dict[str, str]:
+        return self.run.failed()
+
+    @cached_property
+    def names(self) -> list[str]:
+        return figures.names_of(self.endmembers)
+
+    @property
+    def colours(self) -> list[str]:
+        return palettes.class_colours(len(self.names))
+
+    @property
+    def pixel_area(self) -> float:
+        """Hectares."""
+        dx, dy = self.run.manifest.grid.resolution
+        return dx * dy / 1e4
+
+    def file(self, tile: str) -> NeonFile | None:
+        """What the tile's file says of itself, None where it is gone or damaged."""
+        paths = {one.id: one.path for one in self.run.manifest.tiles}
+        try:
+            return read_metadata(paths[tile])
+        except (KeyError, FileFormatError, OSError):
+            return None
+
+    @cached_property
+    def first(self) -> NeonFile | None:
+        """The first file that can still be read: it stands for its site."""
+        found = (self.file(tile.id) for tile in self.run.manifest.tiles)
+        return next((file for file in found if file), None)
+
+
+def area(hectares: float) -> str:
+    """Hectares with three digits; square kilometres from 10 on."""
+    if hectares >= 1000:
+        return f"{hectares / 100:,.1f} km²"
+    return f"{hectares:#.3g} ha".replace(". ", " ") if hectares else "0 ha"
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it."""
+    if seconds < 100:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def bytes_text(count: float) -> str:
+    """Bytes in decimal units."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"

@@ -1,0 +1,273 @@
+"""Drawing on matplotlib axes: labelled arrays in memory in, labelled axes out; no global state is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from hsi_dask.errors import SchemaError
+from hsi_dask.schema import ENDMEMBER, GRID_MAPPING, WAVELENGTH, X, Y
+from hsi_dask.show.palettes import class_colours
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
+
+# The wavelengths of red, green and blue in a picture, nm
+BANDS = {"true": (665.0, 560.0, 490.0), "cir": (842.0, 665.0, 560.0)}
+PICTURES = {"true": "true colour", "cir": "colour infrared"}
+_FAR = 60.0  # nm: a wavelength farther from what was asked for would be another colour
+_GAP = 2.5  # steps between wavelengths: a wider one is a window that was left out
+_GAMMA = 0.7  # of pictures: most of the ground is darker than half of the brightest
+_INK, _PALE = "#222222", "#888888"
+
+
+def nearest_planes(cube: xr.DataArray, wavelengths: Sequence[float], far: float | None = _FAR) -> xr.DataArray:
+    """The planes (wavelength, ...) nearest to these wavelengths, in their order; lazy where the cube is.
+
+    Raises
+    ------
+    SchemaError
+        The array has no wavelengths, or none within `far` nm.
+    """
+    if WAVELENGTH not in cube.dims or WAVELENGTH not in cube.coords:
+        raise SchemaError(f"{cube.name or 'the array'} has no dimension wavelength with nm; give a cube or spectra")
+    known = np.asarray(cube[WAVELENGTH], np.float64)
+    numbers = [int(np.abs(known - wanted).argmin()) for wanted in wavelengths]
+    for wanted, number in zip(wavelengths, numbers, strict=True):
+        if far is not None and abs(known[number] - wanted) > far:
+            raise SchemaError(
+                f"there is no wavelength near {wanted:g} nm, the nearest is {known[number]:.1f} nm; give others"
+            )
+    return xr.concat(
+        [cube.isel({WAVELENGTH: number}) for number in numbers], WAVELENGTH, coords="minimal", compat="override",
+        combine_attrs="override",
+    )  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------ maps
+
+
+def draw_picture(ax: Axes, planes: xr.DataArray) -> AxesImage:
+    """Red, green and blue planes (3, y, x) of reflectance as a picture; white where no data.
+
+    All three are stretched alike, so that grey ground stays grey: from the darkest to the brightest hundredth.
+    """
+    values = np.moveaxis(np.asarray(planes, np.float32), 0, -1)
+    good = np.asarray(np.isfinite(values).all(axis=-1))
+    shown = np.ones((*values.shape[:2], 4), np.float32)
+    if good.any():
+        low, high = np.percentile(values[good], (1, 99))
+        scaled = np.clip((values - low) / max(high - low, 1e-6), 0, 1) ** _GAMMA
+        shown[..., :3] = np.where(good[..., None], scaled, 1)
+    shown[..., 3] = good
+    image = ax.imshow(shown, extent=_extent(planes), interpolation="antialiased")
+    furnish(ax, planes)
+    return image
+
+
+def draw_plane(
+    ax: Axes, plane: xr.DataArray, *, cmap: str, limits: tuple[float, float] | None = None, bar: bool = True
+) -> AxesImage:
+    """A plane (y, x) of numbers in colours of `cmap`, from the 1st to the 99th percentile unless told; with a bar."""
+    values = np.asarray(plane, np.float32)
+    good = values[np.isfinite(values)]
+    low, high = limits or (np.percentile(good, (1, 99)) if good.size else (0.0, 1.0))
+    image = ax.imshow(
+        np.ma.masked_invalid(values), extent=_extent(plane), cmap=cmap, vmin=low, vmax=max(high, low + 1e-9),
+        interpolation="nearest" if max(values.shape) < 300 else "antialiased", interpolation_stage="data",
+    )  # fmt: skip
+    if bar:
+        below, above = bool((good < low).any()), bool((good > high).any())
+        extend = ("both" if above else "min") if below else ("max" if above else "neither")
+        figure: Any = ax.figure
+        figure.colorbar(image, ax=ax, label=label_of(plane), extend=extend, fraction=0.04, pad=0.02)
+    furnish(ax, plane)
+    return image
+
+
+def draw_categories(ax: Axes, values: xr.DataArray, table: NDArray[np.uint8]) -> AxesImage:
+    """A plane (y, x) of uint8 by a table (256, 4) of RGBA."""
+    image = ax.imshow(table[np.asarray(values, np.uint8)], extent=_extent(values), interpolation="nearest")
+    furnish(ax, values)
+    return image
+
+
+def _extent(array: xr.DataArray) -> tuple[float, float, float, float]:
+    """Outer edges (west, east, south, north) of y and x, metres; pixels where there are no coordinates."""
+    sides = []
+    for dim, sign in ((X, 1), (Y, -1)):
+        size = array.sizes[dim]
+        at = np.asarray(array[dim], np.float64) if dim in array.coords else sign * (np.arange(size) + 0.5)
+        step = (at[-1] - at[0]) / (size - 1) if size > 1 else _other_step(array, dim) * sign
+        sides.append((at[0] - step / 2, at[-1] + step / 2))
+    (west, east), (north, south) = sides
+    return west, east, south, north
+
+
+def _other_step(array: xr.DataArray, dim: str) -> float:
+    other = np.asarray(array[X if dim == Y else Y]) if (X if dim == Y else Y) in array.coords else np.zeros(1)
+    return float(abs(other[1] - other[0])) if other.size > 1 else 1.0
+
+
+def furnish(ax: Axes, array: xr.DataArray) -> None:
+    """What makes an image a map: coordinates, equal sides, a scale bar, and north."""
+    from matplotlib.ticker import MaxNLocator
+
+    ax.set_aspect("equal")
+    ax.grid(visible=False)
+    for axis, prune in ((ax.xaxis, None), (ax.yaxis, "lower")):  # in the corner two numbers would meet
+        axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10], prune=prune))
+        axis.set_major_formatter(lambda metres, _: f"{metres / 1000:.6g}")
+    zone = _zone(array)
+    ax.set_xlabel(f"easting (km{zone})")
+    ax.set_ylabel("northing (km)")
+    ax.tick_params(axis="y", labelrotation=90)
+    for label in ax.get_yticklabels():
+        label.set_verticalalignment("center")
+    if Y in array.coords and X in array.coords:
+        _add_scale_bar(ax)
+        _add_north(ax)
+
+
+def _zone(array: xr.DataArray) -> str:
+    attrs = array.coords[GRID_MAPPING].attrs if GRID_MAPPING in array.coords else {}
+    name = str(attrs.get("projected_crs_name", ""))
+    return f", {name.rpartition('/')[2].strip()}" if name else ""
+
+
+def _outlined(width: float = 2.5) -> list[Any]:
+    """To be seen on any ground."""
+    from matplotlib import patheffects
+
+    return [patheffects.withStroke(linewidth=width, foreground="white")]
+
+
+def _add_scale_bar(ax: Axes) -> None:
+    """A bar of 1, 2 or 5 times a power of ten metres, about a quarter of the map wide."""
+    west, east = ax.get_xlim()
+    south, north = ax.get_ylim()
+    quarter = abs(east - west) / 4
+    power = 10.0 ** np.floor(np.log10(quarter))
+    length = float(max(step * power for step in (1, 2, 5) if step * power <= quarter))
+    text = f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"
+    x, y = west + 0.04 * (east - west), south + 0.04 * (north - south)
+    ax.plot([x, x + length], [y, y], color=_INK, linewidth=3, solid_capstyle="projecting", path_effects=_outlined(5.5))
+    ax.annotate(
+        text, (x + length / 2, y), (0, 4), textcoords="offset points", ha="center", va="bottom", fontsize="small",
+        color=_INK, path_effects=_outlined(),
+    )  # fmt: skip
+    ax.set_xlim(west, east)
+    ax.set_ylim(south, north)
+
+
+def _add_north(ax: Axes) -> None:
+    where: dict[str, Any] = {"xycoords": "axes fraction", "ha": "center", "color": _INK, "path_effects": _outlined()}
+    ax.annotate("N", (0.95, 0.97), (0, -4), textcoords="offset points", va="top", fontsize="small", **where)
+    ax.annotate("▲", (0.95, 0.97), (0, 2), textcoords="offset points", va="top", fontsize=6, **where)
+
+
+def mark_places(ax: Axes, endmembers: xr.DataArray) -> None:
+    """Where endmembers came from, as numbered dots in their colours; nothing where that is not known."""
+    if not {X, Y} <= set(endmembers.coords):
+        return
+    colours = class_colours(endmembers.sizes[ENDMEMBER])
+    for one, colour in zip(endmembers.transpose(ENDMEMBER, ...), colours, strict=True):
+        at = float(one[X]), float(one[Y])
+        ax.plot(*at, "o", markersize=11, markerfacecolor=colour, markeredgecolor="white", markeredgewidth=1.4)
+        ax.annotate(
+            str(int(one[ENDMEMBER])), at, ha="center", va="center_baseline", fontsize=7.5, fontweight="bold",
+            color=ink_on(colour),
+        )  # fmt: skip
+
+
+def ink_on(colour: str) -> str:
+    """Black or white, whichever is read better on this #rrggbb."""
+    red, green, blue = bytes.fromhex(colour[1:])
+    return "#ffffff" if 0.299 * red + 0.587 * green + 0.114 * blue < 140 else _INK
+
+
+# ------------------------------------------------------------------------------------------------ spectra, histograms
+
+
+def draw_spectra(
+    ax: Axes, spectra: xr.DataArray, names: Sequence[str], windows: Sequence[tuple[float, float]] = ()
+) -> None:
+    """Spectra (n, wavelength) against nm, with gaps where wavelengths were left out, and windows (nm) shaded."""
+    wavelength = np.asarray(spectra[WAVELENGTH], np.float64)
+    values = np.asarray(spectra.transpose(..., WAVELENGTH), np.float32)
+    grid, gapped = with_gaps(wavelength, values)
+    for spectrum, name, colour in zip(gapped, names, class_colours(len(names)), strict=True):
+        ax.plot(grid, spectrum, color=colour, linewidth=1.6, label=name)
+    for low, high in windows:
+        ax.axvspan(low, high, color="#ededed", linewidth=0, zorder=0)
+    ax.set_xlabel("wavelength (nm)")
+    ax.set_ylabel("reflectance")
+    ax.set_xlim(wavelength[0], wavelength[-1])
+    ax.set_ylim(bottom=min(0.0, float(np.nanmin(values))))
+    ax.grid(visible=True, color="#e5e5e5", linewidth=0.6)
+    ax.set_axisbelow(True)
+
+
+def with_gaps(wavelength: NDArray[np.float64], values: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[Any]]:
+    """Wavelengths (n,) and values (..., n) with a NaN put into every gap, so that no line crosses it."""
+    steps = np.diff(wavelength)
+    if not steps.size:
+        return wavelength, values
+    at = np.flatnonzero(steps > _GAP * np.median(steps)) + 1
+    middle = (wavelength[at - 1] + wavelength[at]) / 2
+    return np.insert(wavelength, at, middle), np.insert(values, at, np.nan, axis=-1)
+
+
+def draw_bins(
+    ax: Axes,
+    counts: NDArray[Any],
+    edges: NDArray[Any],
+    *,
+    label: str,
+    cmap: str | None = None,
+    mean: float | None = None,
+) -> None:
+    """A histogram: the share of pixels by value, in the colours that the values have in maps; a line at the mean."""
+    share = 100 * np.asarray(counts, np.float64) / max(float(np.sum(counts)), 1.0)
+    colours: Any = "#56b4e9"
+    if cmap:
+        from matplotlib import colormaps
+
+        colours = colormaps[cmap](np.linspace(0, 1, len(share)))
+        ax.set_yscale("log")
+        ax.set_ylim(0.01, 150)
+        ax.set_yticks([0.01, 1, 100], ["0.01", "1", "100"], minor=False)
+        ax.set_yticks([], minor=True)
+    ax.bar(edges[:-1], share, np.diff(edges), align="edge", color=colours, linewidth=0)
+    if mean is not None and np.isfinite(mean):
+        ax.axvline(mean, color=_INK, linewidth=1.2, linestyle=(0, (3, 2)))
+        right = mean < (edges[0] + edges[-1]) / 2
+        ax.annotate(
+            f"mean {mean:.3g}", (mean, 0.93), (4 if right else -4, 0), xycoords=("data", "axes fraction"),
+            textcoords="offset points", ha="left" if right else "right", va="top", fontsize="small", color=_INK,
+            path_effects=_outlined(),
+        )  # fmt: skip
+    ax.set_xlim(edges[0], edges[-1])
+    ax.set_xlabel(label)
+    ax.set_ylabel("% of pixels")
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+
+
+def label_of(array: xr.DataArray) -> str:
+    """What an array holds and in which units: "residual of ... (radian)"."""
+    name, units = str(array.attrs.get("long_name") or array.name or "value"), array.attrs.get("units")
+    return f"{name} ({units})" if units not in (None, "1", "") else name
+
+
+def names_of(endmembers: xr.DataArray) -> list[str]:
+    """Endmembers' own names, or "endmember 1" and so on."""
+    names = endmembers.attrs.get("names")
+    if names is not None and len(names) == endmembers.sizes[ENDMEMBER]:
+        return [f"{number} {name}" for number, name in enumerate(names, 1)]
+    return [f"endmember {number}" for number in range(1, endmembers.sizes[ENDMEMBER] + 1)]

@@ -1,0 +1,76 @@
+"""Colours that colour-blind people can tell apart, the same in every figure, map and file."""
+
+from __future__ import annotations
+
+import colorsys
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsi_dask.schema import FLAGS, NO_CLASS, UNCLASSIFIED
+
+SEQUENTIAL = "viridis"  # abundances: perceptually uniform, and readable in grey
+ERRORS = "cividis"  # residuals, angles, divergences
+UNCLASSIFIED_COLOUR = "#c8c8c8"
+
+# Okabe and Ito's seven without black, then those of Paul Tol's muted scheme that lie farthest from them
+_CLASSES = (
+    "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442",
+    "#332288", "#882255", "#999933", "#44aa99", "#661100",
+)  # fmt: skip
+_FLAGS = {
+    "no_data": "#ffffff", "cloud": "#56b4e9", "shadow": "#332288", "saturated": "#d55e00", "negative": "#cc79a7",
+    "water": "#0072b2", "vegetation": "#009e73", "not_vegetation": "#e69f00",
+}  # fmt: skip
+GOOD_COLOUR, SEVERAL_COLOUR = "#e4e4e4", "#882255"  # quality: not masked; masked for more than one reason
+STATES = {"done": "#0072b2", "pending": "#c8c8c8", "failed": "#d55e00"}  # of tiles
+
+
+def class_colours(count: int) -> list[str]:
+    """Colours of endmembers 1 to `count`, as #rrggbb; after the first 12 hues that lie apart, light and dark in turn.
+
+    Examples
+    --------
+    >>> class_colours(2)
+    ['#0072b2', '#e69f00']
+    """
+    more = [_spun(number) for number in range(count - len(_CLASSES))]
+    return [*_CLASSES, *more][:count]
+
+
+def _spun(number: int) -> str:
+    hue = (number * 0.618034 + 0.05) % 1  # the golden angle: any run of numbers is spread around the circle
+    return _hex(colorsys.hls_to_rgb(hue, (0.35, 0.6, 0.78)[number % 3], 0.6))
+
+
+def _hex(colour: tuple[float, float, float]) -> str:
+    return "#" + "".join(f"{round(255 * part):02x}" for part in colour)
+
+
+def class_table(count: int) -> NDArray[np.uint8]:
+    """(256, 4) RGBA of class values: 0 grey, 1 to `count`, all others and 255 transparent."""
+    table = np.zeros((256, 4), np.uint8)
+    table[UNCLASSIFIED] = _rgba(UNCLASSIFIED_COLOUR)
+    for value, colour in enumerate(class_colours(count), 1):
+        table[value] = _rgba(colour)
+    table[NO_CLASS] = 0
+    return table
+
+
+def quality_table() -> NDArray[np.uint8]:
+    """(256, 4) RGBA of quality: grey where good, a colour for each reason, another for several, no data transparent."""
+    table = np.tile(_rgba(SEVERAL_COLOUR), (256, 1))
+    table[0] = _rgba(GOOD_COLOUR)
+    for name, bit in FLAGS.items():
+        table[bit] = _rgba(_FLAGS[name])
+    table[(np.arange(256) & FLAGS["no_data"]) != 0] = 0
+    return table
+
+
+def flag_colour(name: str) -> str:
+    """The colour of a reason in `quality_table`."""
+    return _FLAGS[name]
+
+
+def _rgba(colour: str) -> NDArray[np.uint8]:
+    return np.array([*bytes.fromhex(colour[1:]), 255], np.uint8)

@@ -1,0 +1,214 @@
+"""The report's pictures: figures of a run as images that a page can hold itself."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from hsi_dask.schema import ENDMEMBER, FLAGS, X, Y
+from hsi_dask.show import figures, palettes
+from hsi_dask.show.facts import Facts, area
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_DENSITY = 180  # pixels an inch: sharp on dense screens, small enough for many maps
+STYLE: Any = {
+    "font.size": 9, "axes.edgecolor": "#999999", "axes.linewidth": 0.7, "axes.labelcolor": "#444444",
+    "xtick.color": "#666666", "ytick.color": "#666666", "xtick.labelsize": 8, "ytick.labelsize": 8,
+    "axes.labelsize": 8.5, "svg.fonttype": "path", "figure.facecolor": "white",
+}  # fmt: skip
+_WIDE, _NARROW = 5.6, 3.7  # inches: a map on half a page, and on a third
+_MARGIN = 0.5, 0.1, 0.06, 0.42  # inches beside a map: left, right, top, bottom
+_CORNER = re.compile(r"(\d+)_(\d+)")
+
+
+def _map_figure(sizes: tuple[int, int], width: float, right: float = 0.0) -> tuple[Figure, Axes]:
+    """A figure that a map of (y, x) pixels fills; so wide unless it would be more than twice as tall."""
+    from matplotlib.figure import Figure
+
+    left, margin, top, bottom = _MARGIN
+    wide = width - left - margin - right
+    tall = wide * sizes[0] / sizes[1]
+    if tall > 1.6 * width:
+        tall, wide = 1.6 * width, 1.6 * width * sizes[1] / sizes[0]
+    wide = max(wide, 1.0)
+    whole = left + wide + margin + right, bottom + tall + top
+    figure = Figure(figsize=whole)
+    return figure, figure.add_axes((left / whole[0], bottom / whole[1], wide / whole[0], tall / whole[1]))
+
+
+def _sizes(array: xr.DataArray) -> tuple[int, int]:
+    return array.sizes[Y], array.sizes[X]
+
+
+def _source(figure: Figure, kind: str = "png") -> str:
+    """A figure as the address of an image: PNG of 256 colours, JPEG for photographs, SVG for lines."""
+    from PIL import Image
+
+    stream = io.BytesIO()
+    if kind == "svg":
+        figure.savefig(stream, format="svg", metadata={"Date": None})
+        return "data:image/svg+xml;base64," + base64.b64encode(stream.getvalue()).decode()
+    figure.savefig(stream, format="png", dpi=_DENSITY)
+    picture = Image.open(stream).convert("RGB")
+    packed = io.BytesIO()
+    if kind == "jpeg":
+        picture.save(packed, "JPEG", quality=88, subsampling=0)
+    else:
+        picture.quantize(256, dither=Image.Dither.NONE).save(packed, "PNG", optimize=True)
+    return f"data:image/{kind};base64," + base64.b64encode(packed.getvalue()).decode()
+
+
+def pictures(facts: Facts) -> Iterator[dict[str, str]]:
+    look = facts.maps["quicklook"]
+    if not bool(look.isel(wavelength=0).notnull().any()):
+        return
+    for bands, words in figures.PICTURES.items():
+        planes = figures.nearest_planes(look, figures.BANDS[bands]).compute()
+        figure, ax = _map_figure(_sizes(look), _WIDE)
+        figures.draw_picture(ax, planes)
+        if bands == "true":
+            figures.mark_places(ax, facts.endmembers)
+        yield {"src": _source(figure, "jpeg"), "words": words, "bands": bands}
+
+
+def spectra(facts: Facts) -> str:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.5, 3.9), layout="constrained")
+    ax = figure.add_subplot()
+    windows = facts.first.windows if facts.first else ()
+    figures.draw_spectra(ax, facts.endmembers, facts.names, windows)
+    ax.legend(frameon=False, fontsize="small", ncols=1 + len(facts.names) // 9)
+    return _source(figure, "svg")
+
+
+def abundances(facts: Facts) -> Iterator[dict[str, str]]:
+    """A map and a histogram of each endmember."""
+    from matplotlib.figure import Figure
+
+    if "abundance" not in facts.maps:
+        return
+    maps = facts.maps["abundance"]
+    for number, (name, colour, found) in enumerate(
+        zip(facts.names, facts.colours, facts.statistics["abundance"], strict=True)
+    ):
+        figure, ax = _map_figure(_sizes(maps), _NARROW)
+        figures.draw_plane(
+            ax, maps.isel({ENDMEMBER: number}).compute(), cmap=palettes.SEQUENTIAL, limits=(0, 1), bar=False
+        )
+        below = Figure(figsize=(_NARROW, 1.25), layout="constrained")
+        counts = np.array(found.histogram or [0])
+        figures.draw_bins(
+            below.add_subplot(), counts, np.linspace(0, 1, counts.size + 1), label="abundance",
+            cmap=palettes.SEQUENTIAL, mean=found.mean,
+        )  # fmt: skip
+        yield {
+            "name": name, "colour": colour, "map": _source(figure), "histogram": _source(below, "svg"),
+            "mean": f"{found.mean:.3f}",
+        }  # fmt: skip
+
+
+def scale() -> str:
+    """The colours of abundances from 0 to 1."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(_NARROW, 0.55), layout="constrained")
+    colours = ScalarMappable(cmap=palettes.SEQUENTIAL)
+    colours.set_clim(0, 1)
+    figure.colorbar(colours, cax=figure.add_subplot(), orientation="horizontal", label="abundance")
+    figure.patch.set_alpha(0)
+    return _source(figure, "svg")
+
+
+def residual(facts: Facts) -> dict[str, Any] | None:
+    if "residual" not in facts.maps:
+        return None
+    plane, found = facts.maps["residual"].compute(), facts.statistics["residual"][0]
+    plane.attrs["long_name"] = "residual (reflectance)"
+    figure, ax = _map_figure(_sizes(plane), _WIDE, right=0.75)
+    image = figures.draw_plane(ax, plane, cmap=palettes.ERRORS, bar=False)
+    box = ax.get_position()
+    beside = figure.add_axes((box.x1 + 0.015, box.y0, 0.02, box.height))
+    figure.colorbar(image, cax=beside, label="root mean square error (reflectance)", extend="both")
+    rows = {"mean": found.mean, "standard deviation": found.std, "least": found.minimum, "largest": found.maximum}
+    return {"src": _source(figure), "rows": {name: f"{value:.3g}" for name, value in rows.items()}}
+
+
+_METHODS = {
+    "sam_class": ("Spectral angle", "radian", "sam"),
+    "sid_class": ("Spectral information divergence", "nat", "sid"),
+}
+
+
+def classes(facts: Facts) -> Iterator[dict[str, Any]]:
+    """A map of each method, and the area of every class."""
+    limits = facts.run.config.thresholds
+    for name, (words, units, method) in _METHODS.items():
+        if name not in facts.maps:
+            continue
+        plane = facts.maps[name].compute()
+        figure, ax = _map_figure(_sizes(plane), _WIDE)
+        figures.draw_categories(ax, plane, palettes.class_table(len(facts.names)))
+        found, limit = facts.statistics[name][0], getattr(limits, method)
+        rows = [(facts.names[n], facts.colours[n], str(n + 1)) for n in range(len(facts.names))]
+        rows.append(("unclassified", palettes.UNCLASSIFIED_COLOUR, "0"))
+        yield {
+            "words": words, "src": _source(figure),
+            "limit": "no threshold" if limit is None else f"threshold {limit} {units}",
+            "rows": [
+                (row, colour, area(found.values.get(value, 0) * facts.pixel_area),
+                 f"{found.values.get(value, 0) / max(found.count, 1):.1%}")
+                for row, colour, value in rows
+            ],
+        }  # fmt: skip
+
+
+def quality(facts: Facts) -> dict[str, Any]:
+    plane = facts.maps["quality"].compute()
+    figure, ax = _map_figure(_sizes(plane), _WIDE)
+    figures.draw_categories(ax, plane, palettes.quality_table())
+    totals = {name: sum(record.pixels.get(name, 0) for record in facts.records) for name in ("valid", *FLAGS)}
+    rows = [("good", palettes.GOOD_COLOUR, totals["valid"])]
+    rows += [(name.replace("_", " "), palettes.flag_colour(name), totals[name]) for name in FLAGS if totals[name]]
+    return {
+        "src": _source(figure),
+        "rows": [(name, colour, f"{n:,}", area(n * facts.pixel_area)) for name, colour, n in rows],
+        "several": (np.bitwise_count(plane.values) > 1).any() and palettes.SEVERAL_COLOUR,
+    }
+
+
+def layout(facts: Facts) -> str:
+    """Which tiles are done, by their place."""
+    from matplotlib.patches import Rectangle
+
+    grid = facts.run.manifest.grid
+    figure, ax = _map_figure(grid.shape, _WIDE)
+    west, south, east, north = grid.bbox
+    wide, tall = grid.chunk[1] * grid.resolution[0], grid.chunk[0] * grid.resolution[1]
+    done = {record.tile for record in facts.records}
+    few = len(facts.run.manifest.tiles) <= 30
+    for tile in facts.run.manifest.tiles:
+        if not (corner := _CORNER.fullmatch(tile.id)):
+            continue
+        x, y = map(int, corner.groups())
+        state = "done" if tile.id in done else "failed" if tile.id in facts.failed else "pending"
+        box = Rectangle((x, y), wide, tall, facecolor=palettes.STATES[state], edgecolor="white", linewidth=0.8)
+        box.set_hatch("///" if state == "failed" else "")
+        ax.add_patch(box)
+        if few:
+            ax.text(x + wide / 2, y + tall / 2, tile.id.replace("_", "\n"), ha="center", va="center", fontsize=7,
+                    color="white" if state == "done" else "#222222")  # fmt: skip
+    ax.set_xlim(west, east)
+    ax.set_ylim(south, north)
+    figures.furnish(ax, facts.maps["quality"])
+    return _source(figure)

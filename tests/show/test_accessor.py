@@ -1,0 +1,165 @@
+"""`.hsi` against the arrays it draws: what is on the axes is what is in the data."""
+
+import subprocess
+import sys
+
+import dask
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+import hsi_dask as hsi
+from hsi_dask.errors import SchemaError
+from hsi_dask.synthetic import neon_wavelengths, simulate_scene, simulate_site, write_neon_tile
+
+
+@pytest.fixture(autouse=True)
+def closed_figures():
+    plt.switch_backend("agg")
+    yield
+    plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def cube(tmp_path_factory):
+    return hsi.open_neon(write_neon_tile(tmp_path_factory.mktemp("tile"), simulate_scene((60, 90), no_data=0.05)))
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site")
+    simulate_site(folder / "tiles", tiles=(1, 2), size=80, wavelength=neon_wavelengths(107, step=20.0))
+    settings = {"endmembers": {"count": 3, "sample": 2000}, "thresholds": {"sam": 0.1}}
+    hsi.run(hsi.RunConfig(tiles=[str(folder / "tiles")], **settings), folder / "run")
+    return folder / "run"
+
+
+@pytest.fixture
+def results(run_dir):
+    return hsi.open_results(run_dir)
+
+
+def shown(ax):
+    return np.asarray(ax.images[0].get_array())
+
+
+@pytest.mark.parametrize("first", ["hsi_dask", "xarray", "xarray, hsi_dask.io"])
+def test_importing_registers_it_whoever_comes_first_and_loads_no_matplotlib(first):
+    code = f"import sys, {first}; import hsi_dask, xarray; xarray.DataArray(0).hsi; print('matplotlib' in sys.modules)"
+    told = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    assert (told.stdout.strip(), told.stderr) == ("False", "")
+
+
+def test_nearest_is_the_nearest_plane_and_lazy(cube):
+    plane = cube.hsi.nearest(650)
+    assert hasattr(plane.data, "dask")
+    xr.testing.assert_identical(plane.compute(), cube.sel(wavelength=650, method="nearest").compute())
+    three = cube.hsi.nearest([2000, 500, 501])
+    assert three.dims == ("wavelength", "y", "x")
+    assert abs(three.wavelength.values - [2000, 500, 501]).max() < 2.6
+
+
+def test_true_colour_and_colour_infrared_show_their_bands(cube):
+    for bands, wavelengths in (("true", [665, 560, 490]), ("cir", [842, 665, 560]), ((2200, 1600, 800),) * 2):
+        ax, chosen = cube.hsi.rgb(bands), cube.sel(wavelength=list(wavelengths), method="nearest")
+        picture, planes = shown(ax), chosen.values
+        good = np.isfinite(planes).all(axis=-1)
+        np.testing.assert_array_equal(picture[..., 3], good)
+        order = np.argsort(planes[good].ravel(), kind="stable")  # one stretch for all three keeps their order
+        assert (np.diff(picture[good][:, :3].ravel()[order]) >= 0).all()
+        assert ax.images[0].get_extent() == [368000, 368090, 4306000, 4306060]
+        assert all(f"{float(nm):.1f}" in ax.get_title() for nm in chosen.wavelength)
+    assert ax.get_xlabel() == "easting (km, UTM zone 18N)"
+    with pytest.raises(SchemaError, match="no wavelength near 5000 nm"):
+        cube.hsi.rgb((5000, 600, 500))
+
+
+def test_a_band_and_its_histogram(cube):
+    ax = cube.hsi.plot_band(1650)
+    np.testing.assert_allclose(shown(ax), cube.sel(wavelength=1650, method="nearest").values)
+    assert ax.get_title() == "surface reflectance at 1648.7 nm"
+    ax = cube.hsi.nearest(1650).hsi.histogram(bins=20)
+    assert len(ax.patches) == 20
+    assert sum(bar.get_height() for bar in ax.patches) == pytest.approx(100)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("surface reflectance", "% of pixels")
+    assert "1648.7 nm" in ax.get_title()
+
+
+def test_a_spectrum_is_that_of_the_pixel(cube):
+    ax = cube.hsi.spectrum(x=368050.2, y=4306010.4)
+    line = ax.lines[0].get_ydata()
+    np.testing.assert_allclose(line, cube.sel(x=368050.5, y=4306010.5).values)
+    assert ax.get_title() == "spectrum at 368050.5 E, 4306010.5 N"
+    with pytest.raises(SchemaError, match=r"x=1 is outside the cube, which has 368000\.5 to 368089\.5"):
+        cube.hsi.spectrum(x=1, y=4306010.4)
+
+
+def test_stored_integers_look_like_reflectance(cube):
+    values = (cube.fillna(-0.9999) * 10000).round().astype("int16").assign_attrs(scale_factor=1e-4, _FillValue=-9999)
+    one, other = shown(cube.hsi.plot_band(800)), shown(values.hsi.plot_band(800))
+    np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def test_left_out_wavelengths_are_gaps(cube):
+    pixels = hsi.sample_pixels(hsi.select_bands(cube), 500)
+    ax = hsi.find_endmembers(pixels, 3).hsi.plot_endmembers()
+    assert len(ax.lines) == 3
+    for line in ax.lines:
+        x, y = line.get_xdata(), line.get_ydata()
+        assert [round(at, -2) for at in x[np.isnan(y)]] == [1400, 1900]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["endmember 1", "endmember 2", "endmember 3"]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("wavelength (nm)", "reflectance")
+
+
+def test_results_draw_their_maps(results, run_dir):
+    figure = results.hsi.plot_abundances()
+    assert isinstance(figure, Figure)
+    maps = [ax for ax in figure.axes if ax.images]
+    assert [ax.images[0].get_clim() for ax in maps] == [(0, 1)] * 3
+    means = results.abundance.mean(("y", "x")).values
+    for number, ax in enumerate(maps):
+        np.testing.assert_array_equal(shown(ax), results.abundance[number])
+        assert ax.get_title() == f"endmember {number + 1}: mean {means[number]:.3f}"
+    ax = results.hsi.plot_classes("sid")
+    colours = {
+        int(v): tuple(c) for v, c in zip(results.sid_class.values.ravel(), shown(ax).reshape(-1, 4), strict=True)
+    }
+    assert len(set(colours.values())) == len(colours)
+    assert "divergence" in ax.get_title()
+    assert "angle" in results.hsi.plot_classes().get_title()
+    assert len(results.hsi.plot_endmembers().lines) == 3
+    assert isinstance(results.hsi.histogram("residual"), Axes)
+    assert results.sam_class.hsi.plot_classes().get_title() == results.hsi.plot_classes("sam").get_title()
+
+
+def test_only_the_pixels_that_can_be_shown_are_computed(cube):
+    import dask.array as da
+
+    asked = []
+
+    def block(block_info=None):
+        place = block_info[None]["array-location"]
+        asked.append(place)
+        return np.full([stop - start for start, stop in place], 0.5, "float32")
+
+    size = 40_000  # 426 such planes would be 2.7 TB
+    data = da.map_blocks(block, chunks=((5000,) * 8, (5000,) * 8, (1,) * 426), dtype="float32")
+    coords = {"y": -np.arange(size) - 0.5, "x": np.arange(size) + 0.5, "wavelength": cube.wavelength}
+    large = xr.DataArray(data, coords, ("y", "x", "wavelength"), "reflectance")
+    with dask.config.set(scheduler="sync"):
+        assert not asked
+        ax = large.hsi.plot_band(800)
+    assert max(shown(ax).shape) <= 1000
+    assert len(asked) == 64
+
+
+def test_what_cannot_be_drawn_is_told(results, cube):
+    with pytest.raises(SchemaError, match="no reflectance or quicklook but abundance"):
+        results.hsi.rgb()
+    with pytest.raises(SchemaError, match="endmember and wavelength"):
+        cube.hsi.plot_endmembers()
+    with pytest.raises(SchemaError, match="of no run directory"):
+        results.compute().drop_encoding().hsi.plot_endmembers()

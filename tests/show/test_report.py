@@ -1,0 +1,224 @@
+"""The report as a browser shows it, and its numbers against the results themselves."""
+
+import base64
+import html
+import io
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import hsi_dask as hsi
+from hsi_dask.errors import RunError
+from hsi_dask.io.store import open_endmembers
+from hsi_dask.show.report import write_report
+from hsi_dask.synthetic import neon_wavelengths, simulate_site
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here; on Debian: apt-get install chromium")
+QUIET = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
+    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--enable-logging=stderr",
+)  # fmt: skip
+# Asked of the page itself once it is loaded; the answer is left in its title
+QUESTIONS = """
+<script>
+window.faults = [];
+addEventListener("error", event => faults.push(String(event.message || event.target.alt)), true);
+addEventListener("load", () => {
+  const images = [...document.querySelectorAll("figure img, img.scale")];
+  images.find(image => image.closest("figure")).click();
+  const zoomed = document.querySelector("dialog img");
+  document.title = JSON.stringify({
+    images: images.length,
+    broken: images.filter(image => !image.naturalWidth).map(image => image.alt),
+    nameless: images.filter(image => !image.alt).length,
+    zoomed: document.querySelector("dialog").open && zoomed.naturalWidth > 0,
+    wider: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+    outside: performance.getEntriesByType("resource").map(one => one.name).filter(name => !name.startsWith("data:")),
+    faults: window.faults,
+  });
+});
+</script>
+"""
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    """Two tiles, 80 x 160 pixels, one of which is masked in part; a third fails."""
+    folder = tmp_path_factory.mktemp("report")
+    grid = neon_wavelengths(107, step=20.0)
+    site = simulate_site(folder / "tiles", tiles=(1, 3), size=80, wavelength=grid, no_data=0.1)
+    settings = {"endmembers": {"count": 4, "sample": 2000, "restarts": 2}, "masks": {"shadow": True, "water": 0.0}}
+    site.paths[2].write_bytes(site.paths[2].read_bytes()[:5000])
+    hsi.run(hsi.RunConfig(tiles=[str(site.folder)], **settings), folder / "run")
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def page(run_dir):
+    return write_report(run_dir).read_text(encoding="utf-8")
+
+
+def asked(page, folder, width):
+    """What a browser of this width answers, and what it wrote to its console."""
+    path = folder / "asked.html"
+    path.write_text(page.replace("<head>", "<head>" + QUESTIONS, 1), encoding="utf-8")
+    words = [CHROMIUM, *QUIET, f"--user-data-dir={folder}/chromium", f"--window-size={width},900"]
+    words += ["--virtual-time-budget=5000", "--dump-dom", path.as_uri()]
+    told = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True)
+    answer = html.unescape(re.search(r"<title>(.*?)</title>", told.stdout, re.DOTALL)[1])
+    return json.loads(answer), [line for line in told.stderr.splitlines() if "CONSOLE" in line]
+
+
+@needs_chromium
+@pytest.mark.parametrize("width", [500, 1400])
+def test_a_browser_shows_every_picture_without_an_error_narrow_and_wide(page, tmp_path, width):
+    answer, console = asked(page, tmp_path, width)
+    assert answer.pop("images") == 2 + 1 + 1 + 2 * 4 + 1 + 2 + 1 + 1
+    nothing = {"broken": [], "nameless": 0, "wider": 0, "outside": [], "faults": []}
+    assert answer == {**nothing, "zoomed": True}
+    assert console == []
+
+
+@needs_chromium
+def test_a_broken_picture_or_script_would_be_seen(page, tmp_path):
+    spoilt = page.replace("data:image/jpeg;base64,", "data:image/jpeg;base64,AAAA", 1)
+    assert asked(spoilt, tmp_path, 800)[0]["broken"] == ["The site in true colour"]
+    spoilt = page.replace("const zoom =", "nothing.at.all; const zoom =", 1)
+    answer, console = asked(spoilt, tmp_path, 800)
+    assert "nothing is not defined" in answer["faults"][0]
+    assert console
+
+
+def rows_of(page, section):
+    """The cells of every table row of a section, without markup."""
+    found = re.search(rf'<section id="{section}">(.*?)</section>', page, re.DOTALL)[1]
+    rows = re.findall(r"<tr>(.*?)</tr>", found, re.DOTALL)
+    return [[re.sub(r"<[^>]+>", "", cell).strip() for cell in re.findall(r"<td.*?</td>", r, re.DOTALL)] for r in rows]
+
+
+def test_it_holds_all_it_needs(page):
+    assert re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', page) == []
+    assert "url(" not in page
+    assert "@import" not in page
+    assert len(page) < 2e6
+    for source in re.findall(r'src="data:image/(?:png|jpeg);base64,([^"]+)"', page):
+        image = Image.open(io.BytesIO(base64.b64decode(source)))
+        image.load()
+        assert min(image.size) > 150
+
+
+def test_areas_and_shares_of_classes_are_those_of_all_pixels(page, run_dir):
+    results = hsi.open_results(run_dir).load()
+    rows = [row for row in rows_of(page, "classes") if row]
+    assert len(rows) == 2 * 5
+    for name, told in (("sam_class", rows[:5]), ("sid_class", rows[5:])):
+        values = results[name].values
+        for number, (label, area, share) in enumerate(told):
+            value = number + 1 if number < 4 else 0
+            assert label == (f"endmember {value}" if value else "unclassified")
+            count = int((values == value).sum())
+            assert float(area.split()[0]) == pytest.approx(count / 1e4, rel=0.01)
+            assert float(share[:-1]) == pytest.approx(100 * count / (values != 255).sum(), abs=0.06)
+
+
+def test_quality_is_counted_by_reason(page, run_dir):
+    quality = hsi.open_results(run_dir).quality.values
+    quality = quality[:, :160]  # the third tile failed
+    told = {row[0]: int(row[1].replace(",", "")) for row in rows_of(page, "quality") if row and row[1]}
+    assert told["good"] == (quality == 0).sum()
+    assert told["shadow"] == ((quality & 4) > 0).sum() > 0
+    assert told["no data"] == ((quality & 1) > 0).sum() > 0
+
+
+def test_means_of_abundances_are_those_of_all_pixels(page, run_dir):
+    told = [float(mean) for mean in re.findall(r"<small>mean ([\d.]+)</small>", page)]
+    assert told == pytest.approx(hsi.open_results(run_dir).abundance.mean(("y", "x")).values, abs=6e-4)
+
+
+def test_it_tells_where_endmembers_came_from(page, run_dir):
+    rows = [row for row in rows_of(page, "endmembers") if row]
+    for row, one in zip(rows, open_endmembers(run_dir), strict=True):
+        assert row[1] == one.tile.item()
+        assert row[2] == f"{float(one.x):.1f} E, {float(one.y):.1f} N"
+        file = next(hsi.open_neon(path) for path in (run_dir.parent / "tiles").glob(f"*{row[1]}*"))
+        assert row[3] == (", ".join(file.attrs.get("acquisition_dates", ())) or "not known")
+        assert row[4] == (", ".join(file.attrs.get("flight_lines", ())) or "not known")
+    assert {row[4] for row in rows} != {"not known"}
+
+
+def test_tiles_and_settings_are_listed(page):
+    assert "2 of 3 done" in page
+    assert "1 failed" in page
+    assert re.search(r'class="w failed">[^<]*truncated', page)
+    assert "shadow: true" in page
+    for name in ("python", "numpy", "hsi-dask"):
+        assert re.search(rf"<td>{name}</td><td>[\w.]+</td><td>[\w.]+</td>", page)
+
+
+def test_names_that_look_like_markup_are_text(run_dir, tmp_path):
+    copy = shutil.copytree(run_dir, tmp_path / "<b>run & co")
+    assert "&lt;b&gt;run &amp; co" in write_report(copy).read_text(encoding="utf-8")
+
+
+def test_it_is_drawn_where_the_tiles_are_gone(run_dir, tmp_path):
+    copy = Path(shutil.copytree(run_dir, tmp_path / "run"))
+    shutil.rmtree(copy / "overviews.zarr")
+    moved = {}
+    for tile in json.loads((copy / "manifest.json").read_text())["tiles"]:
+        path = Path(tile["path"])
+        moved[path.rename(path.with_suffix(".away"))] = path
+    try:
+        page = write_report(copy).read_text(encoding="utf-8")
+    finally:
+        for away, path in moved.items():
+            away.rename(path)
+    assert 'id="site"' not in page
+    assert "not known" in page
+    assert page.count("<img") > 10
+
+
+def test_a_run_of_one_method_has_only_its_sections(tmp_path):
+    site = simulate_site(tmp_path / "tiles", tiles=(1, 1), size=40, wavelength=neon_wavelengths(100, step=20.0))
+    hsi.run(hsi.RunConfig(tiles=[str(site.folder)], methods=["sid"], endmembers={"count": 3}), tmp_path / "run")
+    page = write_report(tmp_path / "run").read_text(encoding="utf-8")
+    assert set(re.findall(r'<section id="(\w+)"', page)) == {
+        "site",
+        "endmembers",
+        "classes",
+        "quality",
+        "tiles",
+        "settings",
+    }
+    assert "Spectral angle" not in page
+
+
+def test_a_run_without_results_is_told_in_one_sentence(run_dir, tmp_path):
+    copy = Path(shutil.copytree(run_dir, tmp_path / "run"))
+    shutil.rmtree(copy / "records")
+    (copy / "report.html").unlink(missing_ok=True)
+    with pytest.raises(RunError, match="no finished tile"):
+        write_report(copy)
+    assert not (copy / "report.html").exists()
+
+
+def test_the_same_run_gives_the_same_page(page, run_dir):
+    again = write_report(run_dir).read_text(encoding="utf-8")
+    assert len(again) == pytest.approx(len(page), rel=1e-3)  # ids in SVG are drawn by lot
+
+
+def test_palettes_tell_classes_apart():
+    from hsi_dask.show.palettes import class_colours, class_table, quality_table
+
+    colours = class_colours(40)
+    assert len(set(colours)) == 40
+    table = class_table(5)
+    assert table[255, 3] == table[6, 3] == 0
+    assert (table[:6, 3] == 255).all()
+    assert len(np.unique(quality_table(), axis=0)) == 10
