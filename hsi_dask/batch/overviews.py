@@ -152,7 +152,7 @@ def _make(run: Run, records: Sequence[TileRecord], target: Path, identity: str) 
         statistics = statistics_of(run.results, grids[1], planes, sorted(cells), pool)
         attrs = {"records": identity, "statistics": statistics}
         levels_store.create_levels(part, grids, variables, count, np.array(QUICKLOOK_WAVELENGTHS), attrs)
-        _write_quicklooks(run, records, part)
+        _write_quicklooks(run, records, part, pool)
         for fine, coarse in pairwise(grids):
             source, group = (run.results, "") if fine == 1 else (part, f"{fine}/")
             step = _Step(source, group, grids[fine], part, grids[coarse], f"{coarse}/", cells)
@@ -219,19 +219,23 @@ def _commonest(quarters: NDArray[np.uint8], fill: int) -> NDArray[np.uint8]:
 # ------------------------------------------------------------------------------------------------ quicklook
 
 
-def _write_quicklooks(run: Run, records: Sequence[TileRecord], part: Path) -> None:
+def _write_quicklooks(run: Run, records: Sequence[TileRecord], part: Path, pool: Executor) -> None:
     """Four planes of every tile whose file can be read, at full resolution."""
     array, grid = stored_array(part, f"1/{QUICKLOOK}", "r+"), run.manifest.grid
-    for record in records:
+
+    def one(record: TileRecord) -> None:
         try:
             file = read_metadata(record.path)
             values = _planes(file)
         except (FileFormatError, OSError) as error:
             logger.info("no quicklook of tile %s: %s", record.tile, error)
-            continue
+            return
         row = round((grid.north - file.north) / grid.resolution[1])
         column = round((file.west - grid.west) / grid.resolution[0])
-        array[:, row : row + values.shape[1], column : column + values.shape[2]] = values
+        array[:, row : row + values.shape[1], column : column + values.shape[2]] = values  # its own chunks
+
+    for _ in pool.map(one, records):
+        pass  # to raise what a thread raised
 
 
 def _planes(file: NeonFile) -> NDArray[Any]:

@@ -120,12 +120,15 @@ def furnish(ax: Axes, array: xr.DataArray) -> None:
 
     ax.set_aspect("equal")
     ax.grid(visible=False)
-    for axis, prune in ((ax.xaxis, None), (ax.yaxis, "lower")):  # in the corner two numbers would meet
-        axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10], prune=prune))
+    # in the corner two numbers would meet, and at the end one would stick out
+    figure: Any = ax.figure
+    wide, tall = ax.bbox.width / figure.dpi, ax.bbox.height / figure.dpi  # inches
+    for axis, prune, inches in ((ax.xaxis, "upper", wide), (ax.yaxis, "lower", tall)):
+        axis.set_major_locator(MaxNLocator(int(np.clip(inches / 0.8, 1, 4)), steps=[1, 2, 5, 10], prune=prune))
         axis.set_major_formatter(lambda metres, _: f"{metres / 1000:.6g}")
     zone = _zone(array)
     ax.set_xlabel(f"easting (km{zone})")
-    ax.set_ylabel("northing (km)")
+    ax.set_ylabel("northing (km)" if tall > 1 else "")
     ax.tick_params(axis="y", labelrotation=90)
     for label in ax.get_yticklabels():
         label.set_verticalalignment("center")
@@ -208,7 +211,8 @@ def draw_spectra(
     ax.set_xlabel("wavelength (nm)")
     ax.set_ylabel("reflectance")
     ax.set_xlim(wavelength[0], wavelength[-1])
-    ax.set_ylim(bottom=min(0.0, float(np.nanmin(values))))
+    high = 1.25 * float(np.nanpercentile(values, 99))  # single wild wavelengths must not flatten all others
+    ax.set_ylim(min(0.0, float(np.nanmin(values))), max(min(1.05 * float(np.nanmax(values)), high), 1e-6))
     ax.grid(visible=True, color="#e5e5e5", linewidth=0.6)
     ax.set_axisbelow(True)
 

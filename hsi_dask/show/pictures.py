@@ -6,7 +6,7 @@ import base64
 import io
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -25,6 +25,7 @@ STYLE: Any = {
     "xtick.color": "#666666", "ytick.color": "#666666", "xtick.labelsize": 8, "ytick.labelsize": 8,
     "axes.labelsize": 8.5, "svg.fonttype": "path", "figure.facecolor": "white",
 }  # fmt: skip
+_INCH = 110  # CSS pixels on the page
 _WIDE, _NARROW = 5.6, 3.7  # inches: a map on half a page, and on a third
 _MARGIN = 0.5, 0.1, 0.06, 0.42  # inches beside a map: left, right, top, bottom
 _CORNER = re.compile(r"(\d+)_(\d+)")
@@ -39,8 +40,7 @@ def _map_figure(sizes: tuple[int, int], width: float, right: float = 0.0) -> tup
     tall = wide * sizes[0] / sizes[1]
     if tall > 1.6 * width:
         tall, wide = 1.6 * width, 1.6 * width * sizes[1] / sizes[0]
-    wide = max(wide, 1.0)
-    whole = left + wide + margin + right, bottom + tall + top
+    whole = max(left + wide + margin + right, 2.4), max(bottom + tall + top, 0.9)
     figure = Figure(figsize=whole)
     return figure, figure.add_axes((left / whole[0], bottom / whole[1], wide / whole[0], tall / whole[1]))
 
@@ -49,14 +49,21 @@ def _sizes(array: xr.DataArray) -> tuple[int, int]:
     return array.sizes[Y], array.sizes[X]
 
 
-def _source(figure: Figure, kind: str = "png") -> str:
-    """A figure as the address of an image: PNG of 256 colours, JPEG for photographs, SVG for lines."""
+class Picture(NamedTuple):
+    """An image that a page can hold itself: its data as an address, and how wide it is at its best, CSS pixels."""
+
+    src: str
+    width: int
+
+
+def _picture(figure: Figure, kind: str = "png") -> Picture:
+    """A figure as PNG of 256 colours, as JPEG for photographs, or as SVG for lines."""
     from PIL import Image
 
-    stream = io.BytesIO()
+    stream, width = io.BytesIO(), round(figure.get_figwidth() * _INCH)
     if kind == "svg":
         figure.savefig(stream, format="svg", metadata={"Date": None})
-        return "data:image/svg+xml;base64," + base64.b64encode(stream.getvalue()).decode()
+        return Picture(_address("svg+xml", stream), width)
     figure.savefig(stream, format="png", dpi=_DENSITY)
     picture = Image.open(stream).convert("RGB")
     packed = io.BytesIO()
@@ -64,10 +71,14 @@ def _source(figure: Figure, kind: str = "png") -> str:
         picture.save(packed, "JPEG", quality=88, subsampling=0)
     else:
         picture.quantize(256, dither=Image.Dither.NONE).save(packed, "PNG", optimize=True)
-    return f"data:image/{kind};base64," + base64.b64encode(packed.getvalue()).decode()
+    return Picture(_address(kind, packed), width)
 
 
-def pictures(facts: Facts) -> Iterator[dict[str, str]]:
+def _address(kind: str, stream: io.BytesIO) -> str:
+    return f"data:image/{kind};base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def pictures(facts: Facts) -> Iterator[dict[str, Any]]:
     look = facts.maps["quicklook"]
     if not bool(look.isel(wavelength=0).notnull().any()):
         return
@@ -77,10 +88,10 @@ def pictures(facts: Facts) -> Iterator[dict[str, str]]:
         figures.draw_picture(ax, planes)
         if bands == "true":
             figures.mark_places(ax, facts.endmembers)
-        yield {"src": _source(figure, "jpeg"), "words": words, "bands": bands}
+        yield {"picture": _picture(figure, "jpeg"), "words": words, "bands": bands}
 
 
-def spectra(facts: Facts) -> str:
+def spectra(facts: Facts) -> Picture:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.5, 3.9), layout="constrained")
@@ -88,10 +99,10 @@ def spectra(facts: Facts) -> str:
     windows = facts.first.windows if facts.first else ()
     figures.draw_spectra(ax, facts.endmembers, facts.names, windows)
     ax.legend(frameon=False, fontsize="small", ncols=1 + len(facts.names) // 9)
-    return _source(figure, "svg")
+    return _picture(figure, "svg")
 
 
-def abundances(facts: Facts) -> Iterator[dict[str, str]]:
+def abundances(facts: Facts) -> Iterator[dict[str, Any]]:
     """A map and a histogram of each endmember."""
     from matplotlib.figure import Figure
 
@@ -112,12 +123,12 @@ def abundances(facts: Facts) -> Iterator[dict[str, str]]:
             cmap=palettes.SEQUENTIAL, mean=found.mean,
         )  # fmt: skip
         yield {
-            "name": name, "colour": colour, "map": _source(figure), "histogram": _source(below, "svg"),
+            "name": name, "colour": colour, "map": _picture(figure), "histogram": _picture(below, "svg"),
             "mean": f"{found.mean:.3f}",
         }  # fmt: skip
 
 
-def scale() -> str:
+def scale() -> Picture:
     """The colours of abundances from 0 to 1."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
@@ -127,7 +138,7 @@ def scale() -> str:
     colours.set_clim(0, 1)
     figure.colorbar(colours, cax=figure.add_subplot(), orientation="horizontal", label="abundance")
     figure.patch.set_alpha(0)
-    return _source(figure, "svg")
+    return _picture(figure, "svg")
 
 
 def residual(facts: Facts) -> dict[str, Any] | None:
@@ -141,7 +152,7 @@ def residual(facts: Facts) -> dict[str, Any] | None:
     beside = figure.add_axes((box.x1 + 0.015, box.y0, 0.02, box.height))
     figure.colorbar(image, cax=beside, label="root mean square error (reflectance)", extend="both")
     rows = {"mean": found.mean, "standard deviation": found.std, "least": found.minimum, "largest": found.maximum}
-    return {"src": _source(figure), "rows": {name: f"{value:.3g}" for name, value in rows.items()}}
+    return {"picture": _picture(figure), "rows": {name: f"{value:.3g}" for name, value in rows.items()}}
 
 
 _METHODS = {
@@ -163,7 +174,7 @@ def classes(facts: Facts) -> Iterator[dict[str, Any]]:
         rows = [(facts.names[n], facts.colours[n], str(n + 1)) for n in range(len(facts.names))]
         rows.append(("unclassified", palettes.UNCLASSIFIED_COLOUR, "0"))
         yield {
-            "words": words, "src": _source(figure),
+            "words": words, "picture": _picture(figure),
             "limit": "no threshold" if limit is None else f"threshold {limit} {units}",
             "rows": [
                 (row, colour, area(found.values.get(value, 0) * facts.pixel_area),
@@ -181,13 +192,13 @@ def quality(facts: Facts) -> dict[str, Any]:
     rows = [("good", palettes.GOOD_COLOUR, totals["valid"])]
     rows += [(name.replace("_", " "), palettes.flag_colour(name), totals[name]) for name in FLAGS if totals[name]]
     return {
-        "src": _source(figure),
+        "picture": _picture(figure),
         "rows": [(name, colour, f"{n:,}", area(n * facts.pixel_area)) for name, colour, n in rows],
         "several": (np.bitwise_count(plane.values) > 1).any() and palettes.SEVERAL_COLOUR,
     }
 
 
-def layout(facts: Facts) -> str:
+def layout(facts: Facts) -> Picture:
     """Which tiles are done, by their place."""
     from matplotlib.patches import Rectangle
 
@@ -211,4 +222,4 @@ def layout(facts: Facts) -> str:
     ax.set_xlim(west, east)
     ax.set_ylim(south, north)
     figures.furnish(ax, facts.maps["quality"])
-    return _source(figure)
+    return _picture(figure)

@@ -18,7 +18,7 @@ from hsi_dask.batch.state import Run, versions
 from hsi_dask.errors import RunError
 from hsi_dask.io.durable import sync_folders, write_file
 from hsi_dask.schema import ENDMEMBER, X, Y
-from hsi_dask.show import pictures
+from hsi_dask.show import palettes, pictures
 from hsi_dask.show.facts import Facts, area, bytes_text, duration
 
 REPORT = "report.html"
@@ -74,7 +74,8 @@ def _page(facts: Facts) -> str:
             classes=list(pictures.classes(facts)),
             quality=pictures.quality(facts),
             layout=pictures.layout(facts),
-            tiles=list(_tiles(facts)),
+            tiles=_tiles(facts),
+            states=palettes.STATES,
             settings=facts.run.config.commented_yaml(),
             versions={"made with": facts.run.manifest.versions, "drawn with": versions()},
             run=facts.run,
@@ -136,7 +137,13 @@ def _mean(facts: Facts, number: int) -> str:
     return f"{found[number].mean:.3f}" if found else ""
 
 
-def _tiles(facts: Facts) -> Iterator[dict[str, Any]]:
+def _tiles(facts: Facts) -> list[dict[str, Any]]:
+    """Every tile; what went wrong comes first."""
+    order = ["failed", "pending", "done"]
+    return sorted(_each_tile(facts), key=lambda tile: order.index(tile["state"]))
+
+
+def _each_tile(facts: Facts) -> Iterator[dict[str, Any]]:
     done = {record.tile: record for record in facts.records}
     for tile in facts.run.manifest.tiles:
         record, reason = done.get(tile.id), facts.failed.get(tile.id)
