@@ -4,6 +4,8 @@ import importlib.util
 import re
 from pathlib import Path
 
+import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 import xarray as xr
 
@@ -53,6 +55,17 @@ def test_the_site_workflow_maps_all_tiles_and_resumes(site, tmp_path, capsys):
     assert len(re.findall(r"endmember \d: mean abundance", told)) == 6
     workflow("site").main(words)
     assert "0 tiles mapped, 2 before, 0 failed" in capsys.readouterr().out
+
+
+def test_the_pictures_of_the_readme_are_drawn_from_a_demo(tmp_path):
+    workflow("pictures").main([str(tmp_path / "demo"), "--out", str(tmp_path / "pictures")])
+    kept = {path.name for path in (WORKFLOWS / "pictures").glob("*.png")}
+    assert kept == {"site.png", "endmembers.png", "abundances.png", "report.png"}
+    drawn = {path.name: path for path in (tmp_path / "pictures").glob("*.png")}
+    assert kept - set(drawn) <= {"report.png"}
+    for path in drawn.values():
+        assert path.stat().st_size < 500_000
+        assert len(np.unique(plt.imread(path)[..., :3].reshape(-1, 3), axis=0)) > 50
 
 
 def test_the_sites_settings_are_what_its_file_says():
