@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "io": {"errors", "schema"},
     "ops": {"errors", "schema", "kernels"},
     "batch": {"errors", "schema", "config", "io", "ops"},
-    "show": {"errors", "schema", "io", "batch"},
+    "show": {"errors", "schema", "io", "ops", "batch"},
     "progress": {"batch"},
     "cli": {"errors", "config", "cluster", "synthetic", "io", "batch", "show", "progress", "__init__"},
     "__main__": {"cli"},

@@ -47,5 +47,5 @@ def test_the_data_model_is_the_schemas():
 
 def test_every_file_it_names_is_there():
     root = Path(__file__).parents[1]
-    for name in re.findall(r"`((?:workflows|cluster_configs|\.ci|LICENSE)[\w./]*)`", README):
+    for name in re.findall(r"[`(]((?:workflows|cluster_configs|\.ci|LICENSE)[\w./]*)[`)]", README):
         assert (root / name).exists(), name

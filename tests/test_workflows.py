@@ -1,4 +1,4 @@
-"""Each workflow runs on a small simulated tile and tells what its reader came for."""
+"""Each workflow runs on a small simulated site and tells what its reader came for."""
 
 import importlib.util
 import re
@@ -7,10 +7,9 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-import xarray as xr
 
 import hsi_dask as hsi
-from hsi_dask.synthetic import simulate_scene, simulate_site, write_neon_tile
+from hsi_dask.synthetic import simulate_site
 
 WORKFLOWS = Path(__file__).parents[1] / "workflows"
 
@@ -25,26 +24,6 @@ def workflow(name):
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     return simulate_site(tmp_path_factory.mktemp("site"), tiles=(1, 2), size=80, illumination=(0.9, 1.05))
-
-
-def test_the_lesson_goes_from_a_tile_to_saved_maps(tmp_path, capsys):
-    scene = simulate_scene((80, 90), materials=("vegetation", "soil", "asphalt", "water"), illumination=(0.9, 1.05))
-    tile = write_neon_tile(tmp_path, scene)
-    workflow("neon_lesson").main([str(tile), "--out", str(tmp_path / "lesson.zarr")])
-    told = capsys.readouterr().out
-    means = [float(mean) for mean in re.findall(r"mean abundance ([\d.]+)", told)]
-    assert len(means) == 4
-    assert sum(means) == pytest.approx(1, abs=0.003)  # printed to three digits
-    assert "EPSG:32618" in told
-    saved = xr.open_zarr(tmp_path / "lesson.zarr", consolidated=False, decode_coords="all")
-    assert set(saved) == {"abundance", "residual", "sam_angle", "sam_class", "sid_divergence", "sid_class"}
-    assert saved.rio.crs.to_epsg() == 32618
-
-
-def test_the_lesson_without_a_tile_simulates_one(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(hsi.synthetic, "simulate_scene", lambda shape, **options: simulate_scene((60, 60), **options))
-    workflow("neon_lesson").main(["--out", str(tmp_path / "lesson.zarr")])
-    assert "saved in" in capsys.readouterr().out
 
 
 def test_the_site_workflow_maps_all_tiles_and_resumes(site, tmp_path, capsys):

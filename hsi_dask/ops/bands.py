@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hsi_dask.errors import ConfigError, SchemaError
-from hsi_dask.schema import WAVELENGTH
+from hsi_dask.schema import WAVELENGTH, X, Y
 
 
 def select_bands(
@@ -96,6 +96,8 @@ def _take_blocks(data: Any, axis: int, wanted: NDArray[np.intp]) -> Any:
             (name, *at), getitem, TaskRef(source), (*full, key, *(slice(None),) * (data.ndim - axis - 1))
         )
     layered = HighLevelGraph.from_collections(name, graph, dependencies=[data])
+    layer: Any = layered.layers[name]
+    layer.taken = data, wanted  # for `single_wavelength`
     return da.Array(layered, name, chunks, meta=data._meta)
 
 
@@ -105,3 +107,32 @@ def _by_block(sizes: tuple[int, ...], wanted: NDArray[np.intp]) -> Iterator[NDAr
     for size in sizes:
         yield wanted[(wanted >= start) & (wanted < start + size)] - start
         start += size
+
+
+def single_wavelength(cube: xr.DataArray, number: int) -> xr.DataArray:
+    """`cube.isel(wavelength=number)`, reading that plane alone after `select_bands` too, which dask cannot see into."""
+    plane = cube.isel({WAVELENGTH: number})
+    data, numbers = _before_selection(cube.data, np.array([number]))
+    if data is not cube.data:
+        plane = plane.copy(data=data[(*(slice(None),) * cube.get_axis_num(WAVELENGTH), int(numbers[0]))])
+    return plane
+
+
+def single_pixel(cube: xr.DataArray, row: int, column: int) -> xr.DataArray:
+    """The spectrum at y number `row` and x number `column`, computed; reads that pixel's chunks alone."""
+    pixel = cube.isel({Y: row, X: column})
+    data, numbers = _before_selection(cube.data, np.arange(cube.sizes[WAVELENGTH]))
+    if data is cube.data:
+        return pixel.compute()
+    index = [slice(None)] * 3
+    index[cube.get_axis_num(Y)], index[cube.get_axis_num(X)] = row, column  # type: ignore[call-overload]
+    return pixel.copy(data=data[tuple(index)].compute()[numbers])
+
+
+def _before_selection(data: Any, numbers: NDArray[np.intp]) -> tuple[Any, NDArray[np.intp]]:
+    """The array that `select_bands` chose from, however often, and these wavelengths' numbers in it."""
+    if not hasattr(data, "dask"):
+        return data, numbers
+    while (taken := getattr(data.dask.layers.get(data.name), "taken", None)) is not None:
+        data, numbers = taken[0], taken[1][numbers]
+    return data, numbers

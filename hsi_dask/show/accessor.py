@@ -46,9 +46,10 @@ class Pictures:
         """The plane nearest to a wavelength, nm, lazy; of several wavelengths, their planes in this order."""
         from hsi_dask.show.figures import nearest_planes
 
-        if isinstance(wavelength, Sequence):
-            return nearest_planes(self._cube(), wavelength, None)
-        return nearest_planes(self._cube(), [wavelength], None).isel(wavelength=0)
+        if not isinstance(wavelength, Sequence):
+            return nearest_planes(self._cube(), [wavelength], None)[0]
+        planes = nearest_planes(self._cube(), wavelength, None)
+        return xr.concat(planes, "wavelength", coords="minimal", compat="override", combine_attrs="override")
 
     def rgb(self, bands: Literal["true", "cir"] | Sequence[float] = "true", *, ax: Axes | None = None) -> Axes:
         """A picture in true colour, in colour infrared (near infrared, red, green), or of three wavelengths in nm."""
@@ -56,9 +57,10 @@ class Pictures:
 
         wavelengths = figures.BANDS[bands] if isinstance(bands, str) else bands
         planes = figures.nearest_planes(self._cube(), wavelengths)
-        ax = ax or _new_map(planes)
-        figures.draw_picture(ax, _thinned(planes, ax).compute())
-        shown = ", ".join(f"{float(w):.1f}" for w in planes["wavelength"])
+        ax = ax or _new_map(planes[0])
+        # one by one: a block that several planes are cut from is read whole, and for one plane its share alone
+        figures.draw_picture(ax, [_thinned(plane, ax).compute() for plane in planes])
+        shown = ", ".join(f"{float(plane['wavelength']):.1f}" for plane in planes)
         kind = figures.PICTURES.get(bands) if isinstance(bands, str) else None
         ax.set_title(f"{kind or 'red, green, blue'}: {shown} nm")
         return ax
@@ -75,20 +77,14 @@ class Pictures:
 
     def spectrum(self, *, x: float, y: float, ax: Axes | None = None) -> Axes:
         """The spectrum of the pixel at these coordinates, metres; reads that pixel alone."""
-        from hsi_dask.errors import SchemaError
+        from hsi_dask.ops.bands import single_pixel
         from hsi_dask.show import figures
 
         cube = self._cube()
-        pixel = cube.sel(x=x, y=y, method="nearest")
-        for dim, wanted in (("x", x), ("y", y)):
-            if abs(float(pixel[dim]) - wanted) > _step(cube, dim):
-                ends = sorted((float(cube[dim][0]), float(cube[dim][-1])))
-                raise SchemaError(
-                    f"{dim}={wanted:.10g} is outside the cube, which has {ends[0]:.10g} to {ends[1]:.10g}"
-                )
+        pixel = single_pixel(cube, _number(cube, "y", y), _number(cube, "x", x))
         ax = ax or _new()
         where = f"{float(pixel['x']):.10g} E, {float(pixel['y']):.10g} N"
-        figures.draw_spectra(ax, pixel.expand_dims("pixel").compute(), [where], _windows(cube))
+        figures.draw_spectra(ax, pixel.expand_dims("pixel"), [where], _windows(cube))
         ax.set_title(f"spectrum at {where}")
         return ax
 
@@ -113,7 +109,7 @@ class Pictures:
 
         maps = self._map("abundance")
         count = maps.sizes["endmember"]
-        columns = min(count, 3)
+        columns = 2 if count == 4 else min(count, 3)
         high = 3.2 * min(maps.sizes["y"] / maps.sizes["x"], 2.0)
         rows = -(-count // columns)
         figure = plt.figure(figsize=(3.4 * columns + 0.6, rows * (high + 1.6)), layout="constrained")
@@ -237,8 +233,20 @@ def _new_map(array: xr.DataArray, legend: bool = False) -> Axes:
     return plt.subplots(figsize=(7.5 if legend else 6.4, high), layout="constrained")[1]
 
 
-def _step(cube: xr.DataArray, dim: str) -> float:
-    return float(abs(cube[dim][1] - cube[dim][0])) if cube.sizes[dim] > 1 else 1.0
+def _number(cube: xr.DataArray, dim: str, wanted: float) -> int:
+    """Which pixel along a dimension holds a coordinate."""
+    import numpy as np
+
+    from hsi_dask.errors import SchemaError
+
+    known = np.asarray(cube[dim], np.float64)
+    number = int(np.abs(known - wanted).argmin())
+    step = abs(known[1] - known[0]) if known.size > 1 else 1.0
+    if abs(known[number] - wanted) > step:
+        raise SchemaError(
+            f"{dim}={wanted:.10g} is outside the cube, which has {known.min():.10g} to {known.max():.10g}"
+        )
+    return number
 
 
 def _windows(cube: xr.DataArray) -> list[tuple[float, float]]:

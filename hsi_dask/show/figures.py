@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hsi_dask.errors import SchemaError
+from hsi_dask.ops.bands import single_wavelength
 from hsi_dask.schema import ENDMEMBER, GRID_MAPPING, WAVELENGTH, X, Y
 from hsi_dask.show.palettes import class_colours
 
@@ -26,8 +27,8 @@ _GAMMA = 0.7  # of pictures: most of the ground is darker than half of the brigh
 _INK, _PALE = "#222222", "#888888"
 
 
-def nearest_planes(cube: xr.DataArray, wavelengths: Sequence[float], far: float | None = _FAR) -> xr.DataArray:
-    """The planes (wavelength, ...) nearest to these wavelengths, in their order; lazy where the cube is.
+def nearest_planes(cube: xr.DataArray, wavelengths: Sequence[float], far: float | None = _FAR) -> list[xr.DataArray]:
+    """The planes (y, x) nearest to these wavelengths, in their order; lazy where the cube is.
 
     Raises
     ------
@@ -43,21 +44,18 @@ def nearest_planes(cube: xr.DataArray, wavelengths: Sequence[float], far: float 
             raise SchemaError(
                 f"there is no wavelength near {wanted:g} nm, the nearest is {known[number]:.1f} nm; give others"
             )
-    return xr.concat(
-        [cube.isel({WAVELENGTH: number}) for number in numbers], WAVELENGTH, coords="minimal", compat="override",
-        combine_attrs="override",
-    )  # fmt: skip
+    return [single_wavelength(cube, number) for number in numbers]
 
 
 # ------------------------------------------------------------------------------------------------ maps
 
 
-def draw_picture(ax: Axes, planes: xr.DataArray) -> AxesImage:
-    """Red, green and blue planes (3, y, x) of reflectance as a picture; white where no data.
+def draw_picture(ax: Axes, planes: Sequence[xr.DataArray]) -> AxesImage:
+    """Red, green and blue planes (y, x) of reflectance as a picture; white where no data.
 
     All three are stretched alike, so that grey ground stays grey: from the darkest to the brightest hundredth.
     """
-    values = np.moveaxis(np.asarray(planes, np.float32), 0, -1)
+    values = np.stack([np.asarray(plane, np.float32) for plane in planes], axis=-1)
     good = np.asarray(np.isfinite(values).all(axis=-1))
     shown = np.ones((*values.shape[:2], 4), np.float32)
     if good.any():
@@ -65,8 +63,8 @@ def draw_picture(ax: Axes, planes: xr.DataArray) -> AxesImage:
         scaled = np.clip((values - low) / max(high - low, 1e-6), 0, 1) ** _GAMMA
         shown[..., :3] = np.where(good[..., None], scaled, 1)
     shown[..., 3] = good
-    image = ax.imshow(shown, extent=_extent(planes), interpolation="antialiased")
-    furnish(ax, planes)
+    image = ax.imshow(shown, extent=_extent(planes[0]), interpolation="antialiased")
+    furnish(ax, planes[0])
     return image
 
 

@@ -83,7 +83,7 @@ def pictures(facts: Facts) -> Iterator[dict[str, Any]]:
     if not bool(look.isel(wavelength=0).notnull().any()):
         return
     for bands, words in figures.PICTURES.items():
-        planes = figures.nearest_planes(look, figures.BANDS[bands]).compute()
+        planes = figures.nearest_planes(look, figures.BANDS[bands])
         figure, ax = _map_figure(_sizes(look), _WIDE)
         figures.draw_picture(ax, planes)
         if bands == "true":

@@ -1,12 +1,13 @@
 """select_bands against boolean indexing by wavelength."""
 
+import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
 
 from hsi_dask.errors import ConfigError, SchemaError
 from hsi_dask.io.neon import open_cube, read_metadata
-from hsi_dask.ops.bands import select_bands
+from hsi_dask.ops.bands import select_bands, single_pixel, single_wavelength
 
 from .conftest import CHUNKINGS
 
@@ -80,3 +81,34 @@ def test_a_cube_without_wavelengths_or_windows_is_refused(whole: xr.DataArray) -
         select_bands(whole.drop_vars("wavelength"))
     with pytest.raises(SchemaError, match="give windows="):
         select_bands(whole.drop_vars("good_wavelength"))
+
+
+class Recorder:
+    """A stored cube that notes what is asked of it."""
+
+    def __init__(self, values):
+        self.values, self.shape, self.dtype, self.ndim, self.asked = values, values.shape, values.dtype, 3, []
+
+    def __getitem__(self, key):
+        self.asked.append(self.values[key].size)
+        return self.values[key]
+
+
+@pytest.mark.parametrize("times", [0, 1, 2])
+def test_a_plane_and_a_pixel_are_read_alone_also_after_select_bands(times):
+    values = np.random.default_rng(0).random((20, 30, 40), dtype=np.float32)
+    recorder = Recorder(values)
+    coords = {"wavelength": np.linspace(400, 1000, 40), "y": np.arange(20), "x": np.arange(30)}
+    stored = da.from_array(recorder, chunks=(10, 30, 40))
+    cube = eager = xr.DataArray(stored, coords, ("y", "x", "wavelength"), "reflectance")
+    for window in [(480, 560), (700, 720)][:times]:
+        cube = select_bands(cube, windows=[window], drop_last=2)
+    eager = cube.compute()
+    recorder.asked.clear()
+    plane = single_wavelength(cube, 7)
+    assert recorder.asked == []
+    xr.testing.assert_identical(plane.compute(), eager.isel(wavelength=7))
+    assert sum(recorder.asked) == 600
+    recorder.asked.clear()
+    xr.testing.assert_identical(single_pixel(cube, 3, 4), eager.isel(y=3, x=4))
+    assert sum(recorder.asked) == 40
