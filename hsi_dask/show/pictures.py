@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import xarray as xr
 
+from hsi_dask.io.metadata import WATER_VAPOUR_WINDOWS
 from hsi_dask.schema import ENDMEMBER, FLAGS, X, Y
 from hsi_dask.show import figures, palettes
 from hsi_dask.show.facts import Facts, area
@@ -91,14 +92,19 @@ def pictures(facts: Facts) -> Iterator[dict[str, Any]]:
         yield {"picture": _picture(figure, "jpeg"), "words": words, "bands": bands}
 
 
-def spectra(facts: Facts) -> Picture:
+def spectra(facts: Facts) -> tuple[Picture, Picture]:
+    """The endmembers, for a wide page and for a narrow one."""
+    return _spectra(facts, (9.5, 3.9)), _spectra(facts, (4.0, 4.4))
+
+
+def _spectra(facts: Facts, size: tuple[float, float]) -> Picture:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9.5, 3.9), layout="constrained")
+    figure = Figure(figsize=size, layout="constrained")
     ax = figure.add_subplot()
-    windows = facts.first.windows if facts.first else ()
+    windows = facts.first.windows if facts.first else WATER_VAPOUR_WINDOWS
     figures.draw_spectra(ax, facts.endmembers, facts.names, windows)
-    ax.legend(frameon=False, fontsize="small", ncols=1 + len(facts.names) // 9)
+    figure.legend(loc="outside lower center", frameon=False, fontsize="small", ncols=max(2, int(size[0] / 1.5)))
     return _picture(figure, "svg")
 
 
