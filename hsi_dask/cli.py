@@ -549,6 +549,23 @@ def verify(run_dir: RunDir) -> int:
 
 
 @app.command()
+def export(
+    run_dir: RunDir, out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The files are written here.")]
+) -> int:
+    """Write maps and spectra for GIS programs.
+
+    Cloud-Optimized GeoTIFFs for QGIS, ArcGIS and R; the endmembers as an ENVI spectral library and as CSV.
+    """
+    from hsi_dask.batch.state import Run
+    from hsi_dask.show.export import export as write_files
+
+    state = Run.open(run_dir)
+    files = write_files(run_dir, out, wrote=lambda file: print(f"{file.name:24} {_bytes(file.stat().st_size)}"))
+    print(f"{len(files)} files in {out}, of {len(state.done())} of {len(state.manifest.tiles)} tiles")
+    return DONE
+
+
+@app.command()
 def config() -> None:
     """Print a commented RunConfig with every default.
 

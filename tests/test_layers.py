@@ -44,6 +44,7 @@ HOMES = {
     "rich": {"cli", "progress"},
     "matplotlib": {"show"},
     "jinja2": {"show"},
+    "rasterio": {"show"},
 }
 NOT_IN_KERNELS = {"dask", "xarray", "h5py", "zarr", "distributed", "pandas"}
 

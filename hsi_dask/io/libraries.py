@@ -1,17 +1,22 @@
-"""Files of spectra as they are, in their own units and order: CSV tables and ENVI spectral libraries."""
+"""Files of spectra: CSV tables and ENVI libraries, read as they are, in their own units and order, and written."""
 
 from __future__ import annotations
 
 import csv
+import io
 import re
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from hsi_dask.errors import EndmemberError
+from hsi_dask.io.durable import write_file
+from hsi_dask.schema import ENDMEMBER, WAVELENGTH
 
 _TYPES = {1: "u1", 2: "i2", 3: "i4", 4: "f4", 5: "f8", 12: "u2", 13: "u4", 14: "i8", 15: "u8"}  # ENVI's data types
 
@@ -184,3 +189,46 @@ def _field(fields: dict[str, str], key: str, header: Path, default: int | None =
     if not fields.get(key, "").isdigit():
         raise EndmemberError(f"{header} has {key} = {fields.get(key, 'nothing')!r}, not a whole number; correct it")
     return int(fields[key])
+
+
+# ------------------------------------------------------------------------------------------------ writing
+
+
+def write_table(path: Path, endmembers: xr.DataArray) -> Path:
+    """A CSV table: wavelengths in nm in the first column, a spectrum in each further one; float32 reads back equal."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["wavelength_nm", *_names(endmembers)])
+    spectra = endmembers.transpose(WAVELENGTH, ENDMEMBER)
+    for wavelength, values in zip(spectra[WAVELENGTH].values, spectra.values, strict=True):
+        rows.writerow([f"{wavelength:.10g}", *map(str, values)])
+    write_file(path, text.getvalue().encode())
+    return path
+
+
+def write_library(path: Path, endmembers: xr.DataArray) -> tuple[Path, Path]:
+    """An ENVI spectral library `path` (.sli) of reflectance as fractions, wavelengths and fwhm in nm, and its .hdr."""
+    spectra, header = endmembers.transpose(ENDMEMBER, WAVELENGTH), path.with_suffix(".hdr")
+    count, size = spectra.shape
+    fields = {
+        "description": "{endmembers of a hsi_dask run, surface reflectance}",
+        "samples": size, "lines": count, "bands": 1, "header offset": 0, "file type": "ENVI Spectral Library",
+        "data type": 4, "interleave": "bsq", "byte order": 0, "reflectance scale factor": 1.0,
+        "wavelength units": "Nanometers",
+        "spectra names": _braced(re.sub(r"[{},\s]+", " ", name) for name in _names(endmembers)),
+        "wavelength": _braced(f"{value:.10g}" for value in spectra[WAVELENGTH].values),
+    }  # fmt: skip
+    if "fwhm" in spectra.coords and np.isfinite(spectra["fwhm"]).all():
+        fields["fwhm"] = _braced(f"{value:.10g}" for value in spectra["fwhm"].values)
+    write_file(path, np.ascontiguousarray(spectra.values, "<f4").tobytes())
+    write_file(header, "\n".join(["ENVI", *(f"{key} = {value}" for key, value in fields.items()), ""]).encode())
+    return path, header
+
+
+def _names(endmembers: xr.DataArray) -> list[str]:
+    names = endmembers.attrs.get("names") or [f"endmember_{number}" for number in endmembers[ENDMEMBER].values]
+    return [str(name) for name in names]
+
+
+def _braced(parts: Iterable[str]) -> str:
+    return "{" + ", ".join(parts) + "}"

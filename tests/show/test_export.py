@@ -1,0 +1,282 @@
+"""Exports against the store they came from, by readers that are not ours: rio-cogeo, rasterio, gdalinfo, spectral."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import rasterio
+import xarray as xr
+from rio_cogeo.cogeo import cog_validate
+
+import hsi_dask as hsi
+from hsi_dask.batch.state import Run
+from hsi_dask.cli import main
+from hsi_dask.errors import RunError
+from hsi_dask.io.libraries import write_library, write_table
+from hsi_dask.io.spectra import read_spectra
+from hsi_dask.io.store import open_endmembers
+from hsi_dask.schema import VARIABLES
+from hsi_dask.show.export import export
+from hsi_dask.show.palettes import class_colours
+from hsi_dask.synthetic import neon_wavelengths, simulate_site
+
+MAPS = ["abundance", "residual", "sam_angle", "sid_divergence", "sam_class", "sid_class", "quality"]
+SIZE, WEST_SOUTH = 300, (368100, 4305900)
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    """A run of 2 x 3 tiles, of which the south-eastern was killed when its chunks were written but not its record."""
+    folder = tmp_path_factory.mktemp("exported")
+    wavelength = neon_wavelengths(100, step=20.0)
+    site = simulate_site(
+        folder / "tiles", tiles=(2, 3), size=SIZE, origin=WEST_SOUTH, wavelength=wavelength, no_data=0.1
+    )
+    settings = {"endmembers": {"count": 3, "sample": 600, "restarts": 2}, "thresholds": {"sam": 0.2}}
+    hsi.run(hsi.RunConfig(tiles=[str(site.folder)], masks={"water": 0.3}, **settings), folder / "run")
+    (folder / "run" / "records" / f"{WEST_SOUTH[0] + 2 * SIZE}_{WEST_SOUTH[1]}.json").unlink()
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def stored(run_dir):
+    """The run's maps as the store has them, without data where the tile is not done."""
+    maps = hsi.open_results(run_dir, chunks=None).load()
+    for name in maps:
+        maps[name][..., SIZE:, 2 * SIZE :] = VARIABLES[name].fill_value
+    return maps
+
+
+@pytest.fixture(scope="module")
+def out(run_dir, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("gis")
+    export(run_dir, folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_every_map_is_a_valid_cloud_optimized_geotiff(out, name):
+    valid, errors, warnings = cog_validate(out / f"{name}.tif", strict=True)
+    assert (valid, errors, warnings) == (True, [], [])
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_pixels_and_corners_equal_the_store(out, stored, name):
+    with rasterio.open(out / f"{name}.tif") as file:
+        values = file.read() if file.count > 1 else file.read(1)
+        np.testing.assert_array_equal(values, stored[name].values)
+        assert values.dtype == stored[name].dtype
+        assert file.crs == stored.rio.crs
+        west, south, east, north = stored.rio.bounds()
+        assert tuple(file.bounds) == (west, south, east, north)
+        assert file.xy(0, 0) == (stored.x[0], stored.y[0])  # centres of pixels
+        np.testing.assert_equal(file.nodata, VARIABLES[name].fill_value)
+
+
+@pytest.mark.parametrize("name", ["abundance", "residual", "sam_angle", "sid_divergence"])
+def test_statistics_of_each_band_are_those_of_its_pixels(out, stored, name):
+    bands = stored[name].values.reshape(-1, *stored[name].shape[-2:]).astype(np.float64)
+    with rasterio.open(out / f"{name}.tif") as file:
+        for number, band in enumerate(bands, 1):
+            tags = {k: float(v) for k, v in file.tags(number).items() if k.startswith("STATISTICS_")}
+            told = [tags[f"STATISTICS_{what}"] for what in ("MINIMUM", "MAXIMUM", "MEAN", "STDDEV", "VALID_PERCENT")]
+            share = 100 * np.isfinite(band).mean()
+            expected = [np.nanmin(band), np.nanmax(band), np.nanmean(band), np.nanstd(band), share]
+            np.testing.assert_allclose(told, expected, rtol=1e-5, atol=1e-8 if share < 100 else 0)
+
+
+def test_overviews_are_means_of_pixels_with_data_and_commonest_classes(out, stored):
+    with rasterio.open(out / "residual.tif", overview_level=0) as file:
+        coarse = file.read(1)
+    with np.errstate(invalid="ignore"):
+        parts = xr.DataArray(stored.residual.values, dims=("y", "x")).coarsen(y=2, x=2)
+        np.testing.assert_allclose(coarse, parts.mean().values, rtol=1e-5)
+    with rasterio.open(out / "sam_class.tif", overview_level=0) as file:
+        coarse = file.read(1)
+    quarters = np.stack([stored.sam_class.values[i::2, j::2] for i in (0, 1) for j in (0, 1)])
+    one_class = (quarters == quarters[0]).all(axis=0)
+    assert one_class.mean() > 0.5
+    np.testing.assert_array_equal(coarse[one_class], quarters[0][one_class])
+    assert (coarse == quarters).any(axis=0).all()  # never a class that is not there, as a mean would be
+
+
+@pytest.fixture
+def gdalinfo(out):
+    program = shutil.which("gdalinfo")
+    if program is None:
+        pytest.skip("no gdalinfo; install gdal-bin")
+
+    def shown(name):
+        words = [program, "-json", str(out / f"{name}.tif")]
+        return json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+
+    return shown
+
+
+def test_gdalinfo_shows_names_units_statistics_and_crs(gdalinfo):
+    shown = gdalinfo("sam_angle")
+    assert 'ID["EPSG",32618]' in shown["coordinateSystem"]["wkt"].splitlines()[-1]
+    assert shown["metadata"]["IMAGE_STRUCTURE"]["LAYOUT"] == "COG"
+    assert shown["metadata"][""]["tiles_done"] == "5 of 6"
+    assert [band["description"] for band in shown["bands"]] == [f"sam angle: endmember {n}" for n in (1, 2, 3)]
+    for band in shown["bands"]:
+        assert band["unit"] == "radian"
+        assert band["noDataValue"] == "NaN"
+        assert [overview["size"] for overview in band["overviews"]] == [[450, 300]]
+        assert 0 <= band["minimum"] < band["mean"] < band["maximum"] < np.pi / 2
+
+
+def test_gdalinfo_shows_classes_with_their_colours_and_names(gdalinfo):
+    shown = gdalinfo("sam_class")
+    (band,) = shown["bands"]
+    assert band["noDataValue"] == 255
+    assert band["colorInterpretation"] == "Palette"
+    assert shown["metadata"][""]["threshold"] == "0.2"
+    colours = [tuple(bytes.fromhex(colour[1:])) for colour in class_colours(3)]
+    assert [tuple(entry[:3]) for entry in band["colorTable"]["entries"][1:4]] == colours
+    rows = [row["f"] for row in shown["rat"]["row"]]
+    assert [row[:2] for row in rows] == [[0, "unclassified"], *([n, f"endmember {n}"] for n in (1, 2, 3))]
+    assert [tuple(row[2:]) for row in rows[1:]] == colours
+
+
+def test_gdalinfo_names_the_flags_of_quality_that_the_run_sets(gdalinfo):
+    rows = [row["f"][:2] for row in gdalinfo("quality")["rat"]["row"]]
+    assert rows == [[0, "good"], [1, "no data"], [32, "water"], [33, "no data + water"]]
+
+
+# ------------------------------------------------------------------------------------------------ spectra
+
+
+def test_the_spectral_package_reads_the_library(out, run_dir):
+    from spectral.io import envi
+
+    endmembers = open_endmembers(run_dir)
+    library = envi.open(out / "endmembers.hdr", out / "endmembers.sli")
+    np.testing.assert_array_equal(library.spectra, endmembers.values)
+    assert library.names == ["endmember_1", "endmember_2", "endmember_3"]
+    assert library.bands.band_unit == "Nanometers"
+    np.testing.assert_allclose(library.bands.centers, endmembers.wavelength, rtol=1e-9)
+    np.testing.assert_allclose(library.bands.bandwidths, endmembers.fwhm, rtol=1e-9)
+    assert float(library.metadata["reflectance scale factor"]) == 1.0
+
+
+@pytest.mark.parametrize("name", ["endmembers.sli", "endmembers.csv"])
+def test_spectra_come_back_as_they_were(out, run_dir, name):
+    endmembers, back = open_endmembers(run_dir), read_spectra(out / name)
+    np.testing.assert_array_equal(back.values, endmembers.values)
+    np.testing.assert_allclose(back.wavelength, endmembers.wavelength, rtol=1e-9)
+    assert back.attrs["names"] == ["endmember_1", "endmember_2", "endmember_3"]
+
+
+@pytest.mark.parametrize("write", [write_library, write_table])
+def test_names_keep_their_words_whatever_is_in_them(tmp_path, write):
+    names = ["Quercus, alba {leaf}", 'the "old" roof', "Wasser 水"]
+    values = np.array([[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]], "float32")
+    coords = {"endmember": [1, 2, 3], "wavelength": [500.0, 600.0]}
+    path = tmp_path / ("e.sli" if write is write_library else "e.csv")
+    write(path, xr.DataArray(values, coords, ("endmember", "wavelength"), attrs={"names": names}))
+    back = read_spectra(path)
+    np.testing.assert_array_equal(back.values, values)
+    words = [name.replace(",", "").replace("{", "").replace("}", "").split() for name in back.attrs["names"]]
+    assert words == [name.replace(",", "").replace("{", "").replace("}", "").split() for name in names]
+
+
+# ------------------------------------------------------------------------------------------------ what can go wrong
+
+
+@pytest.fixture
+def own_run(run_dir, tmp_path):
+    return shutil.copytree(run_dir, tmp_path / "run")
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(RunError, match="is not a run directory"):
+        export(tmp_path, tmp_path / "gis")
+    assert not (tmp_path / "gis").exists()
+
+
+def test_a_run_without_a_finished_tile_is_refused(own_run, tmp_path):
+    for record in (own_run / "records").glob("*.json"):
+        record.unlink()
+    with pytest.raises(RunError, match="has no finished tile; `hsi-dask run --out"):
+        export(own_run, tmp_path / "gis")
+    assert not (tmp_path / "gis").exists()
+
+
+def test_where_no_tile_is_done_nothing_is_written(own_run, tmp_path):
+    first = f"{WEST_SOUTH[0]}_{WEST_SOUTH[1] + SIZE}"
+    for record in (own_run / "records").glob("*.json"):
+        if record.stem != first:
+            record.unlink()
+    export(own_run, tmp_path / "gis")
+    with rasterio.open(tmp_path / "gis" / "residual.tif") as file:
+        stored = [file.get_tag_item(f"BLOCK_OFFSET_{x}_{y}", "TIFF", bidx=1) for y in (0, 1) for x in (0, 1)]
+        assert np.isnan(file.read(1)[:, SIZE:]).all()
+    assert [offset is None for offset in stored] == [False, True, True, True]
+
+
+def test_a_file_in_place_of_the_folder_is_refused(run_dir, tmp_path):
+    (tmp_path / "gis").write_text("something else")
+    with pytest.raises(RunError, match=r"gis cannot be written .*; make room, or give another --out folder"):
+        export(run_dir, tmp_path / "gis")
+    assert (tmp_path / "gis").read_text() == "something else"
+
+
+def test_a_damaged_chunk_is_named_and_an_earlier_export_stays(own_run, tmp_path):
+    folder = tmp_path / "gis"
+    export(own_run, folder)
+    before = (folder / "residual.tif").read_bytes()
+    chunk = next((own_run / "results.zarr" / "residual" / "c" / "1").glob("0"))
+    chunk.write_bytes(chunk.read_bytes()[:1000])
+    with pytest.raises(RunError, match=r"residual cannot be read at rows 300 to 600, .*hsi-dask verify"):
+        export(own_run, folder)
+    assert (folder / "residual.tif").read_bytes() == before
+    assert not list(folder.glob(".export-*"))
+
+
+@pytest.mark.parametrize("most", [100_000, 1_500_000])
+def test_a_disk_that_is_full_is_one_sentence_and_leaves_nothing_half_written(run_dir, tmp_path, most):
+    """A limit on the size of files stands for the disk: GDAL meets it when it writes, or when it closes."""
+    code = f"""
+import resource, signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, ({most}, {most}))
+from hsi_dask.cli import main
+main(["export", {str(run_dir)!r}, "--out", {str(tmp_path / "gis")!r}])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith(f"error: {tmp_path / 'gis'} cannot be written (")
+    assert not (tmp_path / "gis" / "abundance.tif").exists()
+    assert not list((tmp_path / "gis").glob(".export-*"))
+    for file in (tmp_path / "gis").glob("*.tif"):
+        assert cog_validate(file, strict=True)[0]
+
+
+def test_what_a_killed_export_left_goes(run_dir, tmp_path):
+    (tmp_path / "gis" / ".export-abc.part").mkdir(parents=True)
+    (tmp_path / "gis" / ".export-abc.part" / "abundance.plain.tif").write_bytes(b"half")
+    (tmp_path / "gis" / "notes.txt").write_text("mine")
+    files = export(run_dir, tmp_path / "gis")
+    assert sorted(file.name for file in (tmp_path / "gis").iterdir()) == sorted([*(f.name for f in files), "notes.txt"])
+
+
+# ------------------------------------------------------------------------------------------------ command line
+
+
+def test_the_command_lists_what_it_wrote(run_dir, tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["export", str(run_dir), "--out", str(tmp_path / "gis")])
+    assert end.value.code == 0
+    shown = capsys.readouterr()
+    assert [line.split()[0] for line in shown.out.splitlines()[:-1]] == sorted(
+        (f.name for f in (tmp_path / "gis").iterdir()), key=lambda name: shown.out.index(f"{name} ")
+    )
+    assert (
+        shown.out.splitlines()[-1]
+        == f"13 files in {tmp_path / 'gis'}, of 5 of {len(Run.open(run_dir).manifest.tiles)} tiles"
+    )
