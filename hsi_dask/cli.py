@@ -566,6 +566,31 @@ def export(
 
 
 @app.command()
+def view(
+    run_dir: RunDir,
+    port: Annotated[int, typer.Option(metavar="N", min=0, max=65535, help="0 takes a free one.")] = 0,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
+) -> int:
+    """Look at a run in the browser.
+
+    Zoom, switch layers, click pixels for their spectra, move thresholds. Served to this machine only, until Ctrl-C.
+    """
+    import webbrowser
+
+    from hsi_dask.show.view import served, wait
+
+    _complain(f"opening {run_dir}; overviews are made the first time")
+    with served(run_dir, port=port) as address:
+        print(address, flush=True)
+        _complain("Ctrl-C ends it")
+        if not no_browser:
+            webbrowser.open(address)
+        with contextlib.suppress(KeyboardInterrupt):
+            wait()
+    return DONE
+
+
+@app.command()
 def config() -> None:
     """Print a commented RunConfig with every default.
 

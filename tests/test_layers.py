@@ -45,6 +45,7 @@ HOMES = {
     "matplotlib": {"show"},
     "jinja2": {"show"},
     "rasterio": {"show"},
+    "bokeh": {"show"},
 }
 NOT_IN_KERNELS = {"dask", "xarray", "h5py", "zarr", "distributed", "pandas"}
 

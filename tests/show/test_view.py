@@ -1,0 +1,380 @@
+"""The canvas against the store and the tiles, and the page in a real browser: headless Chromium through WebDriver."""
+
+import io
+import json
+import math
+import shutil
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip("bokeh", reason='the extra is not installed: pip install "hsi-dask[view]"')
+
+import hsi_dask as hsi
+from hsi_dask.cli import main
+from hsi_dask.schema import VARIABLES
+from hsi_dask.show import canvas as canvases
+from hsi_dask.show.canvas import Bounds, Canvas
+from hsi_dask.show.palettes import class_table, quality_table
+from hsi_dask.synthetic import neon_wavelengths, simulate_site
+
+SIZE = 600
+PLACE = 368100.0 + 700.3, 4305600.0 + 300.3  # metres, in the eastern tile
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    """A run of 1 x 2 tiles of both chunk layouts, large enough for an overview."""
+    folder = tmp_path_factory.mktemp("viewed")
+    origin = 613 * SIZE, 7176 * SIZE
+    site = simulate_site(
+        folder / "tiles", tiles=(1, 2), size=SIZE, origin=origin, wavelength=neon_wavelengths(100, step=20.0)
+    )
+    settings = {"endmembers": {"count": 3, "sample": 2000, "restarts": 2}, "thresholds": {"sam": 0.3}}
+    hsi.run(hsi.RunConfig(tiles=[str(site.folder)], **settings), folder / "run")
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def maps(run_dir):
+    return hsi.open_results(run_dir, chunks=None).load()
+
+
+@pytest.fixture(scope="module")
+def canvas(run_dir):
+    return Canvas(run_dir)
+
+
+def corner(canvas, pixels):
+    """The window of so many pixels at the north-west."""
+    west, _, _, north = canvas.bounds
+    return Bounds(west, north - pixels, west + pixels, north)
+
+
+# ------------------------------------------------------------------------------------------------ canvas
+
+
+def test_there_is_a_layer_for_every_map_and_every_endmember(canvas):
+    planes = [f"{name}/{n}" for name in ("abundance", "sam_angle", "sid_divergence") for n in (1, 2, 3)]
+    pictures = ["quicklook/true", "quicklook/cir"]
+    assert list(canvas.layers) == [*pictures, "sam_class", "sid_class", *planes, "residual", "quality"]
+
+
+def test_a_window_is_read_where_it_is_and_no_finer_than_it_fits(canvas, monkeypatch):
+    layer = canvas.layers["sam_class"]
+    near = canvas.paint(layer, corner(canvas, 100))
+    assert (near.factor, near.rgba.shape, near.bounds) == (1, (100, 100, 4), corner(canvas, 100))
+    monkeypatch.setattr(canvases, "MOST_PIXELS", 1000)
+    far = canvas.paint(layer, Bounds(-1e7, -1e7, 1e7, 1e7))  # zoomed far out
+    assert (far.factor, far.rgba.shape, far.bounds) == (2, (300, 600, 4), canvas.bounds)
+
+
+def test_a_window_beside_the_mosaic_is_one_pixel_of_it(canvas):
+    painted = canvas.paint(canvas.layers["residual"], Bounds(0.0, 0.0, 10.0, 10.0))
+    assert painted.rgba.shape == (1, 1, 4)
+
+
+@pytest.mark.parametrize("method", ["sam", "sid"])
+def test_classes_have_their_colours_and_a_threshold_makes_others_of_the_scores(canvas, maps, method):
+    layer, window, table = canvas.layers[f"{method}_class"], corner(canvas, 200), class_table(3)
+    stored = maps[f"{method}_class"].values[:200, :200]
+    np.testing.assert_array_equal(canvas.paint(layer, window).rgba, table[stored])
+    scores = maps[canvases.SCORES[method]].values[:, :200, :200]
+    threshold = float(np.nanmedian(scores.min(axis=0)))
+    with np.errstate(invalid="ignore"):
+        expected = np.where(scores.min(axis=0) <= threshold, scores.argmin(axis=0) + 1, 0)
+    expected[np.isnan(scores).any(axis=0)] = 255
+    painted = canvas.paint(layer, window, threshold)
+    np.testing.assert_array_equal(painted.rgba, table[expected])
+    assert painted.shares[0] == pytest.approx((expected == 0).sum() / (expected != 255).sum())
+    assert sum(painted.shares.values()) == pytest.approx(1)
+
+
+def test_planes_run_from_low_to_high_and_no_data_is_clear(canvas, maps):
+    layer, window = canvas.layers["abundance/2"], corner(canvas, 300)
+    values, rgba = maps.abundance.values[1, :300, :300], canvas.paint(layer, window).rgba
+    assert (rgba[..., 3] == np.where(np.isnan(values), 0, 255)).all()
+    assert tuple(rgba[np.unravel_index(np.nanargmin(values), values.shape)]) == (68, 1, 84, 255)  # viridis begins
+    assert tuple(rgba[np.unravel_index(np.nanargmax(values), values.shape)])[:2] >= (200, 200)  # and ends yellow
+    quality = canvas.paint(canvas.layers["quality"], window).rgba
+    np.testing.assert_array_equal(quality, quality_table()[maps.quality.values[:300, :300]])
+
+
+def test_a_true_colour_picture_shows_what_the_tile_holds(canvas, run_dir):
+    path = canvas.pixel(*PLACE).path
+    cube = hsi.open_neon(path).isel(y=slice(0, 50), x=slice(0, 50)).load()
+    north, west = float(cube.y[0]) + 0.5, float(cube.x[0]) - 0.5
+    rgba = canvas.paint(canvas.layers["quicklook/true"], Bounds(west, north - 50, west + 50, north)).rgba
+    for band, nm in enumerate((665, 560, 490)):
+        brightness = cube.sel(wavelength=nm, method="nearest").values.ravel()
+        order = np.argsort(brightness)
+        assert (np.diff(rgba[..., band].ravel()[order].astype(int)) >= 0).all()  # brighter ground, brighter picture
+
+
+def test_a_pixel_is_what_the_store_and_its_tile_say(canvas, maps):
+    pixel = canvas.pixel(*PLACE)
+    here = maps.sel(x=PLACE[0], y=PLACE[1], method="nearest")
+    assert (pixel.x, pixel.y) == (float(here.x), float(here.y))
+    for name in maps:
+        np.testing.assert_array_equal(pixel.maps[name], here[name].values)
+    spectrum = canvas.spectrum(pixel)
+    tile = hsi.select_bands(hsi.open_neon(pixel.path)).sel(x=pixel.x, y=pixel.y).values
+    np.testing.assert_array_equal(spectrum.values, tile)
+
+
+def test_the_fit_is_as_far_from_the_spectrum_as_the_residual_says(canvas):
+    pixel = canvas.pixel(*PLACE)
+    apart = canvas.spectrum(pixel).values.astype(float) - canvas.fit(pixel).values
+    assert math.sqrt((apart**2).mean()) == pytest.approx(float(pixel.maps["residual"]), rel=1e-3)
+
+
+def test_there_is_no_pixel_outside_and_no_spectrum_without_its_file(canvas, run_dir, tmp_path):
+    assert canvas.pixel(canvas.bounds.west - 1, PLACE[1]) is None
+    assert canvas.pixel(PLACE[0], canvas.bounds.north + 1) is None
+    pixel = canvas.pixel(*PLACE)
+    gone = canvases.Pixel(**{**vars(pixel), "path": str(tmp_path / "NEON_gone.h5")})
+    assert canvas.spectrum(gone) == "no spectrum: NEON_gone.h5 is no longer there"
+    damaged = tmp_path / "NEON_damaged.h5"
+    damaged.write_bytes(b"not HDF5")
+    assert canvas.spectrum(canvases.Pixel(**{**vars(pixel), "path": str(damaged)})) == (
+        "no spectrum: NEON_damaged.h5 cannot be read"
+    )
+
+
+def test_without_data_there_is_no_fit(canvas, maps):
+    row, column = np.argwhere(np.isnan(maps.residual.values))[0]
+    pixel = canvas.pixel(float(maps.x[column]), float(maps.y[row]))
+    assert canvas.fit(pixel) is None
+    assert pixel.reasons == ["no data"]
+
+
+# ------------------------------------------------------------------------------------------------ serving
+
+
+def said(*words):
+    """What the command says and its exit code, from a process of its own."""
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stderr.splitlines()[-1]
+
+
+def test_a_port_that_is_taken_is_one_sentence(run_dir):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        code, sentence = said("-m", "hsi_dask", "view", str(run_dir), "--no-browser", "--port", port)
+    assert code == 2
+    assert sentence == f"error: port {port} cannot be had (Address already in use); give another --port, or none"
+
+
+def test_without_the_extra_the_command_says_what_to_install(run_dir):
+    code = f"import sys; sys.modules['bokeh'] = None; from hsi_dask.cli import main; main(['view', {str(run_dir)!r}])"
+    code, sentence = said("-c", code)
+    assert code == 2
+    assert sentence.endswith('needs Bokeh, which is not installed; get it with: pip install "hsi-dask[view]"')
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["view", str(tmp_path), "--no-browser"])
+    assert end.value.code == 2
+    assert "is not a run directory" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------------------------ in the browser
+
+
+@pytest.fixture(scope="module")
+def address(run_dir):
+    """The page, served by the command in a process of its own."""
+    words = [sys.executable, "-m", "hsi_dask", "view", str(run_dir), "--no-browser"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        yield process.stdout.readline().strip()
+    finally:
+        process.terminate()
+        _, errors = process.communicate(timeout=30)
+        assert "Traceback" not in errors, errors
+        assert process.returncode == 0
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (browser and driver):
+        pytest.skip("no chromium with its chromedriver; on Debian: apt-get install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = browser
+    for flag in (
+        "headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "disable-background-networking",
+        "no-first-run", "disable-component-update", "disable-sync", "window-size=1400,1000",
+        f"user-data-dir={tmp_path_factory.mktemp('chromium')}",
+    ):  # fmt: skip
+        options.add_argument(f"--{flag}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield opened
+    opened.quit()
+
+
+class Page:
+    """The page as a person uses it: looks, and a mouse; and the models behind it, to wait for."""
+
+    def __init__(self, driver, address):
+        self.driver = driver
+        driver.get(address)
+        self.until(lambda: self.ask("return Bokeh.documents.length && Bokeh.documents[0].is_idle"))
+        self.until(lambda: len(self.colours()) > 20)
+
+    def ask(self, script, *arguments):
+        return self.driver.execute_script(script, *arguments)
+
+    def until(self, holds, seconds=30):
+        end = time.monotonic() + seconds
+        while not (found := holds()):
+            assert time.monotonic() < end, "nothing came of it"
+            time.sleep(0.1)
+        return found
+
+    def inside(self, name, selector):
+        """An element in the shadows of a named model."""
+        script = """
+            const [name, selector] = arguments, queue = [document];
+            const id = Bokeh.documents[0].get_model_by_name(name).id;
+            const view = Bokeh.index.find_one_by_id(id);
+            return view.shadow_el.querySelector(selector)"""
+        return self.ask(script, name, selector)
+
+    def map(self):
+        return self.driver.find_element("id", "map")
+
+    def picture(self):
+        from PIL import Image
+
+        return np.asarray(Image.open(io.BytesIO(self.map().screenshot_as_png)).convert("RGB"))
+
+    def colours(self):
+        return np.unique(self.picture().reshape(-1, 3), axis=0)
+
+    def changed(self, before):
+        return self.until(lambda: (now := self.picture()).shape != before.shape or (now != before).mean() > 0.02)
+
+    def text(self, name):
+        return self.ask("return Bokeh.documents[0].get_model_by_name(arguments[0]).text", name)
+
+    def choose(self, layer):
+        from selenium.webdriver.support.select import Select
+
+        Select(self.inside("layer", "select")).select_by_visible_text(layer)
+
+    def click(self):
+        """A pixel in the middle of the map."""
+        from selenium.webdriver import ActionChains
+
+        ActionChains(self.driver).move_to_element(self.map()).click().perform()
+
+    def slide(self, name, by):
+        from selenium.webdriver import ActionChains
+
+        handle = self.inside(name, ".noUi-handle")
+        ActionChains(self.driver).drag_and_drop_by_offset(handle, by, 0).perform()
+
+    def zoom(self, by):
+        from selenium.webdriver import ActionChains
+        from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
+
+        origin = ScrollOrigin.from_element(self.map())
+        ActionChains(self.driver).scroll_from_origin(origin, 0, by).perform()
+
+    def lines(self, number):
+        """Values of a spectrum: 0 the pixel's, 1 the fit."""
+        script = """
+            const figure = Bokeh.documents[0].get_model_by_name("spectrum");
+            const found = figure.renderers.filter(r => r.name == null)[arguments[0]];
+            return Array.from(found.data_source.data.reflectance)"""
+        return self.ask(script, number)
+
+
+@pytest.fixture
+def page(chromium, address):
+    opened = Page(chromium, address)
+    yield opened
+    told = [entry for entry in chromium.get_log("browser") if entry["level"] in {"SEVERE", "WARNING"}]
+    assert told == []
+
+
+def test_the_page_needs_nothing_from_elsewhere(page, chromium, address):
+    events = [json.loads(entry["message"])["message"] for entry in chromium.get_log("performance")]
+    urls = {e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"}
+    ours = {url for url in urls if url.startswith(address)}
+    assert len(ours) > 2
+    assert [url for url in urls - ours if url.startswith(("http", "ws", "//"))] == []
+
+
+def test_other_layers_are_other_pictures_with_their_legends(page):
+    before = page.picture()
+    page.choose("abundance, endmember 2")
+    page.changed(before)
+    page.until(lambda: "abundance" in page.text("legend"))
+    before = page.picture()
+    page.choose("SAM classes")
+    page.changed(before)
+    page.until(lambda: "unclassified" in page.text("legend") and "endmember 3" in page.text("legend"))
+
+
+def test_a_click_tells_of_the_pixel_and_draws_its_spectrum_with_gaps_at_the_water_windows(page, canvas):
+    page.click()
+    page.until(lambda: page.lines(0))
+    spectrum, fit = (np.array(page.lines(n), float) for n in (0, 1))
+    assert spectrum.shape == fit.shape
+    assert np.isnan(spectrum).sum() == np.isnan(fit).sum() == 2
+    assert 0 < np.nanmax(spectrum) < 1.2
+    said = page.until(lambda: "reading" not in page.text("pixel") and page.text("pixel"))
+    for words in (" E, ", " N<", "endmember 3", "angle (rad)", "divergence", "%", ".h5"):
+        assert words in said
+
+
+def test_a_threshold_that_slides_classifies_anew(page):
+    page.choose("SAM classes")
+    page.until(lambda: "unclassified" in page.text("legend"))
+    before, legend = page.picture(), page.text("legend")
+    page.slide("sam_threshold", -60)
+    page.changed(before)
+    page.until(lambda: page.text("legend") != legend)
+    assert page.ask("return Bokeh.documents[0].get_model_by_name('sam_threshold').value") < 0.3
+
+
+def test_sliding_the_other_threshold_shows_its_classes(page):
+    page.slide("sid_threshold", -80)
+    page.until(lambda: page.ask("return Bokeh.documents[0].get_model_by_name('layer').value") == "sid_class")
+
+
+def test_zooming_in_reads_finer_and_stays_true_to_scale(page):
+    ask = "const m = Bokeh.documents[0].get_model_by_name('map'); return [m.x_range.end - m.x_range.start, "
+    ask += "m.y_range.end - m.y_range.start, m.inner_width, m.inner_height]"
+    before = page.ask(ask)
+    page.zoom(-600)
+    after = page.until(lambda: (now := page.ask(ask))[0] < before[0] and now)
+    for width, height, columns, rows in (before, after):
+        assert width / columns == pytest.approx(height / rows, rel=0.01)
+
+
+def test_the_page_fits_a_narrow_window(page, chromium):
+    chromium.set_window_size(500, 900)
+    try:
+        page.until(lambda: page.ask("return document.documentElement.clientWidth") <= 500)
+        time.sleep(0.5)
+        assert page.ask("return document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+        assert page.map().rect["width"] > 400
+    finally:
+        chromium.set_window_size(1400, 1000)
+
+
+def test_every_layer_has_a_name_in_the_schema(canvas):
+    assert {layer.variable for layer in canvas.layers.values()} <= set(VARIABLES)
