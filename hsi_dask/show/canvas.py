@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 MOST_PIXELS = 1600  # along a side of what is read and sent for one window
 SCORES = {"sam": "sam_angle", "sid": "sid_divergence"}
+_HELD = 2  # arrays of one window: the whole mosaic, coarsely, and what is in view
 _GAMMA = 0.7  # of pictures: most of the ground is darker than half of the brightest
 _TITLES = {"abundance": "abundance", "sam_angle": "spectral angle", "sid_divergence": "divergence"}
 
@@ -124,6 +125,7 @@ class Canvas:
         self.grids = level_grids(self.run.manifest.grid)
         self.levels = {factor: open_level(path, factor, self.run.results, chunks=None) for factor in self.grids}
         chunks = [(chunk.key.split("/"), record.path) for record in self.run.records() for chunk in record.chunks]
+        self._held: dict[tuple[Any, ...], xr.DataArray] = {}  # what was read last, for a threshold that moves
         self._limits: dict[str, tuple[float, float]] = {}
         self._paths = {(int(parts[-2]), int(parts[-1])): path for parts, path in chunks}
 
@@ -205,12 +207,17 @@ class Canvas:
     def _read(self, layer: Layer, factor: int, rows: slice, columns: slice, *, stored: bool) -> xr.DataArray:
         """The layer's pixels at a level, in memory; of classes that are not the stored ones, all scores."""
         name = SCORES[layer.method] if layer.method and not stored else layer.variable
-        part = self.levels[factor][name].isel({Y: rows, X: columns})
-        if layer.picture:
-            part = nearest_planes(part, BANDS[layer.picture])
-        elif layer.number:
-            part = part.isel({ENDMEMBER: layer.number - 1})
-        return part.load()
+        key = name, layer.picture, layer.number, factor, str(rows), str(columns)
+        if key not in self._held:
+            part = self.levels[factor][name].isel({Y: rows, X: columns})
+            if layer.picture:
+                part = nearest_planes(part, BANDS[layer.picture])
+            elif layer.number:
+                part = part.isel({ENDMEMBER: layer.number - 1})
+            while len(self._held) >= _HELD:
+                del self._held[next(iter(self._held))]
+            self._held[key] = part.load()
+        return self._held[key]
 
     # -------------------------------------------------------------------------------------------- pixels
 
@@ -238,8 +245,11 @@ class Canvas:
         try:
             cube = open_cube(read_metadata(pixel.path), masked=True)
             bands = self.run.config.bands
-            here = cube.sel({X: pixel.x, Y: pixel.y}, method="nearest")
+            half = min(self.run.manifest.grid.resolution) / 2
+            here = cube.sel({X: pixel.x, Y: pixel.y}, method="nearest", tolerance=half)
             return select_bands(here, windows=bands.windows, drop_last=bands.drop_last).compute(scheduler="threads")
+        except KeyError:
+            return f"no spectrum: {name} is now of another place"
         except (FileFormatError, OSError) as error:
             logger.info("%s: %s", pixel.path, error)
             return f"no spectrum: {name} cannot be read"

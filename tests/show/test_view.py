@@ -145,6 +145,12 @@ def test_there_is_no_pixel_outside_and_no_spectrum_without_its_file(canvas, run_
     )
 
 
+def test_a_file_of_another_place_gives_no_spectrum(canvas):
+    west = canvas.pixel(PLACE[0] - SIZE, PLACE[1])
+    other = canvases.Pixel(**{**vars(canvas.pixel(*PLACE)), "path": west.path})
+    assert canvas.spectrum(other).endswith("is now of another place")
+
+
 def test_without_data_there_is_no_fit(canvas, maps):
     row, column = np.argwhere(np.isnan(maps.residual.values))[0]
     pixel = canvas.pixel(float(maps.x[column]), float(maps.y[row]))
