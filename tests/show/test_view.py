@@ -20,6 +20,7 @@ from hsi_dask.schema import VARIABLES
 from hsi_dask.show import canvas as canvases
 from hsi_dask.show.canvas import Bounds, Canvas
 from hsi_dask.show.palettes import class_table, quality_table
+from hsi_dask.show.view import _Page as ServedPage
 from hsi_dask.synthetic import neon_wavelengths, simulate_site
 
 SIZE = 600
@@ -156,6 +157,26 @@ def test_without_data_there_is_no_fit(canvas, maps):
     pixel = canvas.pixel(float(maps.x[column]), float(maps.y[row]))
     assert canvas.fit(pixel) is None
     assert pixel.reasons == ["no data"]
+
+
+@pytest.mark.parametrize("methods", [("fcls",), ("sam",), ("sid",)])
+def test_a_run_of_one_method_has_its_own_layers_and_sliders(methods, tmp_path):
+    from bokeh.document import Document
+
+    site = simulate_site(tmp_path / "tiles", tiles=(1, 1), size=40, wavelength=neon_wavelengths(100, step=20.0))
+    settings = {"endmembers": {"count": 3, "sample": 600, "restarts": 2}, "methods": methods}
+    hsi.run(hsi.RunConfig(tiles=[str(site.folder)], **settings), tmp_path / "run")
+    canvas, document = Canvas(tmp_path / "run"), Document()
+    page = ServedPage(canvas, document)
+    page.show()
+    assert list(page.thresholds) == [m for m in methods if m != "fcls"]
+    for layer in canvas.layers:
+        page.layer.value = layer
+    west, south, _, _ = canvas.bounds
+    page.tell(west + 5, south + 5)
+    assert ("abundance" in page.pixel.text) == (methods == ("fcls",))
+    assert (canvas.fit(canvas.pixel(west + 5, south + 5)) is not None) == (methods == ("fcls",))
+    page.pool.shutdown()
 
 
 # ------------------------------------------------------------------------------------------------ serving
