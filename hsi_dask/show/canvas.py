@@ -28,8 +28,8 @@ from hsi_dask.io.neon import open_cube
 from hsi_dask.io.store import Grid
 from hsi_dask.ops.bands import select_bands
 from hsi_dask.ops.materials import threshold_classes
-from hsi_dask.schema import ENDMEMBER, FLAGS, NO_CLASS, X, Y
-from hsi_dask.show.figures import BANDS, PICTURES, names_of, nearest_planes
+from hsi_dask.schema import ENDMEMBER, FLAGS, NO_CLASS, WAVELENGTH, X, Y
+from hsi_dask.show.figures import BANDS, PICTURES, names_of
 from hsi_dask.show.palettes import class_colours, class_table, quality_table
 
 logger = logging.getLogger(__name__)
@@ -211,7 +211,7 @@ class Canvas:
         if key not in self._held:
             part = self.levels[factor][name].isel({Y: rows, X: columns})
             if layer.picture:
-                part = nearest_planes(part, BANDS[layer.picture])
+                part = part.sel({WAVELENGTH: list(BANDS[layer.picture])}, method="nearest")
             elif layer.number:
                 part = part.isel({ENDMEMBER: layer.number - 1})
             while len(self._held) >= _HELD:
