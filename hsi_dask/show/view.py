@@ -187,6 +187,7 @@ class _Page:
         number = self.clicks
         dx, dy = self.canvas.run.manifest.grid.resolution
         self.mark.data = {"x": [pixel.x], "y": [pixel.y], "width": [dx], "height": [dy]}
+        self.spectrum.legend.visible = True
         self.pixel.text = _story(self.canvas, pixel, "reading its spectrum ...")
         self.lines["pixel"].data = _line(None)
         self.lines["fit"].data = _line(self.canvas.fit(pixel))
@@ -268,7 +269,9 @@ def _spectrum(canvas: Canvas) -> tuple[dict[str, Any], Any]:
     for name, text in (("pixel", "pixel"), ("fit", "fit")):
         shown.line("wavelength", "reflectance", source=lines[name], color="black" if name == "pixel" else "#d6006c",
                    line_width=2, line_dash=dashes[name], legend_label=text)  # fmt: skip
-    shown.legend.update(location="top_right", padding=4, spacing=0, background_fill_alpha=0.7, border_line_alpha=0)
+    shown.legend.update(
+        visible=False, location="top_right", padding=4, spacing=0, background_fill_alpha=0.7, border_line_alpha=0
+    )
     shown.toolbar.logo = None
     shown.grid.grid_line_color = "#ebedf0"
     shown.outline_line_color = None
