@@ -12,7 +12,8 @@ The design, on one screen
 5. A tile is done when its record is on disk. Everything may die at any moment; starting again finishes the rest.
 
     kernels/   projection, fcls, sam, sid, nfindr          io/      neon (files -> cubes), store (maps -> Zarr)
-    ops/       select_bands, sample_pixels, unmix, ...      batch/   plan, state, execute, verify
+    ops/       select_bands, sample_pixels, unmix, ...      batch/   plan, state, execute, verify, overviews
+    show/      figures, the accessor `.hsi`, the report
 
 Examples
 --------
@@ -31,7 +32,8 @@ True
 
 import sys
 from importlib import import_module
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -131,7 +133,7 @@ class _Accessors:
         if name != "xarray":
             return None
         sys.meta_path.remove(self)
-        spec = PathFinder.find_spec(name, path, target)
+        spec = find_spec(name)
         if spec is None or spec.loader is None:
             return spec
         load = spec.loader.exec_module

@@ -118,10 +118,10 @@ def furnish(ax: Axes, array: xr.DataArray) -> None:
 
     ax.set_aspect("equal")
     ax.grid(visible=False)
-    # in the corner two numbers would meet, and at the end one would stick out
+    # in the corner two numbers would meet, and at the ends they would stick out
     figure: Any = ax.figure
     wide, tall = ax.bbox.width / figure.dpi, ax.bbox.height / figure.dpi  # inches
-    for axis, prune, inches in ((ax.xaxis, "upper", wide), (ax.yaxis, "lower", tall)):
+    for axis, prune, inches in ((ax.xaxis, "upper", wide), (ax.yaxis, "both", tall)):
         axis.set_major_locator(MaxNLocator(int(np.clip(inches / 0.8, 1, 4)), steps=[1, 2, 5, 10], prune=prune))
         axis.set_major_formatter(lambda metres, _: f"{metres / 1000:.6g}")
     zone = _zone(array)

@@ -59,20 +59,22 @@ class Picture(NamedTuple):
 
 def _picture(figure: Figure, kind: str = "png") -> Picture:
     """A figure as PNG of 256 colours, as JPEG for photographs, or as SVG for lines."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
     stream, width = io.BytesIO(), round(figure.get_figwidth() * _INCH)
     if kind == "svg":
         figure.savefig(stream, format="svg", metadata={"Date": None})
         return Picture(_address("svg+xml", stream), width)
-    figure.savefig(stream, format="png", dpi=_DENSITY)
-    picture = Image.open(stream).convert("RGB")
-    packed = io.BytesIO()
+    figure.set_dpi(_DENSITY)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     if kind == "jpeg":
-        picture.save(packed, "JPEG", quality=88, subsampling=0)
+        picture.save(stream, "JPEG", quality=88, subsampling=0)
     else:
-        picture.quantize(256, dither=Image.Dither.NONE).save(packed, "PNG", optimize=True)
-    return Picture(_address(kind, packed), width)
+        picture.quantize(256, dither=Image.Dither.NONE).save(stream, "PNG", optimize=True)
+    return Picture(_address(kind, stream), width)
 
 
 def _address(kind: str, stream: io.BytesIO) -> str:
