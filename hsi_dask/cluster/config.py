@@ -1,0 +1,232 @@
+"""ClusterConfig: where to compute. A typed model of the files in `cluster_configs`."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hsi_dask.errors import ConfigError
+
+Queued = Literal["slurm", "pbs", "lsf", "sge", "htcondor"]
+Kind = Literal["local", "scheduler", "slurm-allocation", Queued]
+QUEUED: tuple[str, ...] = get_args(Queued)
+
+WAIT, WAIT_QUEUED = 60.0, 3600.0  # seconds; a batch scheduler may keep jobs waiting where a process only has to start
+# Keys that dask-jobqueue still takes, with a warning that nobody sees in a job's log
+_RENAMED = {
+    "env_extra": "job_script_prologue",
+    "extra": "worker_extra_args",
+    "header_skip": "job_directives_skip",
+    "job_extra": "job_extra_directives",
+}
+_VARIABLE = re.compile(r"\$(\w+|\{[^}]*\})")
+
+Count = Annotated[int, Field(ge=1, strict=True)]
+Text = Annotated[str, Field(strict=True)]
+Lines = list[Text]
+
+
+class JobOptions(BaseModel):
+    """The options of a worker job that mean the same to every batch scheduler; its class checks the others."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    cores: Count
+    memory: Text | Count
+    processes: Count = 1
+    walltime: Text | None = None
+    interface: Text | None = None
+    log_directory: Text | None = None
+    shared_temp_directory: Text | None = None
+    local_directory: Text | None = None
+    python: Text | None = None
+    queue: Text | None = None
+    death_timeout: Count = 60
+    worker_extra_args: Lines = Field(default_factory=list)
+    job_script_prologue: Lines = Field(default_factory=list)
+    job_extra_directives: Lines | dict[str, Any] = Field(default_factory=list)
+    scheduler_options: dict[str, Any] = Field(default_factory=dict)
+    security: bool | dict[str, Any] = True
+
+    @property
+    def threads(self) -> int:
+        """Of each worker process."""
+        return self.cores // self.processes
+
+    @property
+    def memory_limit(self) -> int:
+        """Bytes of each worker process."""
+        return self.memory_bytes // self.processes
+
+    @property
+    def memory_bytes(self) -> int:
+        from dask.utils import parse_bytes
+
+        return int(parse_bytes(self.memory))
+
+
+class ClusterConfig(BaseModel):
+    """Where to compute: the kind of cluster, and the options of the class that makes it. Frozen.
+
+    Environment variables in options are expanded when the configuration is made; `$$NAME` stays `$NAME`, for the
+    shell of a job to expand.
+
+    Attributes
+    ----------
+    wait : seconds without any worker after which there will be none: 60, and 3600 where jobs wait in a queue
+    jobs : how many worker jobs a batch scheduler gets; one that ends early is replaced
+    options : of the class that makes the cluster
+    driver : options that differ for the job that `hsi-dask submit` writes
+
+    Examples
+    --------
+    >>> ClusterConfig(kind="local", options={"n_workers": 2}).options
+    {'n_workers': 2}
+    >>> ClusterConfig(knid="local")
+    Traceback (most recent call last):
+    hsi_dask.errors.ConfigError: unknown key knid; did you mean kind?
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Kind = Field("local")
+    wait: float = Field(WAIT, gt=0, allow_inf_nan=False, strict=True)
+    jobs: Count = 1
+    options: dict[str, Any] = Field(default_factory=dict)
+    driver: dict[str, Any] = Field(default_factory=dict)
+
+    def __init__(self, **values: Any) -> None:
+        queued = values.get("kind") in QUEUED
+        defaults = {"wait": WAIT_QUEUED} if queued else {}
+        expanded = {key: _expanded(values.get(key) or {}, key) for key in ("options", "driver")}
+        try:
+            super().__init__(**defaults | values | expanded)
+        except ValidationError as error:
+            raise ConfigError("; ".join(map(_sentence, error.errors()))) from None
+        if queued:
+            self.job_options()
+            self.job_options(driver=True)
+        elif unused := sorted({"jobs", "driver"} & values.keys()):
+            raise ConfigError(f"{unused[0]} is for batch schedulers ({', '.join(QUEUED)}), not for kind {self.kind}")
+
+    @classmethod
+    def from_yaml(cls, path: str | os.PathLike[str]) -> ClusterConfig:
+        """The configuration in a YAML file, such as those in `cluster_configs`."""
+        try:
+            values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise ConfigError(f"cannot read the cluster configuration {os.fspath(path)}: {reason}") from None
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            where = f"line {mark.line + 1}: " if mark else ""
+            problem = getattr(error, "problem", None) or error
+            raise ConfigError(f"{os.fspath(path)}: {where}not YAML: {problem}") from None
+        if not isinstance(values, dict):
+            found = "empty" if values is None else f"a {type(values).__name__}"
+            raise ConfigError(f"{os.fspath(path)} is {found}; a cluster configuration has the key kind")
+        try:
+            return cls(**{str(key): value for key, value in values.items()})
+        except ConfigError as error:
+            raise ConfigError(f"{os.fspath(path)}: {error}") from None
+
+    @property
+    def queued(self) -> bool:
+        """Workers are jobs of a batch scheduler."""
+        return self.kind in QUEUED
+
+    def job_options(self, *, driver: bool = False) -> JobOptions:
+        """What a worker job, or the driver's job, asks for; only of a batch scheduler."""
+        section, options = ("driver", self.options | self.driver) if driver else ("options", self.options)
+        renamed = _RENAMED | ({"project": "account"} if self.kind in ("slurm", "pbs") else {})
+        for old, new in renamed.items():
+            if old in options:
+                raise ConfigError(f"{section}.{old} is deprecated by dask-jobqueue; write {section}.{new}")
+        try:
+            job = JobOptions(**options)
+            _ = job.memory_bytes
+        except ValidationError as error:
+            raise ConfigError("; ".join(_option_sentence(e, section) for e in error.errors())) from None
+        except ValueError as error:
+            raise ConfigError(f"{section}.memory is {options['memory']!r}; {_OPTIONS['memory']}") from error
+        if job.processes > job.cores:
+            raise ConfigError(f"{section}.processes is {job.processes}, more than {section}.cores, {job.cores}")
+        return job
+
+    def worker_size(self) -> tuple[int, int] | None:
+        """Threads and bytes of memory of each worker process, where the file says so."""
+        if self.queued:
+            job = self.job_options()
+            return job.threads, job.memory_limit
+        limit, threads = self.options.get("memory_limit"), self.options.get("threads_per_worker")
+        if self.kind != "local" or not isinstance(threads, int) or not limit or not re.match(r"\d", str(limit)):
+            return None
+        from dask.utils import parse_bytes
+
+        try:
+            return threads, int(parse_bytes(limit))
+        except ValueError:
+            return None
+
+
+# ------------------------------------------------------------------------------------------------ sentences
+
+
+def hint(name: str, known: list[str], prefix: str = "") -> str:
+    """The known name that is nearest, or all of them."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {prefix}{near[0]}?" if near else f"known keys are {', '.join(known)}"
+
+
+def _sentence(error: Any) -> str:
+    """One pydantic error as: the key, its value and what it may be."""
+    key = str(error["loc"][0])
+    if error["type"] == "extra_forbidden":
+        return f"unknown key {key}; {hint(key, list(ClusterConfig.model_fields))}"
+    kinds = ("local", "scheduler", "slurm-allocation", *QUEUED)
+    allowed = {"kind": " or ".join(kinds), "wait": "seconds, above 0", "jobs": "a count, 1 or more"}
+    return f"{key} is {error['input']!r}; it must be {allowed.get(key, 'a mapping')}"
+
+
+_OPTIONS = {
+    "cores": "it must be the cores of a job, a count",
+    "memory": "it must be the memory of all processes of a job, such as 16GiB",
+    "walltime": 'it must be text in quotes, such as "04:00:00", for YAML reads 04:00:00 as a number of seconds',
+    "job_extra_directives": "it must be a list of lines, and with HTCondor a mapping",
+    "scheduler_options": "it must be a mapping",
+    "security": "it must be true, false or a mapping of TLS files",
+    **dict.fromkeys(("worker_extra_args", "job_script_prologue"), "it must be a list of lines of text"),
+    **dict.fromkeys(("processes", "death_timeout"), "it must be a count, 1 or more"),
+}
+
+
+def _option_sentence(error: Any, section: str) -> str:
+    key = str(error["loc"][0])
+    if error["type"] == "missing":
+        return f"{section}.{key} is missing; {_OPTIONS[key]}"
+    return f"{section}.{key} is {error['input']!r}; {_OPTIONS.get(key, 'it must be text')}"
+
+
+def _expanded(value: Any, key: str) -> Any:
+    """Environment variables and ~ expanded in every string below; $$ is a $ that stays."""
+    if isinstance(value, Mapping):
+        return {k: _expanded(v, f"{key}.{k}") for k, v in value.items()}
+    if isinstance(value, list):
+        return [_expanded(v, key) for v in value]
+    if not isinstance(value, str):
+        return value
+    parts = [os.path.expandvars(part) for part in os.path.expanduser(value).split("$$")]
+    for part in parts:
+        if unset := _VARIABLE.search(part):
+            raise ConfigError(
+                f"{key} is {value!r}, but {unset[0]} is not set in the environment; set it or write the value, or "
+                f"${unset[0]} for a job's shell to expand"
+            )
+    return "$".join(parts)
