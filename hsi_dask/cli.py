@@ -22,12 +22,14 @@ from hsi_dask.errors import ConfigError, HsiDaskError, RunError
 
 if TYPE_CHECKING:
     from hsi_dask.batch.execute import Observer, RunSummary
+    from hsi_dask.cluster import ClusterConfig
     from hsi_dask.config import RunConfig
     from hsi_dask.io.neon import NeonFile
     from hsi_dask.synthetic import Agreement, Scene
 
 DONE, FOUND, WRONG = 0, 1, 2
 INTERRUPTED, TERMINATED, PIPE_CLOSED = (128 + int(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE))
+DRAINED = 128 + int(signal.SIGUSR1)  # warned of the wall time: what was in work is finished
 
 # The demo's site: small enough for a minute on two cores, compilation included, large enough to look at
 DEMO_TILE = 250
@@ -61,7 +63,9 @@ def _guarded(words: list[str]) -> int:
             return code
         except KeyboardInterrupt as error:
             _complain(str(error) or "stopped; give the same command again to go on")
-            return TERMINATED if signal.SIGTERM in received() else INTERRUPTED
+            came = received()
+            codes = {signal.SIGTERM: TERMINATED, signal.SIGINT: INTERRUPTED, signal.SIGUSR1: DRAINED}
+            return next((code for kind, code in codes.items() if kind in came), INTERRUPTED)
         except BrokenPipeError:  # `hsi-dask ... | head`: the reader has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return PIPE_CLOSED
@@ -356,16 +360,21 @@ def run(
 
     Repeated, a run goes on where it stopped; then --out is all it needs.
     """
-    settings = _settings(tiles or [], out, config, count)
-    if endmembers is not None:
-        if count is not None:
-            raise ConfigError(f"--count {count} is for endmembers that are found; leave it out with --endmembers")
-        settings = settings.replace(endmembers={"file": str(endmembers)})
+    settings = _given(_settings(tiles or [], out, config, count), count, endmembers)
     if dry_run:
         return _show_plan(settings, out)
     summary = _carry_out(settings, out, cluster, part)
     _show_summary(summary, _drawn(summary))
     return FOUND if summary.failed else DONE
+
+
+def _given(settings: RunConfig, count: int | None, endmembers: Path | None) -> RunConfig:
+    """The settings with endmembers that are given, not found."""
+    if endmembers is None:
+        return settings
+    if count is not None:
+        raise ConfigError(f"--count {count} is for endmembers that are found; leave it out with --endmembers")
+    return settings.replace(endmembers={"file": str(endmembers)})
 
 
 def _settings(tiles: Sequence[str], out: Path, file: Path | None, count: int | None) -> RunConfig:
@@ -390,20 +399,49 @@ def _carry_out(settings: RunConfig, out: Path, cluster: Path | None, part: str |
     from hsi_dask.batch.lock import Part
 
     share = None if part is None else Part.parse(part)
-    where = _client(cluster)
-    with _observer() as observer:
-        if cluster is not None:
-            observer.message(f"getting workers ({cluster})")
-        with where as client:
-            return carry_out(settings, out, client=client, observer=observer, part=share)
-
-
-def _client(cluster: Path | None) -> contextlib.AbstractContextManager[Any]:
     if cluster is None:
-        return contextlib.nullcontext()
+        with _observer() as observer:
+            return carry_out(settings, out, observer=observer, part=share)
     from hsi_dask.cluster import ClusterConfig, connect
 
-    return connect(ClusterConfig.from_yaml(cluster))
+    place = ClusterConfig.from_yaml(cluster)
+    _require_memory(place, settings, out)
+    with _observer() as observer, contextlib.ExitStack() as stack:
+        observer.message(f"getting workers ({cluster})")
+        with _warning_ends():
+            client = stack.enter_context(connect(place))
+        return carry_out(settings, out, client=client, observer=observer, part=share)
+
+
+@contextlib.contextmanager
+def _warning_ends() -> Iterator[None]:
+    """SIGUSR1, the warning before a wall time, ends a wait for workers: they would come too late."""
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGUSR1, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def _require_memory(place: ClusterConfig, settings: RunConfig, out: Path) -> None:
+    """Refuse workers that are too small for the largest tile, before any job is submitted for them."""
+    from hsi_dask.batch.plan import find_tiles, make_plan
+    from hsi_dask.batch.state import Run
+
+    paths = find_tiles(settings.tiles) if settings.tiles else [Path(t.path) for t in Run.open(out).manifest.tiles]
+    if (size := place.worker_size()) is None or not (present := [path for path in paths if path.is_file()]):
+        return
+    threads, limit = size
+    plan = make_plan([max(present, key=os.path.getsize)], settings)
+    if plan.tiles and (needed := plan.memory(threads)) > limit:
+        raise ConfigError(
+            f"a tile needs about {_bytes(needed)} with {threads} threads, a worker has {_bytes(limit)}; give workers "
+            f"more memory or fewer threads ({_bytes(plan.memory(1))} with one)"
+        )
 
 
 def _show_plan(settings: RunConfig, out: Path) -> int:
@@ -500,6 +538,83 @@ def report(run_dir: RunDir) -> int:
 
     print(write_report(run_dir))
     return DONE
+
+
+# ---------------------------------------------------------------------------------------------------- clusters
+
+
+@app.command()
+def submit(
+    out: Annotated[Path, typer.Option("--out", metavar="RUN_DIR", help="Everything is written here.")],
+    cluster: Annotated[Path, typer.Option(metavar="FILE", help="A batch scheduler's file; see cluster_configs.")],
+    tiles: Annotated[
+        list[str] | None, typer.Argument(metavar="TILE...", help="Reflectance files, folders of them, or patterns.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="What to compute; see `hsi-dask config`.")] = None,
+    count: Annotated[int | None, typer.Option(metavar="N", help="How many endmembers (4).")] = None,
+    endmembers: Annotated[Path | None, typer.Option(metavar="FILE", help="Given spectra, as `run` takes them.")] = None,
+    array: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="N jobs that share the tiles, and no worker jobs.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the job script, and submit nothing.")] = False,
+) -> int:
+    """Run as a job of a batch scheduler.
+
+    Warned of its wall time the job finishes what is in work and queues up again, until the run is complete.
+    """
+    from hsi_dask.cluster import ClusterConfig
+    from hsi_dask.cluster.submit import submit as hand_over
+    from hsi_dask.cluster.submit import write_scripts
+
+    place = ClusterConfig.from_yaml(cluster)
+    settings = _given(_settings(tiles or [], out, config, count), count, endmembers)
+    _require_memory(place, settings, out)
+    options = {
+        "--config": config,
+        "--count": count,
+        "--endmembers": endmembers,
+        "--cluster": None if array else cluster,
+    }
+    words = [*(tiles or []), "--out", str(out)]
+    words += [word for name, value in options.items() if value is not None for word in (name, str(value))]
+    for script in write_scripts(place, words, out, array=array):
+        if dry_run:
+            print(script.text)
+            script.path.unlink()
+        else:
+            print(f"{hand_over(script)}    {script.path}")
+    return DONE
+
+
+clusters = typer.Typer(help="Look into a cluster file before a run depends on it.", rich_markup_mode=None)
+app.add_typer(clusters, name="cluster")
+
+
+@clusters.command("check")
+def check_cluster(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="See cluster_configs.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where runs will be written.")] = Path("."),
+    script: Annotated[bool, typer.Option("--script", help="Only show the job script of a worker.")] = False,
+) -> int:
+    """Would a run work with this cluster file?
+
+    Asks the batch scheduler, starts one worker and lets it tell; a line for each finding, with what to change.
+    """
+    from hsi_dask.cluster import ClusterConfig
+    from hsi_dask.cluster.check import check
+    from hsi_dask.cluster.jobs import make_job
+
+    place = ClusterConfig.from_yaml(file)
+    if script:
+        if not place.queued:
+            raise ConfigError(f"kind {place.kind} has no job script")
+        print(make_job(place).job_script(), end="")
+        return DONE
+    wrong = 0
+    for finding in check(place, out):
+        print(f"{'ok ' if finding.good else 'BAD'}  {finding.what:9}  {finding.said}", flush=True)
+        wrong += not finding.good
+    return FOUND if wrong else DONE
 
 
 # ---------------------------------------------------------------------------------------------------- status, verify

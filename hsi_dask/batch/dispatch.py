@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 Work = Callable[[Job, int, Advanced], Any]
 Heard = Callable[[str, float], None]  # takes a tile's id and the finished fraction of its job
+Full = Callable[[], bool]  # whether to begin no more jobs
 
 SPARE = 2  # jobs in flight beyond one a worker: the next is there when a worker finishes
 ATTEMPTS = 3  # of a job whose workers died: an innocent tile is not blamed for its node
@@ -41,19 +42,33 @@ class Failure(NamedTuple):
     fatal: bool = False
 
 
-def carry_out(work: Work, jobs: Sequence[Job], *, client: Client | None, heard: Heard) -> Iterator[tuple[Job, Any]]:
-    """Each job with its result or its Failure, as they finish. Closing the iterator drops the rest."""
+def carry_out(
+    work: Work, jobs: Sequence[Job], *, client: Client | None, heard: Heard, full: Full = lambda: False
+) -> Iterator[tuple[Job, Any]]:
+    """Each job with its result or its Failure, as they finish; none is begun any more once `full` says so.
+
+    Closing the iterator drops the rest.
+    """
     if client is None:
-        return _here(work, jobs, heard)
-    return _on_client(work, jobs, client, heard)
+        return _here(work, jobs, heard, full)
+    return _on_client(work, jobs, client, heard, full)
 
 
-def _here(work: Work, jobs: Sequence[Job], heard: Heard) -> Iterator[tuple[Job, Any]]:
+def _here(work: Work, jobs: Sequence[Job], heard: Heard, full: Full) -> Iterator[tuple[Job, Any]]:
+    threads = cores()
+    for job in jobs:
+        if full():
+            return
+        heard(job.tile.id, 0.0)
+        yield job, _attempt(work, job, threads, partial(heard, job.tile.id))
+
+
+def cores() -> int:
+    """Threads of a process that works by itself: dask's own setting (DASK_NUM_WORKERS), or all cores it may use."""
+    import dask
     from dask.system import CPU_COUNT
 
-    for job in jobs:
-        heard(job.tile.id, 0.0)
-        yield job, _attempt(work, job, CPU_COUNT, partial(heard, job.tile.id))
+    return int(dask.config.get("num_workers", None) or CPU_COUNT)
 
 
 def _attempt(work: Work, job: Job, threads: int, advanced: Advanced) -> Any:
@@ -89,15 +104,17 @@ def _on_worker(work: Work, job: Job, topic: str) -> Any:
     return _attempt(work, job, worker.state.nthreads, advanced)
 
 
-def _on_client(work: Work, jobs: Sequence[Job], client: Client, heard: Heard) -> Iterator[tuple[Job, Any]]:
+def _on_client(work: Work, jobs: Sequence[Job], client: Client, heard: Heard, full: Full) -> Iterator[tuple[Job, Any]]:
     topic = f"hsi-dask-{uuid.uuid4().hex[:12]}"
     waiting, suspects = deque((job, 1) for job in jobs), deque[tuple[Job, int]]()
     flying: dict[Future[Any], tuple[Job, int]] = {}
     client.subscribe_topic(topic, lambda event: heard(event[1]["tile"], event[1]["fraction"]))
     watch = _Watch(client)
     try:
-        while waiting or suspects or flying:
-            while (waiting and len(flying) < watch.workers() + SPARE) or (suspects and not waiting and not flying):
+        while flying or ((waiting or suspects) and not full()):
+            while not full() and (
+                (waiting and len(flying) < watch.workers() + SPARE) or (suspects and not waiting and not flying)
+            ):
                 # a job whose worker died flies alone, after all others: then it is clear whose fault it is
                 job, attempt = (waiting or suspects).popleft()
                 key = f"{work.__name__}-{job.tile.id}-{uuid.uuid4().hex[:8]}"
@@ -156,7 +173,11 @@ class _Watch:
     """Keeps an eye on the cluster, so that a run without workers ends with a sentence and not never."""
 
     def __init__(self, client: Client) -> None:
+        import dask
+
         self.client = client
+        # who started the workers may know that they have to wait in a queue, and watch over that
+        self.patience = float(dask.config.get("hsi-dask.patience", PATIENCE))
         self.seen = time.monotonic()
         self.count = 0
         self.asked = -1e9
@@ -173,7 +194,7 @@ class _Watch:
 
     def require_workers(self) -> None:
         self.workers()
-        if (gone := time.monotonic() - self.seen) > PATIENCE:
+        if (gone := time.monotonic() - self.seen) > self.patience:
             raise ClusterError(
                 f"no worker for {gone:.0f} s; finished tiles are safe. Start workers, then run again to go on"
             )

@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -60,7 +60,7 @@ class RunSummary:
 
 
 class Interrupted(KeyboardInterrupt):
-    """The run was stopped by Ctrl-C or SIGTERM; everything recorded is safe. Its message says how to go on."""
+    """The run was stopped by a signal; everything recorded is safe. Its message says how to go on."""
 
     def __init__(self, summary: RunSummary, part: Part | None = None) -> None:
         finished, total = len(summary.done) + len(summary.skipped), len(summary.pending) + len(summary.failed)
@@ -137,7 +137,8 @@ def run(
     ClusterError
         Workers are lost for good.
     Interrupted
-        Ctrl-C or SIGTERM. Everything recorded is safe; call again to go on.
+        Ctrl-C or SIGTERM; or SIGUSR1, after which the tiles in work are finished and no more begun. Everything recorded
+        is safe; call again to go on.
 
     Examples
     --------
@@ -153,8 +154,8 @@ def run(
     observer = observer or Observer()
     part = Part(*part) if isinstance(part, tuple) else part
     plan = make_plan(_paths(config, Path(run_dir)), config)
-    with _terminable(), taken(run_dir, plan, part) as (state, placed), _writing(state):
-        outcome = _carry_out(state, placed, client, observer, part)
+    with _terminable(), _warned() as warned, taken(run_dir, plan, part) as (state, placed), _writing(state):
+        outcome = _carry_out(state, placed, client, observer, part, warned)
         summary = replace(outcome, seconds=time.perf_counter() - started)
     if outcome.pending:
         raise Interrupted(summary, part)
@@ -168,7 +169,12 @@ def _paths(config: RunConfig, run_dir: Path) -> list[Path]:
 
 
 def _carry_out(
-    state: Run, whole: Plan, client: Client | None, observer: Observer, part: Part | None = None
+    state: Run,
+    whole: Plan,
+    client: Client | None,
+    observer: Observer,
+    part: Part | None,
+    warned: Callable[[], bool],
 ) -> RunSummary:
     plan = whole if part is None else state.share(whole, part)
     own = {tile.id for tile in plan.tiles} | {tile.id for tile in plan.bad}
@@ -185,7 +191,7 @@ def _carry_out(
                 _ensure_endmembers(state, whole, client, observer)
                 _ensure_results(state)
         jobs = [Job(tile, str(state.path.absolute()), plan.config) for tile in todo]
-        outcomes = carry_out(process_tile, jobs, client=client, heard=observer.tile_advanced)
+        outcomes = carry_out(process_tile, jobs, client=client, heard=observer.tile_advanced, full=warned)
         try:
             for job, outcome in outcomes:
                 if isinstance(outcome, TileRecord):
@@ -201,7 +207,8 @@ def _carry_out(
     except KeyboardInterrupt:
         interrupted = True
     settled = {*skipped, *done, *failed}
-    pending = tuple(tile.id for tile in todo if tile.id not in settled) if interrupted else ()
+    stopped = interrupted or warned()
+    pending = tuple(tile.id for tile in todo if tile.id not in settled) if stopped else ()
     return RunSummary(
         run_dir=state.path,
         results=state.results,
@@ -390,3 +397,21 @@ def _terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _warned() -> Iterator[Callable[[], bool]]:
+    """Whether SIGUSR1 has come, by which batch schedulers warn of the wall time: finish what is in work, begin no more.
+
+    Whoever calls may have decided already what it does.
+    """
+    warned = threading.Event()
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGUSR1) is not signal.SIG_DFL:
+        yield warned.is_set
+        return
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: warned.set())
+    try:
+        yield warned.is_set
+    finally:
+        signal.signal(signal.SIGUSR1, before)

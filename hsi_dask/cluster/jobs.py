@@ -42,7 +42,7 @@ _OWN_ADDRESS = (
     "`{python} -c 'import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); "
     's.connect(("{host}", 9)); print(s.getsockname()[0])\'`'
 )
-_SETTINGS = {
+SETTINGS = {
     "distributed.scheduler.no-workers-timeout": None,  # jobs may wait in the queue for longer; the watchdog counts
     "distributed.deploy.lost-worker-timeout": "60s",  # a nanny restarts a worker in less
 }
@@ -141,33 +141,32 @@ def worker_jobs(config: ClusterConfig) -> Iterator[Client]:
     command = make_job(config).submit_command.split()[0]
     if shutil.which(command) is None:
         raise ClusterError(f"{command} is not on this machine; run on a login node of the {config.kind} cluster")
-    with dask.config.set(_SETTINGS), sheltered():
-        cluster = _started(config)
-        client, watchdog = None, None
+    # the watchdog counts, and knows more; a run's own patience only has to be the longer one
+    settings = SETTINGS | {"hsi-dask.patience": config.wait + 60}
+    with dask.config.set(settings), _cluster(config) as cluster, Client(cluster) as client:
+        watchdog = Watchdog(config, cluster, client)
+        watchdog.start()
         try:
-            client = Client(cluster)
-            watchdog = Watchdog(config, cluster, client)
-            watchdog.start()
-        except BaseException:
-            _close(client, cluster)
+            watchdog.await_workers()
+            yield client
+        except Exception as error:
+            if watchdog.trouble not in (None, error):  # the client was closed for it, which shows in many ways
+                raise watchdog.trouble from error
             raise
+        finally:
+            watchdog.stop()
+
+
+@contextmanager
+def _cluster(config: ClusterConfig) -> Iterator[Any]:
+    """The cluster; its commands and threads do not hear Ctrl-C, so that its jobs can be taken back in order."""
+    with sheltered():
+        cluster = _started(config)
     try:
-        watchdog.await_workers()
-        yield client
-    except Exception as error:
-        if watchdog.trouble not in (None, error):  # the client was closed for it, which shows in many ways
-            raise watchdog.trouble from error
-        raise
+        yield cluster
     finally:
-        watchdog.stop()
         with sheltered():
-            _close(client, cluster)
-
-
-def _close(client: Client | None, cluster: Any) -> None:
-    if client is not None:
-        client.close()
-    cluster.close()
+            cluster.close()
 
 
 def _started(config: ClusterConfig) -> Any:
@@ -182,8 +181,8 @@ def _started(config: ClusterConfig) -> Any:
     try:
         for path in (folder, Path(os.path.expanduser(options["shared_temp_directory"]))):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _bind(options)
-        options["security"] = _security(options.get("security", True))
+        bind(options)
+        options["security"] = made_security(options.get("security", True))
         return cls(job_cls=tolerant(cls.job_cls), silence_logs="error", **options)
     except (TypeError, ValueError, OSError, RuntimeError) as error:
         if isinstance(error, ClusterError):
@@ -191,7 +190,7 @@ def _started(config: ClusterConfig) -> Any:
         raise ConfigError(f"no scheduler starts with these options: {error}") from error
 
 
-def _bind(options: dict[str, Any]) -> None:
+def bind(options: dict[str, Any]) -> None:
     """Scheduler and workers listen on one address each, that by which they see each other."""
     from distributed.utils import get_ip, get_ip_interface
 
@@ -209,7 +208,7 @@ def _bind(options: dict[str, Any]) -> None:
         options["worker_extra_args"] += ["--host", _OWN_ADDRESS.format(python=python, host=host)]
 
 
-def _security(wanted: Any) -> Any:
+def made_security(wanted: Any) -> Any:
     """TLS with certificates that are made now, those of files, or none."""
     from distributed import Security
 

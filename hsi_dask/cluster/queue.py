@@ -51,7 +51,7 @@ def living(kind: str, jobs: Sequence[str]) -> dict[str, Standing] | None:
     if answer.returncode and not (unknown and re.search(unknown, answer.stdout + answer.stderr)):
         return None
     standings = (_standing(kind, line) for line in answer.stdout.splitlines())
-    found = {job: standing for job, standing in filter(None, standings)}
+    found = dict(filter(None, standings))
     return {job: found[_short(job)] for job in jobs if _short(job) in found}
 
 
@@ -111,6 +111,12 @@ _PBS = {"Q": "queued", "H": "held", "W": "waiting for its time", "S": "suspended
 def _short(job: str) -> str:
     """PBS appends its server's name to a job's number, HTCondor the number within its cluster."""
     return job if re.fullmatch(r"\d+\.\d+", job) else re.split(r"[.\[]", job)[0]
+
+
+def said(error: str) -> str:
+    """What the submit command had to say, out of dask-jobqueue's report."""
+    found = re.search(r"stderr:\n(.*)", error, re.DOTALL)
+    return " ".join((found[1] if found else error).split())
 
 
 def last_words(folder: str, job: str) -> str:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hsi_dask.cluster.config import ClusterConfig
-from hsi_dask.cluster.queue import Standing, last_words, living
+from hsi_dask.cluster.queue import Standing, last_words, living, said
 from hsi_dask.errors import ClusterError
 
 if TYPE_CHECKING:
@@ -27,35 +27,29 @@ logger = logging.getLogger(__name__)
 DEATHS = 3  # of jobs that no worker came from, one after another and with no worker left: the next would die too
 LOOK = 1.0  # seconds between looks at the scheduler in this process, which are free
 ASK = (3.0, 30.0)  # seconds between questions to the batch scheduler: soon after a change, later ever more rarely
-NEWBORN = 10.0  # seconds until a job that was submitted has to show in the queue
+NEWBORN = {"slurm": 2.0}  # seconds until a job that was submitted has to show in the queue; else 10
 LOST = 90.0  # seconds that a running job may go without its workers: a nanny restarts one in less
 LAST = 3.0  # seconds that the end of a run waits for the last look
 TELL = 60.0  # seconds between two lines about missing workers
 LONGEST_PAUSE = 300.0  # seconds, between submissions of jobs that keep dying on some bad node
-_SAFE = "what is finished is safe; run again to go on"
+_SAFE = "what is finished is safe, run again to go on"
 
 
 def tolerant(job_class: type) -> type:
     """The job class, keeping what was said when a job was refused; dask-jobqueue loses it and then fails to close."""
     from distributed.core import Status
 
-    class Tolerant(job_class):  # type: ignore[misc, valid-type]
+    class Tolerant(job_class):  # type: ignore[misc]
         refusal = ""
 
         async def start(self) -> None:
             try:
                 await super().start()
             except (RuntimeError, ValueError, OSError) as error:
-                self.refusal = _said(str(error))
+                self.refusal = said(str(error))
                 self.status = Status.running
 
     return Tolerant
-
-
-def _said(error: str) -> str:
-    """What the submit command had to say, out of dask-jobqueue's report."""
-    found = re.search(r"stderr:\n(.*)", error, re.DOTALL)
-    return " ".join((found[1] if found else error).split())
 
 
 @dataclass
@@ -159,7 +153,7 @@ class Watchdog:
             self.changed = self.dropped = time.monotonic()
             self.cluster.sync(self._drop, gone)
         if self.stillborn >= DEATHS and not any(here.values()):
-            raise ClusterError(f"{self.last}; {self.stillborn} jobs have ended so, and no worker came. {_SAFE}")
+            raise ClusterError(f"{self.last}; {self.stillborn} jobs have ended so, and no worker came; {_SAFE}")
         pause = min(2.0**self.stillborn, LONGEST_PAUSE) if self.stillborn else 0.0
         if not self._ended.is_set() and len(self.jobs) < self.config.jobs and time.monotonic() - self.dropped >= pause:
             self.cluster.scale(jobs=self.config.jobs)
@@ -171,7 +165,7 @@ class Watchdog:
             return False
         now = time.monotonic()
         if (standing := self.standings.get(job.number)) is None:
-            return job.listed or now - job.submitted > NEWBORN
+            return job.listed or now - job.submitted > NEWBORN.get(self.config.kind, 10.0)
         job.listed = True
         if workers or not (job.worked and standing.running):
             job.missed = now
@@ -202,10 +196,10 @@ class Watchdog:
             number, standing = waiting[0]
             raise ClusterError(
                 f"worker job {number} will never start: {standing.reason}; compare options.walltime, cores, memory and "
-                f"queue with the queue's limits. {_SAFE}"
+                f"queue with the queue's limits; {_SAFE}"
             )
         if now - self.seen > self.config.wait:
-            raise ClusterError(f"no worker for {now - self.seen:.0f} s (the key wait): {self._state()}. {_SAFE}")
+            raise ClusterError(f"no worker for {now - self.seen:.0f} s (the key wait): {self._state()}; {_SAFE}")
         if now - self.told > TELL:
             self.told = now
             logger.warning("%s", self._state())

@@ -4,11 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from hsi_dask import cluster
-from hsi_dask.cluster import ClusterConfig, connect
+from hsi_dask.cluster import ClusterConfig, connect, connection
 from hsi_dask.errors import ClusterError, ConfigError
 
-CONFIGS = Path(__file__).parents[1] / "cluster_configs"
+CONFIGS = Path(__file__).parents[2] / "cluster_configs"
 ONE_WORKER = {"n_workers": 1, "threads_per_worker": 1, "memory_limit": 0}
 
 
@@ -40,7 +39,7 @@ def test_the_keys_commented_out_in_local_are_known_to_its_class(tmp_path):
     assert set(config.options) >= {"n_workers", "threads_per_worker", "memory_limit", "local_directory"}
     from distributed import LocalCluster, Nanny, Worker
 
-    cluster._require_known(config.options, (LocalCluster, Nanny, Worker))
+    connection.require_known(config.options, (LocalCluster, Nanny, Worker))
 
 
 def test_environment_variables_are_expanded_at_any_depth(tmp_path, monkeypatch):
@@ -54,9 +53,9 @@ def test_environment_variables_are_expanded_at_any_depth(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("kind: locl", "kind is 'locl'; it must be local or scheduler"),
+        ("kind: locl", "kind is 'locl'; it must be local or scheduler or slurm-allocation or slurm or pbs"),
         ("kidn: local", "unknown key kidn; did you mean kind?"),
-        ("kind: local\nworkers: 3", "unknown key workers; known keys are kind, wait, options"),
+        ("kind: local\nsize: 3", "unknown key size; known keys are kind, wait, jobs, options, driver"),
         ("kind: local\nwait: soon", "wait is 'soon'; it must be seconds, above 0"),
         ("kind: local\noptions: [1]", "options is [1]; it must be a mapping"),
         ("options: {local_directory: $NO_SUCH_VARIABLE/x}", "but $NO_SUCH_VARIABLE is not set in the environment"),
@@ -137,7 +136,7 @@ def test_a_worker_without_the_package_or_with_another_one_is_found_before_the_ru
 ):
     import os
 
-    monkeypatch.setattr(cluster, "_VERSION", version.replace("HERE", str(os.getpid())))
+    monkeypatch.setattr(connection, "_VERSION", version.replace("HERE", str(os.getpid())))
     config = ClusterConfig(kind="scheduler", options={"address": client.scheduler.address})
     with pytest.raises(ClusterError, match=sentence), connect(config):
         pass

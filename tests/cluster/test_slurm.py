@@ -1,0 +1,445 @@
+"""Runs on a real Slurm, undisturbed and with everything that goes wrong there; a local run is the oracle.
+
+`.ci/slurm start DIR` and `. DIR/env` give the Slurm; without it these tests skip, for they would not be welcome on one
+that other people use. Nothing here waits for ever: every command is given a time to end in.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import psutil
+import pytest
+import yaml
+
+from hsi_dask.batch.execute import run
+from hsi_dask.batch.verify import verify
+from hsi_dask.cluster import ClusterConfig, connect
+from hsi_dask.config import RunConfig
+from hsi_dask.synthetic import Site, neon_wavelengths, simulate_site
+
+Whole = Callable[[Path], None]
+File = Callable[..., Path]
+Start = Callable[..., Any]
+Records = Callable[[], int]
+
+pytestmark = pytest.mark.usefixtures("slurm")
+
+# Loaded by workers: tiles take as long as large ones, so that there is a middle of the run to do harm in
+SLOW = """
+import time
+from hsi_dask.io import store
+def slowly(path, plain=getattr(store, "plain", store.read_endmembers)):
+    time.sleep({seconds})
+    return plain(path)
+store.plain = getattr(store, "plain", store.read_endmembers)
+store.read_endmembers = slowly
+"""
+COMPLETING = 15.0  # seconds that Slurm may take to clear away jobs
+
+
+def queue(*options: str) -> list[str]:
+    """What squeue says, a line a job."""
+    told = subprocess.run(["squeue", "--noheader", *options], capture_output=True, text=True, check=True)
+    return told.stdout.split("\n")[:-1]
+
+
+def await_that(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
+    end = time.monotonic() + seconds
+    while not (met := condition()):
+        assert time.monotonic() < end, f"not within {seconds:.0f} s"
+        time.sleep(0.05)
+    return met
+
+
+@pytest.fixture
+def slurm() -> Iterator[Path]:
+    """The folder of a Slurm of our own. Afterwards no job may be left."""
+    folder = os.environ.get("HSI_DASK_TEST_SLURM")
+    if not folder:
+        pytest.skip("no Slurm for tests; as root, `.ci/slurm start DIR` and `. DIR/env` give one")
+    assert queue() == []
+    try:
+        yield Path(folder)
+        await_that(lambda: not queue(), COMPLETING)
+    finally:
+        for job in queue("--format=%A"):
+            subprocess.run(["scancel", job], check=False)
+        await_that(lambda: not queue(), COMPLETING)
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    folder = tmp_path_factory.mktemp("site")
+    return simulate_site(folder, tiles=(3, 4), size=40, wavelength=neon_wavelengths(100, step=20.0), no_data=0.1)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run directory of a local run that nothing disturbed."""
+    run_dir = tmp_path_factory.mktemp("undisturbed") / "run"
+    run(RunConfig(tiles=[str(site.folder)], endmembers={"count": 3}), run_dir)
+    return run_dir
+
+
+@pytest.fixture
+def cluster_file(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a cluster file: small worker jobs on Slurm, with these options changed."""
+
+    def write(slow: float = 0, **changes: Any) -> Path:
+        top = {key: changes.pop(key) for key in ("kind", "jobs", "wait", "driver") if key in changes}
+        options = {"cores": 1, "memory": "700MiB", "walltime": "00:10:00"} | changes
+        if slow:
+            (tmp_path / "slow.py").write_text(SLOW.format(seconds=slow))
+            options["worker_extra_args"] = ["--preload", str(tmp_path / "slow.py")]
+        path = tmp_path / f"cluster{len(list(tmp_path.glob('cluster*')))}.yaml"
+        path.write_text(yaml.safe_dump({"kind": "slurm", "jobs": 2, "wait": 60, "options": options} | top))
+        return path
+
+    return write
+
+
+class Command:
+    """A command line in a process of its own, in this folder."""
+
+    def __init__(self, folder: Path, words: list[str], before: list[str]) -> None:
+        self.process = subprocess.Popen(
+            [*before, sys.executable, "-m", "hsi_dask", *words],
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def ends(self, code: int, seconds: float = 120.0) -> tuple[str, str]:
+        out, said = self.process.communicate(timeout=seconds)
+        assert self.process.returncode == code, out + said
+        assert "Traceback" not in said, said
+        return out, said
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Iterator[Callable[..., Command]]:
+    started = []
+
+    def start(*words: Any, before: tuple[str, ...] = ()) -> Command:
+        started.append(Command(tmp_path, [str(word) for word in words], list(before)))
+        return started[-1]
+
+    yield start
+    for one in started:
+        if one.process.poll() is None:
+            one.process.kill()
+            one.process.communicate()
+
+
+@pytest.fixture
+def assert_whole(undisturbed: Path) -> Callable[[Path], None]:
+    """Every file of the stores is that of the undisturbed run, and verify finds nothing."""
+
+    def stores(run_dir: Path) -> dict[str, bytes]:
+        folders = (run_dir / "results.zarr", run_dir / "endmembers.zarr")
+        return {str(p.relative_to(run_dir)): p.read_bytes() for f in folders for p in f.rglob("*") if p.is_file()}
+
+    def check(run_dir: Path) -> None:
+        assert len(list((run_dir / "records").iterdir())) == 12
+        assert stores(run_dir) == stores(undisturbed)
+        assert verify(run_dir) == []
+
+    return check
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Callable[[], int]:
+    """How many tiles of the run in `tmp_path / "run"` are done."""
+    folder = tmp_path / "run/records"
+    return lambda: len(list(folder.glob("*.json"))) if folder.is_dir() else 0
+
+
+def worker_jobs(*options: str) -> list[str]:
+    """Numbers of worker jobs."""
+    return queue("--name=hsi-dask", "--format=%A", *options)
+
+
+def nannies() -> list[psutil.Process]:
+    """The processes of worker jobs that watch over a worker each."""
+    return [p for p in psutil.process_iter(["cmdline"]) if "distributed.cli.dask_worker" in (p.info["cmdline"] or [])]
+
+
+# ------------------------------------------------------------------------------------------------ three ways
+
+
+def test_worker_jobs_give_the_bytes_of_a_local_run(
+    site: Site, cluster_file: File, command: Start, tmp_path: Path, assert_whole: Whole
+) -> None:
+    file = cluster_file()
+    out, _ = command("run", site.folder, "--out", "run", "--count", "3", "--cluster", file).ends(0)
+    assert "12 of 12 tiles done" in out
+    assert_whole(tmp_path / "run")
+
+
+def test_one_allocation_gives_the_bytes_of_a_local_run(
+    site: Site, command: Start, tmp_path: Path, assert_whole: Whole
+) -> None:
+    (tmp_path / "cluster.yaml").write_text("kind: slurm-allocation\n")
+    srun = ("srun", "--ntasks=3", "--cpus-per-task=1", "--mem-per-cpu=900")
+    words = ("run", site.folder, "--out", "run", "--count", "3", "--cluster", "cluster.yaml")
+    out, _ = command(*words, before=srun).ends(0)
+    assert out.count("12 of 12 tiles done") == 1
+    assert_whole(tmp_path / "run")
+    assert not list(tmp_path.glob(".hsi-dask-*"))  # nor the certificates
+
+
+def test_an_array_of_parts_gives_the_bytes_of_a_local_run(
+    site: Site, cluster_file: File, command: Start, tmp_path: Path, assert_whole: Whole
+) -> None:
+    words = ("submit", site.folder, "--out", "run", "--count", "3", "--cluster", cluster_file(), "--array", "2")
+    out, _ = command(*words).ends(0)
+    assert re.match(r"Submitted batch job \d+", out)
+    assert len(queue("--array")) == 2
+    await_that(lambda: not queue())
+    assert_whole(tmp_path / "run")
+
+
+def test_several_processes_a_job_work_and_are_replaced_together(
+    site: Site, cluster_file: File, command: Start, tmp_path: Path, records: Records, assert_whole: Whole
+) -> None:
+    file = cluster_file(slow=1, jobs=1, cores=2, processes=2, memory="1400MiB")
+    running = command("run", site.folder, "--out", "run", "--count", "3", "--cluster", file)
+    await_that(lambda: records() >= 2)
+    (first,) = worker_jobs()
+    subprocess.run(["scancel", first], check=True)
+    running.ends(0)
+    assert_whole(tmp_path / "run")
+
+
+# ------------------------------------------------------------------------------------------------ dying
+
+
+def test_a_cancelled_job_and_killed_processes_are_replaced(
+    site: Site, cluster_file: File, command: Start, tmp_path: Path, records: Records, assert_whole: Whole
+) -> None:
+    file = cluster_file(slow=1.5)
+    running = command("run", site.folder, "--out", "run", "--count", "3", "--cluster", file)
+    await_that(lambda: records() >= 1)
+    before = worker_jobs()
+    subprocess.run(["scancel", before[0]], check=True)
+    await_that(lambda: set(worker_jobs("--states=RUNNING")) - set(before))
+    left = [p for p in nannies() if p.status() != psutil.STATUS_ZOMBIE]
+    for process in left[:1]:  # the other job, worker and nanny at once
+        for one in (*process.children(recursive=True), process):
+            one.kill()
+    _, said = running.ends(0)
+    assert f"worker job {before[0]} ended" in said
+    assert_whole(tmp_path / "run")
+
+
+def test_a_killed_driver_leaves_no_job_behind_and_the_next_run_goes_on(
+    site: Site, cluster_file: File, command: Start, tmp_path: Path, records: Records, assert_whole: Whole
+) -> None:
+    file = cluster_file(slow=0.5)
+    words = ("run", site.folder, "--out", "run", "--count", "3", "--cluster", file)
+    running = command(*words)
+    await_that(lambda: records() >= 2)
+    running.process.kill()
+    running.process.communicate()
+    await_that(lambda: not queue())
+    out, _ = command(*words).ends(0)
+    assert re.search(r"12 of 12 tiles done \(\d+ before\)", out)
+    assert_whole(tmp_path / "run")
+
+
+def test_ctrl_c_takes_the_jobs_back(
+    site: Site, cluster_file: File, command: Start, tmp_path: Path, records: Records
+) -> None:
+    file = cluster_file(slow=1)
+    running = command("run", site.folder, "--out", "run", "--count", "3", "--cluster", file)
+    await_that(lambda: records() >= 1)
+    running.process.send_signal(signal.SIGINT)
+    _, said = running.ends(130)
+    assert "run again with --out run to go on" in said.splitlines()[-1]
+
+
+def test_a_controller_that_is_away_for_a_while_delays_a_replacement_and_no_more(
+    slurm: Path, site: Site, cluster_file: File, command: Start, tmp_path: Path, records: Records, assert_whole: Whole
+) -> None:
+    file = cluster_file(slow=2)
+    running = command("run", site.folder, "--out", "run", "--count", "3", "--cluster", file)
+    await_that(lambda: records() >= 1)
+    controller = psutil.Process(int((slurm / "slurmctld.pid").read_text()))
+    controller.terminate()
+    controller.wait(20)
+    try:
+        victim = nannies()[0]
+        for one in (*victim.children(recursive=True), victim):
+            one.kill()
+        done = records()
+        await_that(lambda: records() >= done + 2)  # the other job works on
+    finally:
+        subprocess.run(["slurmctld"], check=True)
+    running.ends(0)
+    assert_whole(tmp_path / "run")
+
+
+def test_more_jobs_than_can_start_are_told_and_the_run_goes_on_without(
+    site: Site, cluster_file: File, command: Start, tmp_path: Path, assert_whole: Whole
+) -> None:
+    file = cluster_file(jobs=7)
+    command("run", site.folder, "--out", "run", "--count", "3", "--cluster", file).ends(0)
+    assert_whole(tmp_path / "run")
+
+
+# ------------------------------------------------------------------------------------------------ no workers to be had
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"queue": "nosuch"}, r"a worker job was refused: sbatch: error: invalid partition specified: nosuch"),
+        (
+            {"python": "/no/python"},
+            r"worker job \d+ ended before its worker came; its log in \S+ ends with: .*/no/python",
+        ),
+        ({"job_script_prologue": ["echo module: cannot load python >&2", "exit 1"]}, r"ends with: module: cannot load"),
+        (
+            {"job_script_prologue": ["export HSI_DASK_EXPECTED=9"]},
+            r"ends with: .*this worker has hsi_dask 0.* driver 9",
+        ),
+        ({"walltime": "02:00:00"}, r"worker job \d+ will never start: PartitionTimeLimit; compare options.walltime"),
+        ({"wait": 3, "job_extra_directives": ["--begin=now+1hour"]}, r"no worker for \d s .*1 waiting: BeginTime"),
+        ({"job_mem": "60M"}, r"worker job \d+ ended before its worker came; .*[Ee]xceeded .*memory"),
+    ],
+    ids=["refused", "python", "prologue", "version", "walltime", "waiting", "memory"],
+)
+def test_workers_that_cannot_be_had_are_one_sentence(
+    options: dict[str, Any], sentence: str, site: Site, cluster_file: File, command: Start, tmp_path: Path
+) -> None:
+    file = cluster_file(**{"jobs": 1} | options)
+    running = command("run", site.folder, "--out", "run", "--count", "3", "--cluster", file)
+    out, said = running.ends(2, seconds=60)
+    assert out == ""
+    last = said.splitlines()[-1]
+    assert re.search(sentence, last), said
+    assert last.endswith("what is finished is safe, run again to go on")
+
+
+def test_too_small_workers_are_refused_before_any_job_is_submitted(
+    site: Site, cluster_file: File, command: Start, tmp_path: Path
+) -> None:
+    file = cluster_file(memory="100MiB")
+    _, said = command("run", site.folder, "--out", "run", "--count", "3", "--cluster", file).ends(2)
+    assert re.search(r"a tile needs about [\d.]+ MB with 1 threads, a worker has 104.9 MB; give workers more", said)
+    assert not (tmp_path / "hsi-dask-jobs").exists()
+
+
+# ------------------------------------------------------------------------------------------------ wall times
+
+
+def test_a_submitted_run_that_is_warned_stops_in_order_and_queues_up_again_until_it_is_complete(
+    site: Site, cluster_file: File, command: Start, tmp_path: Path, records: Records, assert_whole: Whole
+) -> None:
+    file = cluster_file(slow=1.5, driver={"memory": "1GiB"})
+    out, _ = command("submit", site.folder, "--out", "run", "--count", "3", "--cluster", file).ends(0)
+    job = re.findall(r"\d+", out)[0]
+    await_that(lambda: records() >= 2)
+    subprocess.run(["scancel", "--batch", "--signal=USR1", job], check=True)
+    await_that(lambda: queue("--format=%A %T") == [f"{job} PENDING"])
+    assert 2 <= records() < 12
+    log = (tmp_path / f"hsi-dask-jobs/hsi-dask-run-{job}.err").read_text()
+    assert f"stopped with {records()} of 12 tiles done" in log
+    # Slurm holds a job that was queued again back for two minutes
+    subprocess.run(["scontrol", "update", f"jobid={job}", "starttime=now"], check=True)
+    await_that(lambda: not queue())
+    assert_whole(tmp_path / "run")
+
+
+def test_wall_times_of_workers_and_of_a_driver_are_only_delays(
+    site: Site, cluster_file: File, command: Start, tmp_path: Path, assert_whole: Whole
+) -> None:
+    """Two runs side by side: one whose worker's time is up, one whose own is."""
+    short = cluster_file(slow=6, jobs=1, walltime="00:01:00")
+    running = command("run", site.folder, "--out", "short", "--count", "3", "--cluster", short)
+    driven = cluster_file(slow=6, jobs=1, driver={"memory": "1GiB", "walltime": "00:02:00"})
+    out, _ = command("submit", site.folder, "--out", "driven", "--count", "3", "--cluster", driven).ends(0)
+    job = re.findall(r"\d+", out)[0]
+    await_that(lambda: f"{job} PENDING" in queue("--format=%A %T"), 150)
+    subprocess.run(["scontrol", "update", f"jobid={job}", "starttime=now"], check=True)
+    _, said = running.ends(0, seconds=200)
+    assert "DUE TO TIME LIMIT" in said
+    assert_whole(tmp_path / "short")
+    await_that(lambda: not queue(), 120)
+    assert_whole(tmp_path / "driven")
+
+
+# ------------------------------------------------------------------------------------------------ inside
+
+
+def look() -> dict[str, Any]:
+    """Runs in a worker."""
+    import threadpoolctl
+
+    own = psutil.Process()
+    listening = [c.laddr.ip for p in (own, own.parent()) for c in p.net_connections() if c.status == "LISTEN"]
+    pools = [pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
+    return {
+        "listening": set(listening),
+        "pools": pools,
+        "numba": numba.__version__,
+        "locks": os.environ["HDF5_USE_FILE_LOCKING"],
+    }
+
+
+def test_nothing_listens_on_all_addresses_and_certificates_are_the_users_own(
+    cluster_file: File, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with connect(ClusterConfig.from_yaml(cluster_file(jobs=1))) as client:
+        scheduler = client.cluster.scheduler
+        assert scheduler.address.startswith("tls://")
+        cloudpickle.register_pickle_by_value(sys.modules[look.__module__])
+        (inside,) = client.run(look).values()
+        own = {c.laddr.ip for c in psutil.Process().net_connections() if c.status == "LISTEN"}
+        assert not (inside["listening"] | own) & {"0.0.0.0", "::"}
+        assert inside["pools"] == [] or set(inside["pools"]) == {1}
+        assert inside["locks"] == "FALSE"
+        (worker,) = client.scheduler_info()["workers"].values()
+        assert (worker["nthreads"], worker["memory_limit"]) == (1, 700 * 2**20)
+        secrets = list((tmp_path / "hsi-dask-jobs").glob(".dask-jobqueue*"))
+        assert len(secrets) == 3
+        assert {stat.S_IMODE(path.stat().st_mode) for path in secrets} == {0o600}
+        assert stat.S_IMODE((tmp_path / "hsi-dask-jobs").stat().st_mode) == 0o700
+    assert not list((tmp_path / "hsi-dask-jobs").glob(".dask-jobqueue*"))
+
+
+def test_ctrl_c_is_still_a_keyboard_interrupt_beside_jobs(
+    cluster_file: File, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = signal.getsignal(signal.SIGINT)
+    with connect(ClusterConfig.from_yaml(cluster_file(jobs=1))):
+        assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_check_tells_what_a_run_would_meet(cluster_file: File, command: Start, tmp_path: Path) -> None:
+    out, _ = command("cluster", "check", cluster_file(), "--out", tmp_path / "run").ends(0)
+    findings = dict(re.findall(r"^ok +(\w+(?: time)?) +(.*)$", out, re.MULTILINE))
+    names = ("job", "wall time", "worker", "versions", "memory", "threads", "scratch", "output", "network")
+    assert tuple(findings) == names
+    assert "00:10:00, of 1:00:00" in findings["wall time"]
+    assert findings["network"].startswith("TLS")
+    out, _ = command("cluster", "check", cluster_file(walltime="03:00:00", queue="short")).ends(1)
+    assert "03:00:00 is above the partition's limit, 2:00" in out
+    out, _ = command("cluster", "check", cluster_file(queue="nosuch")).ends(1)
+    assert re.search(r"^BAD +job +refused: .*invalid partition", out, re.MULTILINE)
+    out, _ = command("cluster", "check", cluster_file(python="/no/python")).ends(1)
+    assert re.search(r"^BAD +worker +.*/no/python", out, re.MULTILINE)
