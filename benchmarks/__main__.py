@@ -17,7 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import kernels, runs
+from benchmarks import kernels, runs, scheduler
 from benchmarks.measure import Claim
 
 GROUPS = {
@@ -27,6 +27,7 @@ GROUPS = {
     "peers": kernels.peers,
     "workers": runs.two_workers,
     "lines": runs.flight_lines,
+    "scheduler": scheduler.scheduling,
 }
 
 

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hsi_dask.cluster.config import ClusterConfig
-from hsi_dask.cluster.jobs import FOLDER, LOOPBACK, SETTINGS, bind, made_security
+from hsi_dask.cluster.credentials import AUTHORITY, CERTIFICATE, KEY, make_security
+from hsi_dask.cluster.jobs import FOLDER, LOOPBACK, SETTINGS, bind
 from hsi_dask.errors import ClusterError, ConfigError
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def _scheduler(folder: Path, options: dict[str, Any]) -> Iterator[Client]:
     import dask
     from distributed import Client, LocalCluster
 
-    security = made_security(options.get("security", True))
+    security = make_security(folder) if options.get("security", True) else None
     place: dict[str, Any] = {"worker_extra_args": [], "scheduler_options": dict(options.get("scheduler_options", {}))}
     place |= {"interface": options.get("interface")}
     bind(place)
@@ -85,24 +86,9 @@ def _scheduler(folder: Path, options: dict[str, Any]) -> Iterator[Client]:
                      scheduler_kwargs=scheduler, silence_logs="error", **at) as cluster,
         Client(cluster) as client,
     ):  # fmt: skip
-        for name, text in _certificates(security).items():
-            _write(folder / name, text)
         client.write_scheduler_file(str(folder / "new"))
         os.replace(folder / "new", folder / _MEETING)  # last: who sees it finds the rest
         yield client
-
-
-def _certificates(security: Any) -> dict[str, str]:
-    if security is None:
-        return {}
-    role = security.get_tls_config_for_role("worker")
-    texts = {name: role[name] for name in ("ca_file", "cert", "key")}
-    return {name: value if "\n" in value else Path(value).read_text(encoding="utf-8") for name, value in texts.items()}
-
-
-def _write(path: Path, text: str) -> None:
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
 
 
 def _become_worker(folder: Path, config: ClusterConfig) -> None:
@@ -120,9 +106,9 @@ def _become_worker(folder: Path, config: ClusterConfig) -> None:
     if options.get("local_directory"):
         words += ["--local-directory", options["local_directory"]]
     words += ["--interface", options["interface"]] if options.get("interface") else ["--host", _own_address(folder)]
-    if (folder / "key").is_file():
-        words += ["--tls-ca-file", str(folder / "ca_file"), "--tls-cert", str(folder / "cert")]
-        words += ["--tls-key", str(folder / "key")]
+    if (folder / KEY).is_file():
+        words += ["--tls-ca-file", str(folder / AUTHORITY), "--tls-cert", str(folder / CERTIFICATE)]
+        words += ["--tls-key", str(folder / KEY)]
     for number in (signal.SIGUSR1, signal.SIGUSR2):  # the warning before the wall time is for task 0
         signal.signal(number, signal.SIG_IGN)
     _log_to(Path(options.get("log_directory", FOLDER)))

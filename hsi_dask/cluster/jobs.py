@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from hsi_dask import __version__
 from hsi_dask.cluster.config import ClusterConfig, JobOptions
 from hsi_dask.cluster.connection import require_known, sheltered
+from hsi_dask.cluster.credentials import credentials
 from hsi_dask.errors import ClusterError, ConfigError
 
 if TYPE_CHECKING:
@@ -159,34 +160,36 @@ def worker_jobs(config: ClusterConfig) -> Iterator[Client]:
 
 @contextmanager
 def _cluster(config: ClusterConfig) -> Iterator[Any]:
-    """The cluster; its commands and threads do not hear Ctrl-C, so that its jobs can be taken back in order."""
-    with sheltered():
-        cluster = _started(config)
-    try:
-        yield cluster
-    finally:
-        with sheltered():
-            cluster.close()
+    """The cluster, with a scheduler in this process and no job yet.
 
-
-def _started(config: ClusterConfig) -> Any:
-    """The cluster, with a scheduler in this process and no job yet."""
-    from hsi_dask.cluster.watchdog import tolerant
-
+    Its commands and threads do not hear Ctrl-C, so that its jobs can be taken back in order.
+    """
     options = arguments(config)
     if config.kind == "htcondor":
         options["job_extra_directives"] = _condor(config, options)
-    folder = Path(options["log_directory"])
-    cls = _cluster_class(config.kind)
+    shared = Path(os.path.expanduser(options["shared_temp_directory"]))
     try:
-        for path in (folder, Path(os.path.expanduser(options["shared_temp_directory"]))):
+        for path in (Path(options["log_directory"]), shared):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        bind(options)
-        options["security"] = made_security(options.get("security", True))
+    except OSError as error:
+        raise ConfigError(f"{error.filename} cannot be made ({error.strerror}); set options.log_directory") from error
+    bind(options)
+    with credentials(config.job_options().security, shared) as security:
+        with sheltered():
+            cluster = _started(_cluster_class(config.kind), options | {"security": security})
+        try:
+            yield cluster
+        finally:
+            with sheltered():
+                cluster.close()
+
+
+def _started(cls: Any, options: dict[str, Any]) -> Any:
+    from hsi_dask.cluster.watchdog import tolerant
+
+    try:
         return cls(job_cls=tolerant(cls.job_cls), silence_logs="error", **options)
     except (TypeError, ValueError, OSError, RuntimeError) as error:
-        if isinstance(error, ClusterError):
-            raise
         raise ConfigError(f"no scheduler starts with these options: {error}") from error
 
 
@@ -206,17 +209,3 @@ def bind(options: dict[str, Any]) -> None:
     python = options.get("python") or sys.executable
     if "--host" not in options["worker_extra_args"]:
         options["worker_extra_args"] += ["--host", _OWN_ADDRESS.format(python=python, host=host)]
-
-
-def made_security(wanted: Any) -> Any:
-    """TLS with certificates that are made now, those of files, or none."""
-    from distributed import Security
-
-    if wanted is False:
-        return None
-    if isinstance(wanted, dict):
-        return Security(**{"require_encryption": True} | wanted)
-    try:
-        return Security.temporary()
-    except ImportError as error:
-        raise ClusterError(f"TLS needs the package cryptography ({error}); pip install 'hsi-dask[hpc]'") from error

@@ -11,13 +11,13 @@ from hsi_dask.cluster.submit import write_scripts
 from hsi_dask.errors import ClusterError, ConfigError
 
 SIZE = {"cores": 4, "memory": "8GiB", "walltime": "04:00:00", "queue": "long"}
-# memory: 8 GiB, 10 % and 200 MiB = 9012 MiB, and a bit for rounding up
+# memory: 8 GiB, 10 % and 200 MiB = 9212 MiB
 HEADERS = {
     "slurm": ["#SBATCH -p long", "#SBATCH --cpus-per-task=4", "#SBATCH --mem=9212M", "#SBATCH -t 04:00:00"],
     "pbs": ["#PBS -q long", "#PBS -l select=1:ncpus=4:mem=9212mb", "#PBS -l walltime=04:00:00"],
-    "lsf": ["#BSUB -q long", "#BSUB -n 4", '#BSUB -R "span[hosts=1]"', "#BSUB -M 9658709", "#BSUB -W 04:00"],
+    "lsf": ["#BSUB -q long", "#BSUB -n 4", '#BSUB -R "span[hosts=1]"', "#BSUB -M 9658644", "#BSUB -W 04:00"],
     "sge": ["#$ -q long", "#$ -l h_rt=04:00:00", "#$ -pe smp 4"],
-    "htcondor": ["RequestCpus = MY.DaskWorkerCores", "MY.DaskWorkerCores = 4", "MY.DaskWorkerMemory = 9658708788"],
+    "htcondor": ["RequestCpus = MY.DaskWorkerCores", "MY.DaskWorkerCores = 4", "MY.DaskWorkerMemory = 9658643252"],
 }
 
 
