@@ -22,11 +22,8 @@ import psutil
 import pytest
 import yaml
 
-from hsi_dask.batch.execute import run
-from hsi_dask.batch.verify import verify
 from hsi_dask.cluster import ClusterConfig, connect
-from hsi_dask.config import RunConfig
-from hsi_dask.synthetic import Site, neon_wavelengths, simulate_site
+from hsi_dask.synthetic import Site
 
 Whole = Callable[[Path], None]
 File = Callable[..., Path]
@@ -35,16 +32,6 @@ Records = Callable[[], int]
 
 pytestmark = pytest.mark.usefixtures("slurm")
 
-# Loaded by workers: tiles take as long as large ones, so that there is a middle of the run to do harm in
-SLOW = """
-import time
-from hsi_dask.io import store
-def slowly(path, plain=getattr(store, "plain", store.read_endmembers)):
-    time.sleep({seconds})
-    return plain(path)
-store.plain = getattr(store, "plain", store.read_endmembers)
-store.read_endmembers = slowly
-"""
 COMPLETING = 15.0  # seconds that Slurm may take to clear away jobs
 
 
@@ -52,14 +39,6 @@ def queue(*options: str) -> list[str]:
     """What squeue says, a line a job."""
     told = subprocess.run(["squeue", "--noheader", *options], capture_output=True, text=True, check=True)
     return told.stdout.split("\n")[:-1]
-
-
-def await_that(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
-    end = time.monotonic() + seconds
-    while not (met := condition()):
-        assert time.monotonic() < end, f"not within {seconds:.0f} s"
-        time.sleep(0.05)
-    return met
 
 
 @pytest.fixture
@@ -78,30 +57,15 @@ def slurm() -> Iterator[Path]:
         await_that(lambda: not queue(), COMPLETING)
 
 
-@pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
-    folder = tmp_path_factory.mktemp("site")
-    return simulate_site(folder, tiles=(3, 4), size=40, wavelength=neon_wavelengths(100, step=20.0), no_data=0.1)
-
-
-@pytest.fixture(scope="session")
-def undisturbed(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run directory of a local run that nothing disturbed."""
-    run_dir = tmp_path_factory.mktemp("undisturbed") / "run"
-    run(RunConfig(tiles=[str(site.folder)], endmembers={"count": 3}), run_dir)
-    return run_dir
-
-
 @pytest.fixture
-def cluster_file(tmp_path: Path) -> Callable[..., Path]:
+def cluster_file(tmp_path: Path, slow: Callable[[float], str]) -> Callable[..., Path]:
     """Writes a cluster file: small worker jobs on Slurm, with these options changed."""
 
-    def write(slow: float = 0, **changes: Any) -> Path:
+    def write(seconds: float = 0, **changes: Any) -> Path:
         top = {key: changes.pop(key) for key in ("kind", "jobs", "wait", "driver") if key in changes}
         options = {"cores": 1, "memory": "700MiB", "walltime": "00:10:00"} | changes
-        if slow:
-            (tmp_path / "slow.py").write_text(SLOW.format(seconds=slow))
-            options["worker_extra_args"] = ["--preload", str(tmp_path / "slow.py")]
+        if seconds:
+            options["worker_extra_args"] = ["--preload", slow(seconds)]
         path = tmp_path / f"cluster{len(list(tmp_path.glob('cluster*')))}.yaml"
         path.write_text(yaml.safe_dump({"kind": "slurm", "jobs": 2, "wait": 60, "options": options} | top))
         return path
@@ -109,61 +73,12 @@ def cluster_file(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-class Command:
-    """A command line in a process of its own, in this folder."""
-
-    def __init__(self, folder: Path, words: list[str], before: list[str]) -> None:
-        self.process = subprocess.Popen(
-            [*before, sys.executable, "-m", "hsi_dask", *words],
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def ends(self, code: int, seconds: float = 120.0) -> tuple[str, str]:
-        out, said = self.process.communicate(timeout=seconds)
-        assert self.process.returncode == code, out + said
-        assert "Traceback" not in said, said
-        return out, said
-
-
-@pytest.fixture
-def command(tmp_path: Path) -> Iterator[Callable[..., Command]]:
-    started = []
-
-    def start(*words: Any, before: tuple[str, ...] = ()) -> Command:
-        started.append(Command(tmp_path, [str(word) for word in words], list(before)))
-        return started[-1]
-
-    yield start
-    for one in started:
-        if one.process.poll() is None:
-            one.process.kill()
-            one.process.communicate()
-
-
-@pytest.fixture
-def assert_whole(undisturbed: Path) -> Callable[[Path], None]:
-    """Every file of the stores is that of the undisturbed run, and verify finds nothing."""
-
-    def stores(run_dir: Path) -> dict[str, bytes]:
-        folders = (run_dir / "results.zarr", run_dir / "endmembers.zarr")
-        return {str(p.relative_to(run_dir)): p.read_bytes() for f in folders for p in f.rglob("*") if p.is_file()}
-
-    def check(run_dir: Path) -> None:
-        assert len(list((run_dir / "records").iterdir())) == 12
-        assert stores(run_dir) == stores(undisturbed)
-        assert verify(run_dir) == []
-
-    return check
-
-
-@pytest.fixture
-def records(tmp_path: Path) -> Callable[[], int]:
-    """How many tiles of the run in `tmp_path / "run"` are done."""
-    folder = tmp_path / "run/records"
-    return lambda: len(list(folder.glob("*.json"))) if folder.is_dir() else 0
+def await_that(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
+    end = time.monotonic() + seconds
+    while not (met := condition()):
+        assert time.monotonic() < end, f"not within {seconds:.0f} s"
+        time.sleep(0.05)
+    return met
 
 
 def worker_jobs(*options: str) -> list[str]:
@@ -214,7 +129,7 @@ def test_an_array_of_parts_gives_the_bytes_of_a_local_run(
 def test_several_processes_a_job_work_and_are_replaced_together(
     site: Site, cluster_file: File, command: Start, tmp_path: Path, records: Records, assert_whole: Whole
 ) -> None:
-    file = cluster_file(slow=1, jobs=1, cores=2, processes=2, memory="1400MiB")
+    file = cluster_file(1, jobs=1, cores=2, processes=2, memory="1400MiB")
     running = command("run", site.folder, "--out", "run", "--count", "3", "--cluster", file)
     await_that(lambda: records() >= 2)
     (first,) = worker_jobs()
@@ -229,7 +144,7 @@ def test_several_processes_a_job_work_and_are_replaced_together(
 def test_a_cancelled_job_and_killed_processes_are_replaced(
     site: Site, cluster_file: File, command: Start, tmp_path: Path, records: Records, assert_whole: Whole
 ) -> None:
-    file = cluster_file(slow=1.5)
+    file = cluster_file(1.5)
     running = command("run", site.folder, "--out", "run", "--count", "3", "--cluster", file)
     await_that(lambda: records() >= 1)
     before = worker_jobs()
@@ -247,7 +162,7 @@ def test_a_cancelled_job_and_killed_processes_are_replaced(
 def test_a_killed_driver_leaves_no_job_behind_and_the_next_run_goes_on(
     site: Site, cluster_file: File, command: Start, tmp_path: Path, records: Records, assert_whole: Whole
 ) -> None:
-    file = cluster_file(slow=0.5)
+    file = cluster_file(0.5)
     words = ("run", site.folder, "--out", "run", "--count", "3", "--cluster", file)
     running = command(*words)
     await_that(lambda: records() >= 2)
@@ -262,7 +177,7 @@ def test_a_killed_driver_leaves_no_job_behind_and_the_next_run_goes_on(
 def test_ctrl_c_takes_the_jobs_back(
     site: Site, cluster_file: File, command: Start, tmp_path: Path, records: Records
 ) -> None:
-    file = cluster_file(slow=1)
+    file = cluster_file(1)
     running = command("run", site.folder, "--out", "run", "--count", "3", "--cluster", file)
     await_that(lambda: records() >= 1)
     running.process.send_signal(signal.SIGINT)
@@ -273,7 +188,7 @@ def test_ctrl_c_takes_the_jobs_back(
 def test_a_controller_that_is_away_for_a_while_delays_a_replacement_and_no_more(
     slurm: Path, site: Site, cluster_file: File, command: Start, tmp_path: Path, records: Records, assert_whole: Whole
 ) -> None:
-    file = cluster_file(slow=2)
+    file = cluster_file(2)
     running = command("run", site.folder, "--out", "run", "--count", "3", "--cluster", file)
     await_that(lambda: records() >= 1)
     controller = psutil.Process(int((slurm / "slurmctld.pid").read_text()))
@@ -348,7 +263,7 @@ def test_too_small_workers_are_refused_before_any_job_is_submitted(
 def test_a_submitted_run_that_is_warned_stops_in_order_and_queues_up_again_until_it_is_complete(
     site: Site, cluster_file: File, command: Start, tmp_path: Path, records: Records, assert_whole: Whole
 ) -> None:
-    file = cluster_file(slow=1.5, driver={"memory": "1GiB"})
+    file = cluster_file(1.5, driver={"memory": "1GiB"})
     out, _ = command("submit", site.folder, "--out", "run", "--count", "3", "--cluster", file).ends(0)
     job = re.findall(r"\d+", out)[0]
     await_that(lambda: records() >= 2)
@@ -367,9 +282,9 @@ def test_wall_times_of_workers_and_of_a_driver_are_only_delays(
     site: Site, cluster_file: File, command: Start, tmp_path: Path, assert_whole: Whole
 ) -> None:
     """Two runs side by side: one whose worker's time is up, one whose own is."""
-    short = cluster_file(slow=5.5, jobs=1, walltime="00:01:00")
+    short = cluster_file(5.5, jobs=1, walltime="00:01:00")
     running = command("run", site.folder, "--out", "short", "--count", "3", "--cluster", short)
-    driven = cluster_file(slow=5.5, jobs=1, driver={"memory": "1GiB", "walltime": "00:02:00"})
+    driven = cluster_file(5.5, jobs=1, driver={"memory": "1GiB", "walltime": "00:02:00"})
     out, _ = command("submit", site.folder, "--out", "driven", "--count", "3", "--cluster", driven).ends(0)
     job = re.findall(r"\d+", out)[0]
     await_that(lambda: f"{job} PENDING" in queue("--format=%A %T"), 150)
