@@ -35,7 +35,9 @@ def test_every_command_and_option_it_names_exists():
     verbs = set(re.findall(r"hsi-dask (?!--)([a-z]+)", README))
     assert verbs == set(re.findall(r"^  (\w+)  ", help_of().partition("Commands:")[2], re.MULTILINE))
     options = set(re.findall(r"(?<!-)--[a-z][a-z-]+", README)) - {"--version"}
-    assert options <= set(re.findall(r"--[a-z-]+", "".join(map(help_of, ("run", "status", "export", "view")))))
+    verbs_with_options = (["run"], ["status"], ["submit"], ["export"], ["view"], ["cluster", "check"])
+    helps = "".join(help_of(*words) for words in verbs_with_options)
+    assert options <= set(re.findall(r"--[a-z-]+", helps))
 
 
 def test_the_data_model_is_the_schemas():

@@ -124,7 +124,7 @@ def _cluster_class(kind: str) -> Any:
     try:
         import dask_jobqueue
     except ImportError as error:
-        raise ClusterError(f"kind {kind} needs dask-jobqueue ({error}); pip install 'hsi-dask[hpc]'") from error
+        raise ClusterError(f"kind {kind} needs dask-jobqueue ({error}); pip install dask-jobqueue cryptography") from error
     finally:  # its import makes Ctrl-C end the process at once, jobs or not
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, before)
