@@ -38,7 +38,9 @@ def make_security(folder: Path) -> Any:
     try:
         temporary = Security.temporary().get_tls_config_for_role("worker")
     except ImportError as error:
-        raise ClusterError(f"TLS needs the package cryptography ({error}); pip install dask-jobqueue cryptography") from error
+        raise ClusterError(
+            f"TLS needs the package cryptography ({error}); pip install dask-jobqueue cryptography"
+        ) from error
     for name, text in {AUTHORITY: "ca_file", CERTIFICATE: "cert", KEY: "key"}.items():
         with open(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
             file.write(temporary[text])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 import shutil
 import signal
@@ -101,10 +100,18 @@ def make_job(config: ClusterConfig, *, driver: bool = False, **more: Any) -> Any
         options["job_extra_directives"] = _condor(config, options)
     for name in _OF_CLUSTER:
         options.pop(name, None)
+    _make_folder(options["log_directory"])  # or the class would, for everybody to read
     try:
         return cls.job_cls("tls://SCHEDULER:8786", name="hsi-dask-0", **options)
     except (TypeError, ValueError, OSError) as error:
         raise ConfigError(f"the jobs of kind {config.kind} cannot be had with these options: {error}") from error
+
+
+def _make_folder(path: str | Path) -> None:
+    try:
+        Path(path).mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be made ({error.strerror}); set options.log_directory to another") from error
 
 
 def _condor(config: ClusterConfig, options: dict[str, Any]) -> dict[str, Any]:
@@ -124,7 +131,9 @@ def _cluster_class(kind: str) -> Any:
     try:
         import dask_jobqueue
     except ImportError as error:
-        raise ClusterError(f"kind {kind} needs dask-jobqueue ({error}); pip install dask-jobqueue cryptography") from error
+        raise ClusterError(
+            f"kind {kind} needs dask-jobqueue ({error}); pip install dask-jobqueue cryptography"
+        ) from error
     finally:  # its import makes Ctrl-C end the process at once, jobs or not
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, before)
@@ -167,12 +176,8 @@ def _cluster(config: ClusterConfig) -> Iterator[Any]:
     options = arguments(config)
     if config.kind == "htcondor":
         options["job_extra_directives"] = _condor(config, options)
-    shared = Path(os.path.expanduser(options["shared_temp_directory"]))
-    try:
-        for path in (Path(options["log_directory"]), shared):
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{error.filename} cannot be made ({error.strerror}); set options.log_directory") from error
+    shared = Path(options["shared_temp_directory"])
+    _make_folder(shared)
     bind(options)
     with credentials(config.job_options().security, shared) as security:
         with sheltered():
