@@ -12,7 +12,8 @@ from typing import NamedTuple
 SECONDS = 60.0  # for an answer; a busy controller takes many
 _TAIL = 4000  # bytes of a log that are looked at
 _MENTIONS = re.compile(r"error|no such|not found|denied|cannot|killed|cancelled|exceeded", re.IGNORECASE)
-_NOISE = re.compile(r"^[\d\-:,. ]+ - distributed[\w.]* - INFO")
+# What dask says about it, what follows from it, and the lines of code in a traceback
+_NOISE = re.compile(r"^[\d\-:,. ]+ - distributed[\w.]* - (INFO|ERROR)|^RuntimeError: Nanny failed to start|^\s{2}")
 # Reasons for waiting that time does not cure
 _HOPELESS = re.compile(
     r"TimeLimit|NodeLimit|WallDurationPerJob|BadConstraints|InvalidAccount|InvalidQOS|DependencyNeverSatisfied"

@@ -203,7 +203,9 @@ def test_a_scheduler_that_does_not_answer_is_not_one_without_jobs(tmp_path, monk
 
 
 def test_of_a_log_the_line_counts_that_says_why(tmp_path):
-    (tmp_path / "hsi-dask-17.err").write_text("one\nModuleNotFoundError: No module named 'dask'\nbye\n")
+    traceback = "Traceback (most recent call last):\n    raise RuntimeError\nRuntimeError: Nanny failed to start.\n"
+    text = f"one\nModuleNotFoundError: No module named 'dask'\n{traceback}bye\n"
+    (tmp_path / "hsi-dask-17.err").write_text(text)
     (tmp_path / "hsi-dask-117.err").write_text("killed\n")
     assert last_words(str(tmp_path), "17") == "ModuleNotFoundError: No module named 'dask'"
     assert last_words(str(tmp_path), "17.head") == "ModuleNotFoundError: No module named 'dask'"
