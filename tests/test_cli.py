@@ -304,6 +304,7 @@ def test_wrong_requests_as_processes_end_with_2_and_help_and_version_with_0():
     assert (right.returncode, right.stderr) == (0, "")
     verbs = re.findall(r"^  (\w+)  ", right.stdout.partition("Commands:")[2], re.MULTILINE)
     assert verbs == ["demo", "info", "run", "report", "status", "verify", "config"]
+    assert verbs == ["demo", "info", "run", "submit", "status", "verify", "config", "cluster"]
     assert version.stdout == f"hsi-dask {hsi.__version__}\n"
 
 

@@ -185,7 +185,7 @@ def await_tile(run_dir: Path) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 138)])
 def test_a_signal_takes_no_more_tiles_also_with_workers_and_says_how_to_go_on(
     number: int, code: int, config: RunConfig, tmp_path: Path, assert_whole: Callable[[Path], None]
 ) -> None:
