@@ -1,6 +1,8 @@
 """Job scripts as text, for every batch scheduler; what the lines mean is in each scheduler's own manual."""
 
+import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +12,7 @@ from hsi_dask.cluster.queue import _standing, last_words, living
 from hsi_dask.cluster.submit import write_scripts
 from hsi_dask.errors import ClusterError, ConfigError
 
+WORKFLOWS = Path(__file__).parents[2] / "workflows"
 SIZE = {"cores": 4, "memory": "8GiB", "walltime": "04:00:00", "queue": "long"}
 # memory: 8 GiB, 10 % and 200 MiB = 9212 MiB
 HEADERS = {
@@ -95,6 +98,17 @@ def test_a_script_that_is_warned_stops_the_run_in_order_and_queues_up_again(tmp_
     running.send_signal(10)
     out, _ = running.communicate(timeout=20)
     assert out.split() == ["-W", "depend=afterany:7.head", str(script.path)]
+
+
+@pytest.mark.parametrize(
+    "path", sorted(p for p in WORKFLOWS.iterdir() if p.suffix in (".sh", ".sbatch")), ids=lambda p: p.name
+)
+def test_a_workflow_for_clusters_is_a_shell_script_of_commands_that_exist(path):
+    subprocess.run(["bash", "-n", path], check=True)
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
+    verbs = re.findall(r"hsi-dask (\w+)", "\n".join(lines))
+    assert verbs
+    assert set(verbs) <= {"cluster", "run", "submit", "verify"}
 
 
 def test_only_a_batch_scheduler_has_jobs_to_submit():
