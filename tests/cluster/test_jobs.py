@@ -224,3 +224,15 @@ def test_of_a_log_the_line_counts_that_says_why(tmp_path):
     assert last_words(str(tmp_path), "17") == "ModuleNotFoundError: No module named 'dask'"
     assert last_words(str(tmp_path), "17.head") == "ModuleNotFoundError: No module named 'dask'"
     assert last_words(str(tmp_path), "18") == ""
+
+
+@pytest.mark.parametrize("kind", HEADERS)
+def test_the_keys_commented_out_in_a_file_are_known_to_its_class(kind, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    before, options = (WORKFLOWS.parent / f"cluster_configs/{kind}.yaml").read_text().split("\noptions:\n")
+    lines = [line.replace("#  ", "  ", 1) if line.startswith("#  ") else line for line in options.splitlines()]
+    (tmp_path / "all.yaml").write_text("\n".join([before, "options:", *lines]))
+    config = ClusterConfig.from_yaml(tmp_path / "all.yaml")
+    assert {"interface", "local_directory", "python", "job_script_prologue"} <= set(config.options)
+    assert "/shared/env/bin/python -m distributed" in make_job(config).job_script()
+    assert make_job(config, driver=True)
