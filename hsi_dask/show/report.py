@@ -68,6 +68,7 @@ def _page(facts: Facts) -> str:
             pictures=list(pictures.pictures(facts)),
             spectra=pictures.spectra(facts),
             origins=list(_origins(facts)),
+            located={X, Y} <= set(facts.endmembers.coords),
             abundances=list(pictures.abundances(facts)),
             scale=pictures.scale() if "abundance" in facts.maps else None,
             residual=pictures.residual(facts),
