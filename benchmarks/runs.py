@@ -54,15 +54,16 @@ def whole_run(folder: Path, rounds: int) -> list[Claim]:
         _run_process(path)
         costs, floors = [], []
         for _ in range(rounds):
-            costs.append(_run_process(path))
+            costs.append(_run_process(path, "--no-report"))
             floors.append(seconds(inflate))
         claims += [
             claim(f"{layout} hsi-dask run / inflating the file", ratios([c.wall for c in costs], floors), "x", "<= 6"),
             claim(f"{layout} hsi-dask run", [c.wall for c in costs], "s"),
             claim(f"{layout} peak memory", [c.peak for c in costs], "MB", "<= 1000"),
+            claim(f"{layout} the same, with its report", [_run_process(path).wall], "s"),
         ]
     with tempfile.TemporaryDirectory() as cache:
-        cold = _run_process(path, NUMBA_CACHE_DIR=cache)
+        cold = _run_process(path, "--no-report", NUMBA_CACHE_DIR=cache)
     claims.append(claim("the same, everything compiled anew", [cold.wall], "s"))
     claims.append(claim("hsi-dask --help", [process("--help").wall for _ in range(rounds)], "s"))
     return claims
@@ -87,7 +88,7 @@ def flight_lines(folder: Path, rounds: int) -> list[Claim]:
     claims = []
     for shape, chunks in (((13548, 854), (424, 27, 14)), ((3014, 1118), (3014, 1118, 1))):
         path = tiles.line(folder, shape, chunks)
-        cost = _run_process(path)
+        cost = _run_process(path, "--no-report")
         name = f"line {shape[0]} x {shape[1]} in {chunks}"
         claims += [claim(f"{name}, hsi-dask run", [cost.wall], "s"), claim(f"{name}, peak memory", [cost.peak], "MB")]
         with _prepared(path) as work:
@@ -122,10 +123,10 @@ def _inflated(path: Path, work: Callable[[], object]) -> float:
     return sum(counted) / sum(size for _, size, _ in index.where.values())
 
 
-def _run_process(path: Path, **environment: str):  # type: ignore[no-untyped-def]
+def _run_process(path: Path, *words: str, **environment: str):  # type: ignore[no-untyped-def]
     scratch = Path(tempfile.mkdtemp(dir=path.parent))
     try:
-        return process("run", str(path), "--out", str(scratch / "run"), **environment)
+        return process("run", str(path), "--out", str(scratch / "run"), *words, **environment)
     finally:
         shutil.rmtree(scratch)
 

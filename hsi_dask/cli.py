@@ -191,8 +191,8 @@ def demo(
         tiles=(str(folder / "tiles"),), endmembers={"count": len(MATERIALS)}, bands={"windows": DEMO_WINDOWS}
     )
     summary = _carry_out(settings, folder / "run", None)
-    page = _drawn(summary)
-    _show_summary(summary, page)
+    _show_summary(summary)
+    page = _draw(summary)
     if summary.failed:
         return FOUND
     _show_agreement(scene, summary)
@@ -355,6 +355,7 @@ def run(
         str | None, typer.Option(metavar="I/N", help="Only this share of the tiles; others run beside it.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and stop.")] = False,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Draw no page of pictures at the end.")] = False,
 ) -> int:
     """Map the materials of all tiles, or resume.
 
@@ -364,7 +365,9 @@ def run(
     if dry_run:
         return _show_plan(settings, out)
     summary = _carry_out(settings, out, cluster, part)
-    _show_summary(summary, _drawn(summary))
+    _show_summary(summary)
+    if not no_report:
+        _draw(summary)
     return FOUND if summary.failed else DONE
 
 
@@ -473,8 +476,8 @@ def _show_plan(settings: RunConfig, out: Path) -> int:
     return FOUND if plan.bad else DONE
 
 
-def _drawn(summary: RunSummary) -> Path | None:
-    """The run's report, drawn once no tile is pending; a run is none the worse for a page that cannot be drawn."""
+def _draw(summary: RunSummary) -> Path | None:
+    """The run's report, once no tile is pending; a run is none the worse for a page that cannot be drawn."""
     import logging
 
     from hsi_dask.batch.state import Run
@@ -483,18 +486,19 @@ def _drawn(summary: RunSummary) -> Path | None:
     page, run = summary.run_dir / REPORT, Run.open(summary.run_dir)
     if run.pending() or not run.done():
         return None
-    if page.is_file() and not (summary.done or summary.failed):
-        return page
     try:
-        return write_report(summary.run_dir)
+        if summary.done or summary.failed or not page.is_file():
+            write_report(summary.run_dir)
     except Exception as error:
         logger = logging.getLogger(__name__)
         logger.warning("the report was not drawn: %s", _sentence(error))
         logger.debug("where:", exc_info=True)
         return None
+    print(f"report   {page}")
+    return page
 
 
-def _show_summary(summary: RunSummary, page: Path | None) -> None:
+def _show_summary(summary: RunSummary) -> None:
     finished = len(summary.done) + len(summary.skipped)
     total = finished + len(summary.failed)
     before = f" ({len(summary.skipped)} before)" if summary.skipped else ""
@@ -510,7 +514,6 @@ def _show_summary(summary: RunSummary, page: Path | None) -> None:
         _rows({
             "maps": str(summary.results),
             "spectra": str(summary.endmembers),
-            **({"report": str(page)} if page else {}),
             "open": f'python -c "import hsi_dask as hsi; print(hsi.open_results({str(summary.run_dir)!r}))"',
         })  # fmt: skip
 
@@ -522,22 +525,6 @@ def _observer() -> Iterator[Observer]:
 
     with live() if sys.stderr.isatty() else in_lines() as observer:
         yield observer
-
-
-# ---------------------------------------------------------------------------------------------------- report
-
-
-@app.command()
-def report(run_dir: RunDir) -> int:
-    """Write RUN_DIR/report.html: the run on one page.
-
-    Summary, pictures of the site, endmembers, maps, classes with their areas, quality and tiles. It opens from disk,
-    offline. `run` and `demo` write it at their end.
-    """
-    from hsi_dask.show.report import write_report
-
-    print(write_report(run_dir))
-    return DONE
 
 
 # ---------------------------------------------------------------------------------------------------- clusters
@@ -661,6 +648,22 @@ def verify(run_dir: RunDir) -> int:
     verdict = f"{len(findings)} found wrong" if findings else "all as recorded"
     print(f"{tiles} {'tile' if tiles == 1 else 'tiles'}, {chunks} chunks: {verdict}")
     return FOUND if findings else DONE
+
+
+# ---------------------------------------------------------------------------------------------------- report
+
+
+@app.command()
+def report(run_dir: RunDir) -> int:
+    """Write RUN_DIR/report.html: the run on one page.
+
+    Summary, pictures of the site, endmembers, maps, classes with their areas, quality and tiles. It opens from disk,
+    offline. `run` and `demo` write it at their end.
+    """
+    from hsi_dask.show.report import write_report
+
+    print(write_report(run_dir))
+    return DONE
 
 
 @app.command()

@@ -303,8 +303,8 @@ def test_wrong_requests_as_processes_end_with_2_and_help_and_version_with_0():
     assert (wrong.returncode, wrong.stdout, wrong.stderr.count("\n")) == (2, "", 1)
     assert (right.returncode, right.stderr) == (0, "")
     verbs = re.findall(r"^  (\w+)  ", right.stdout.partition("Commands:")[2], re.MULTILINE)
-    assert verbs == ["demo", "info", "run", "report", "status", "verify", "config"]
-    assert verbs == ["demo", "info", "run", "submit", "status", "verify", "config", "cluster"]
+    wanted = ["demo", "info", "run", "submit", "status", "verify", "report", "export", "view", "config", "cluster"]
+    assert verbs == wanted
     assert version.stdout == f"hsi-dask {hsi.__version__}\n"
 
 
