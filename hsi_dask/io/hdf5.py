@@ -196,9 +196,9 @@ def block_shape(array: StoredArray, budget: int | None = None) -> tuple[int, ...
     --------
     >>> facts = ("tile.h5", "/r", (1000, 1000, 426), np.dtype("i2"))
     >>> block_shape(StoredArray(*facts, (32, 63, 27), 0, 0))
-    (64, 1000, 426)
+    (32, 1000, 426)
     >>> block_shape(StoredArray(*facts, (1000, 1000, 1), 0, 0))
-    (1000, 1000, 33)
+    (1000, 1000, 16)
     """
     budget = BLOCK_BYTES if budget is None else budget
     block = [min(c, n) if n else c for c, n in zip(array.stored_chunks, array.shape, strict=True)]

@@ -61,9 +61,10 @@ class Listener(Observer):
 def script(config: RunConfig, run_dir: Path, before: str = "") -> str:
     """A driver process that says each finished tile."""
     return f"""
-import sys, time
+import signal, sys, time
 from hsi_dask.batch.execute import Interrupted, Observer, run
 from hsi_dask.config import RunConfig
+signal.signal(signal.SIGINT, signal.default_int_handler)  # who runs the tests in the background may ignore it
 {before}
 class Telling(Observer):
     def tile_done(self, record):
