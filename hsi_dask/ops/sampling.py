@@ -170,17 +170,19 @@ def _pick_stored(
     down, across, deep = array.stored_chunks
     several = max(1, _READ_BYTES // (down * across * deep * array.dtype.itemsize)) * deep
     groups = np.split(wavelengths, np.flatnonzero(np.diff(wavelengths // several)) + 1)
-    picked = np.empty((at.shape[1], wavelengths.size), array.dtype)
+    picked = np.empty((wavelengths.size, at.shape[1]), array.dtype)
     chunk = at[0] // down * (columns.stop // across + 1) + at[1] // across
     for number in np.unique(chunk):
         members = np.flatnonzero(chunk == number)
-        low, high = at[:, members].min(axis=1), at[:, members].max(axis=1) + 1
+        top, left = at[0, members[0]] // down * down, at[1, members[0]] // across * across
         done = 0
-        for group in groups:
-            values = array[low[0] : high[0], low[1] : high[1], group]
-            picked[members, done : done + group.size] = _pick(values, at[:, members] - low[:, None])
+        for group in groups:  # of a whole chunk: that can be inflated to where it stays
+            values = array[top : min(top + down, rows.stop), left : min(left + across, columns.stop), group]
+            planes = values.transpose(2, 0, 1).reshape(group.size, -1)
+            place = (at[0, members] - top) * values.shape[1] + at[1, members] - left
+            picked[done : done + group.size, members] = planes.take(place, axis=1)
             done += group.size
-    return picked
+    return picked.T
 
 
 def _is_valid(stored: NDArray[Any], cube: xr.DataArray) -> NDArray[np.bool_]:
