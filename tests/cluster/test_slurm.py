@@ -32,7 +32,21 @@ Records = Callable[[], int]
 
 pytestmark = pytest.mark.usefixtures("slurm")
 
-COMPLETING = 15.0  # seconds that Slurm may take to clear away jobs
+COMPLETING = 30.0  # seconds that Slurm may take to clear away jobs
+# Loaded by workers: the first of them takes more memory than its job may have, while it is at work
+HOG = """
+import multiprocessing, os, threading, time
+def hog():
+    time.sleep(3)
+    held = b"x" * 2**31
+    time.sleep(60)
+if multiprocessing.parent_process() is not None:
+    try:
+        os.close(os.open({once!r}, os.O_CREAT | os.O_EXCL))
+        threading.Thread(target=hog, daemon=True).start()
+    except FileExistsError:
+        pass
+"""
 
 
 def queue(*options: str) -> list[str]:
@@ -159,6 +173,21 @@ def test_a_cancelled_job_and_killed_processes_are_replaced(
     assert_whole(tmp_path / "run")
 
 
+def test_a_job_that_is_killed_by_memory_in_mid_run_is_replaced(
+    site: Site, cluster_file: File, command: Start, tmp_path: Path, slow: Callable[[float], str], assert_whole: Whole
+) -> None:
+    (tmp_path / "hog.py").write_text(HOG.format(once=str(tmp_path / "hogged")))
+    file = cluster_file(
+        worker_extra_args=["--preload", slow(1.5), "--preload", str(tmp_path / "hog.py")],
+        # Dask's nanny would be quicker than Slurm
+        job_script_prologue=["export DASK_DISTRIBUTED__WORKER__MEMORY__TERMINATE=False"],
+    )
+    _, said = command("run", site.folder, "--out", "run", "--count", "3", "--cluster", file).ends(0)
+    assert (tmp_path / "hogged").exists()
+    assert re.search(r"worker job \d+ ended", said)
+    assert_whole(tmp_path / "run")
+
+
 def test_a_driver_that_is_stopped_or_killed_leaves_no_job_behind_and_the_next_run_goes_on(
     site: Site, cluster_file: File, command: Start, tmp_path: Path, records: Records, assert_whole: Whole
 ) -> None:
@@ -269,18 +298,21 @@ def test_a_submitted_run_that_is_warned_stops_in_order_and_queues_up_again_until
 def test_wall_times_of_workers_and_of_a_driver_are_only_delays(
     site: Site, cluster_file: File, command: Start, tmp_path: Path, assert_whole: Whole
 ) -> None:
-    """Two runs side by side: one whose worker's time is up, one whose own is."""
-    short = cluster_file(5.5, jobs=1, walltime="00:01:00")
+    """Two runs side by side: one whose worker's time is up, one whose own is.
+
+    Twelve tiles take 90 s and more, and Slurm ends a job of one minute after at most 75.
+    """
+    short = cluster_file(7.5, jobs=1, walltime="00:01:00")
     running = command("run", site.folder, "--out", "short", "--count", "3", "--cluster", short)
-    driven = cluster_file(5.5, jobs=1, driver={"memory": "1GiB", "walltime": "00:02:00"})
+    driven = cluster_file(7.5, jobs=1, driver={"memory": "1GiB", "walltime": "00:02:00"})
     out, _ = command("submit", site.folder, "--out", "driven", "--count", "3", "--cluster", driven).ends(0)
     job = re.findall(r"\d+", out)[0]
     await_that(lambda: f"{job} PENDING" in queue("--format=%A %T"), 150)
     subprocess.run(["scontrol", "update", f"jobid={job}", "starttime=now+3"], check=True)
-    _, said = running.ends(0, seconds=200)
+    _, said = running.ends(0, seconds=300)
     assert "DUE TO TIME LIMIT" in said
     assert_whole(tmp_path / "short")
-    await_that(lambda: not queue(), 120)
+    await_that(lambda: not queue(), 240)
     assert_whole(tmp_path / "driven")
 
 
