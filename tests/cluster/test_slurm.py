@@ -307,6 +307,7 @@ def test_wall_times_of_workers_and_of_a_driver_are_only_delays(
     driven = cluster_file(7.5, jobs=1, driver={"memory": "1GiB", "walltime": "00:02:00"})
     out, _ = command("submit", site.folder, "--out", "driven", "--count", "3", "--cluster", driven).ends(0)
     job = re.findall(r"\d+", out)[0]
+    await_that(lambda: list((tmp_path / "driven").glob("records/*.json")), 120)  # it has run: next it is held
     await_that(lambda: f"{job} PENDING" in queue("--format=%A %T"), 150)
     subprocess.run(["scontrol", "update", f"jobid={job}", "starttime=now+3"], check=True)
     _, said = running.ends(0, seconds=300)
