@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -55,10 +57,12 @@ def process_tile(job: Job, threads: int, advanced: Advanced) -> TileRecord:
     HsiDaskError, OSError
         For the tile's own reasons; nothing is committed.
     """
-    with _ONE_TILE, _one_blas_thread():
+    import dask
+
+    with _ONE_TILE, _one_blas_thread(), dask.config.set(scheduler="threads", num_workers=threads):
         started = time.perf_counter()
         run = Run.open(job.run_dir)
-        endmembers = store.read_endmembers(run.endmembers)
+        endmembers = _endmembers(run.endmembers, run.endmembers_digest())
         chosen = job.config.thresholds
         limits = {"sam": chosen.sam, "sid": chosen.sid}
         file, cube = _opened(job)
@@ -71,9 +75,10 @@ def process_tile(job: Job, threads: int, advanced: Advanced) -> TileRecord:
         for number, (start, stop) in enumerate(job.tile.slabs):
             with _Progress(advanced, number, len(job.tile.slabs)):
                 slab = maps.isel(y=slice(start, stop)) if len(job.tile.slabs) > 1 else maps
-                computed = mask_maps(slab.compute(scheduler="threads", num_workers=threads))
+                computed = mask_maps(slab.compute())
             receipts += store.write_region(run.results, computed, job.tile.row + start, job.tile.column)
             counts.update(count_flags(computed["quality"].values))
+            del computed  # before the next slab needs the room
         spectra = store.endmembers_digest(endmembers)
         record = record_of(run, job.tile, tuple(receipts), counts, time.perf_counter() - started, spectra)
         run.commit(record)
@@ -84,11 +89,21 @@ def sample_tile(job: Job, threads: int, advanced: Advanced) -> xr.DataArray:
     """Random pixels of a tile that have data and are not masked: at most size x wavelengths x 4 bytes."""
     import dask
 
-    with _ONE_TILE, _one_blas_thread(), _Progress(advanced, 0, 1):
-        with dask.config.set(scheduler="threads", num_workers=threads):
-            file, cube = _opened(job)
-            pixels = unmasked_pixels(file, cube, job.size, job.seed, job.config.masks)
+    with (
+        _ONE_TILE,
+        _one_blas_thread(),
+        _Progress(advanced, 0, 1),
+        dask.config.set(scheduler="threads", num_workers=threads),
+    ):
+        file, cube = _opened(job)
+        pixels = unmasked_pixels(file, cube, job.size, job.seed, job.config.masks)
         return pixels.assign_coords(tile=(PIXEL, np.full(pixels.sizes[PIXEL], job.tile.id, dtype=object)))
+
+
+@lru_cache(maxsize=2)
+def _endmembers(path: Path, digest: str | None) -> xr.DataArray:
+    """The run's endmembers, read once a process and not once a tile."""
+    return store.read_endmembers(path)
 
 
 def _opened(job: Job) -> tuple[NeonFile, xr.DataArray]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise, product
 from math import ceil, prod
 from pathlib import Path
@@ -27,6 +27,7 @@ MAX_CHUNK_BYTES = 2**30  # a larger chunk is a damaged header: one band of the l
 _DEFLATE, _SHUFFLE = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE
 
 Index = slice | NDArray[np.intp]
+Spread = Callable[..., Iterable[Any]]  # `map`, or what does the same in threads
 _Place = tuple[int, int, int]  # of a stored chunk: offset, size, mask of the filters left out
 
 
@@ -67,12 +68,13 @@ class StoredArray:
             values = values[(*(slice(None),) * axis, rows[axis][1])]
         return values
 
-    def pieces(self, key: tuple[slice, slice, NDArray[np.intp]]) -> Iterator[Piece]:
+    def pieces(self, key: tuple[slice, slice, NDArray[np.intp]], spread: Spread = map) -> Iterator[Piece]:
         """What a key (y and x slices, ascending planes) asks for, as stored numbers piece by piece.
 
         A piece is (y, x, plane) with contiguous planes: few pixels and all their planes, so that it stays in
         cache, or where chunks hold whole planes a group of planes. Pieces of the same pixels follow each other;
-        every chunk is read once; a piece is good until the next one.
+        every chunk is read once; a piece is good until the next one. `spread` maps over the reads of a piece: a
+        thread pool's `map` shares them out.
         """
         if self.scale_factor is not None or self.ndim != 3:
             raise TypeError("pieces are stored numbers of three dimensions")
@@ -90,7 +92,8 @@ class StoredArray:
             if buffer.size < height * width * planes:
                 buffer = np.empty(height * width * planes, self.dtype)
             out = buffer[: height * width * planes].reshape(planes, height, width).transpose(1, 2, 0)
-            yield Piece(_read(self, tuple(want for want, _ in cuts), out), tuple(target for _, target in cuts))
+            wanted, targets = zip(*cuts, strict=True)
+            yield Piece(_read(self, wanted, out, spread), targets)
 
     def masked(self, scale_factor: float, fill_value: float | None) -> StoredArray:
         """The same data as float32: divided by the scale, NaN where it equals the fill value."""
@@ -126,6 +129,13 @@ class _Want(NamedTuple):
 
     along: Index
     parts: list[_Part]
+
+
+class _Stored(NamedTuple):
+    """A stored chunk and what is wanted of it along each dimension."""
+
+    place: _Place
+    parts: tuple[_Part, ...]
 
 
 @contextmanager
@@ -274,7 +284,9 @@ def _decode(raw: NDArray[Any], array: StoredArray) -> NDArray[Any]:
     return values
 
 
-def _read(array: StoredArray, wanted: tuple[_Want, ...], out: NDArray[Any] | None = None) -> NDArray[Any]:
+def _read(
+    array: StoredArray, wanted: tuple[_Want, ...], out: NDArray[Any] | None = None, spread: Spread = map
+) -> NDArray[Any]:
     """The stored numbers at an orthogonal ascending index, planes contiguous; in `out` if it is given."""
     if out is None:
         sizes = [_length(want.along) for want in wanted]
@@ -282,38 +294,64 @@ def _read(array: StoredArray, wanted: tuple[_Want, ...], out: NDArray[Any] | Non
         stored = _chunk_index(array.path, array.name, array.mtime_ns, array.file_size).dtype
         out = np.empty([sizes[axis] for axis in planes], stored.newbyteorder("=")).transpose(np.argsort(planes))
     if all(_length(want.along) for want in wanted):
-        _fill(array, wanted, out)
+        _fill(array, wanted, out, spread)
     return out
 
 
-def _fill(array: StoredArray, wanted: tuple[_Want, ...], out: NDArray[Any]) -> None:
+def _fill(array: StoredArray, wanted: tuple[_Want, ...], out: NDArray[Any], spread: Spread) -> None:
     """Put what an orthogonal ascending index asks for into `out`, each stored chunk read once."""
     _check_unchanged(array)
     chunks = _chunk_index(array.path, array.name, array.mtime_ns, array.file_size)
     if not chunks.raw:
         out[...] = _read_through_library(array, tuple(want.along for want in wanted))
         return
-    asked = list(product(*(want.parts for want in wanted)))
-    stored = [chunks.where.get(tuple(p.number for p in parts)) for parts in asked]
-    for parts, place in zip(asked, stored, strict=True):
-        if place is not None and place[0] + place[1] > array.file_size:
+    stored: list[_Stored] = []
+    for parts in product(*(want.parts for want in wanted)):
+        place = chunks.where.get(tuple(p.number for p in parts))
+        if place is None:  # never written: all fill value
+            _put(np.broadcast_to(np.asarray(chunks.fill, chunks.dtype), array.stored_chunks), parts, out)
+        elif place[0] + place[1] > array.file_size:
             raise _damaged(array, parts, "lies beyond the end of the file")
-    room = np.empty(array.stored_chunks, chunks.dtype)
+        else:
+            stored.append(_Stored(place, parts))
     descriptor = os.open(array.path, os.O_RDONLY)
     try:
-        data = _read_chunks(descriptor, [s for s in stored if s is not None])
-        for parts, place in zip(asked, stored, strict=True):
-            if place is None:  # never written: all fill value
-                chunk = np.broadcast_to(np.asarray(chunks.fill, chunks.dtype), array.stored_chunks)
-            elif (target := _place_of_whole(array, chunks, place, parts, out)) is not None:
-                _load(array, chunks, next(data), place, parts, target)
-                continue
-            else:
-                chunk = _load(array, chunks, next(data), place, parts, room)
-            for runs in product(*(p.runs for p in parts)):
-                out[tuple(t for _, t in runs)] = _take(chunk, tuple(s for s, _ in runs))
+        for _ in spread(partial(_fill_run, array, chunks, descriptor, out), list(_together(stored))):
+            pass
     finally:
         os.close(descriptor)
+
+
+def _together(stored: list[_Stored]) -> Iterator[list[_Stored]]:
+    """Chunks that lie one after another in the file, to be read together."""
+    run: list[_Stored] = []
+    for chunk in stored:
+        end = run[-1].place[0] + run[-1].place[1] if run else 0
+        if run and (chunk.place[0] != end or end - run[0].place[0] >= READ_BYTES):
+            yield run
+            run = []
+        run.append(chunk)
+    if run:
+        yield run
+
+
+def _fill_run(array: StoredArray, chunks: _ChunkIndex, descriptor: int, out: NDArray[Any], run: list[_Stored]) -> None:
+    """Read chunks that lie together in the file and put what is wanted of them into `out`."""
+    first = run[0].place[0]
+    data = memoryview(os.pread(descriptor, run[-1].place[0] + run[-1].place[1] - first, first))
+    room = None
+    for place, parts in run:
+        deflated = data[place[0] - first : place[0] - first + place[1]]
+        if (target := _place_of_whole(array, chunks, place, parts, out)) is not None:
+            _load(array, chunks, deflated, place, parts, target)
+            continue
+        room = np.empty(array.stored_chunks, chunks.dtype) if room is None else room
+        _put(_load(array, chunks, deflated, place, parts, room), parts, out)
+
+
+def _put(chunk: NDArray[Any], parts: tuple[_Part, ...], out: NDArray[Any]) -> None:
+    for runs in product(*(p.runs for p in parts)):
+        out[tuple(t for _, t in runs)] = _take(chunk, tuple(s for s, _ in runs))
 
 
 def _place_of_whole(
@@ -324,21 +362,6 @@ def _place_of_whole(
         return None
     target = out[tuple(p.runs[0][1] for p in parts)]
     return target if target.shape == array.stored_chunks and target.flags.c_contiguous else None
-
-
-def _read_chunks(descriptor: int, places: list[_Place]) -> Iterator[memoryview]:
-    """The bytes of each chunk in turn; those that lie one after another in the file are read together."""
-    start = 0
-    while start < len(places):
-        first = end = places[start][0]
-        stop = start
-        while stop < len(places) and places[stop][0] == end and (end - first < READ_BYTES or stop == start):
-            end += places[stop][1]
-            stop += 1
-        data = memoryview(os.pread(descriptor, end - first, first))
-        for offset, size, _ in places[start:stop]:
-            yield data[offset - first : offset - first + size]
-        start = stop
 
 
 def _check_unchanged(array: StoredArray) -> None:

@@ -124,7 +124,7 @@ def project(planes: NDArray[Any], weights: Weights, *, scale: float = 1.0, fill:
     return sums
 
 
-def accumulate(planes: NDArray[Any], operator: Operator, onto: Sums) -> None:
+def accumulate(planes: NDArray[Any], operator: Operator, onto: Sums, pixels: slice | None = None) -> None:
     """Add the sums over some wavelengths of pixels as they are stored to those over others, in place.
 
     A pixel with one value that means no data becomes NaN in every sum.
@@ -134,12 +134,14 @@ def accumulate(planes: NDArray[Any], operator: Operator, onto: Sums) -> None:
     planes : (L, n) integers or floats, wavelengths first; contiguous planes are taken as they are.
     operator : of the same L wavelengths.
     onto : sums of the same n pixels; `Sums.zeros` to begin with.
+    pixels : which of them; all, when none are named.
     """
     if planes.dtype.kind not in "iuf" or planes.dtype.itemsize > 8 or not planes.dtype.isnative:
         raise ValueError(f"planes must be native integers or floats, not {planes.dtype}")
     planes = np.ascontiguousarray(planes).view()
     planes.flags.writeable = False  # what a reader hands over may be either: one kind, one compilation
-    _project(planes, *operator, *onto)
+    first, stop, _ = (pixels or slice(None)).indices(planes.shape[1])
+    _project(planes, first, stop, *operator, *onto)
 
 
 def _grouped(matrix: NDArray[np.float64], dtype: type) -> NDArray[Any]:
@@ -155,6 +157,8 @@ def _grouped(matrix: NDArray[np.float64], dtype: type) -> NDArray[Any]:
 @njit(nogil=True, cache=True, fastmath=_CONTRACT)
 def _project(  # type: ignore[no-untyped-def]
     planes,
+    first_pixel,
+    last_pixel,
     basis,
     logs,
     shares,
@@ -169,7 +173,7 @@ def _project(  # type: ignore[no-untyped-def]
     forward,
     backward,
 ):
-    L, n = planes.shape
+    L = planes.shape[0]
     r, p, steps = coordinates.shape[0], forward.shape[0], basis.shape[1]
     rows = logs.shape[0] * _GROUP
     x = np.zeros((_GROUP, _TILE))
@@ -185,8 +189,8 @@ def _project(  # type: ignore[no-untyped-def]
     short = np.empty((2 + 2 * rows, _TILE), np.float32)
     long = np.empty((2 + 2 * rows, _TILE))
     lowest = np.float32(floor / scale)  # sums are of stored numbers, exact, and scaled at the end
-    for start in range(0, n, _TILE):
-        m = min(_TILE, n - start)
+    for start in range(first_pixel, last_pixel, _TILE):
+        m = min(_TILE, last_pixel - start)
         missing[:] = 0
         squares[:] = 0
         along[:] = 0

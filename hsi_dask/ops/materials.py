@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from functools import partial
 from itertools import groupby, pairwise
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -12,10 +15,11 @@ from numpy.typing import NDArray
 
 from hsi_dask.errors import ConfigError, EndmemberError, SchemaError
 from hsi_dask.kernels.fcls import fcls, fcls_cvxopt, residual
+from hsi_dask.kernels.nearest import nearest
 from hsi_dask.kernels.projection import Operator, Sums, Weights, accumulate, operator, project, weights
 from hsi_dask.kernels.sam import angles
 from hsi_dask.kernels.sid import divergences
-from hsi_dask.ops.source import PieceSource, find_source
+from hsi_dask.ops.source import PieceSource, Spread, find_source
 from hsi_dask.schema import (
     CUBE_DIMS,
     ENDMEMBER,
@@ -38,7 +42,9 @@ Threshold = float | Sequence[float] | None
 
 _SCORES = {"sam": ("sam_angle", "sam_class", "radians"), "sid": ("sid_divergence", "sid_class", "nats")}
 _FINISH_PIXELS = 2**17  # pixels finished by one task: enough to hide its overhead, few enough for every core
-_PARTS = 2  # sums over parts of the wavelengths that wait for each other: each holds planes of all its pixels
+_CACHED_PIXELS = 2**14  # finished at a time: what one step leaves the next one finds in cache
+_WAITING = 2  # sums over blocks of wavelengths that wait for each other: each holds planes of all its pixels
+_SHARE_PIXELS = 2**16  # of a plane that threads share: a few milliseconds of arithmetic
 
 
 class _Finish(NamedTuple):
@@ -253,7 +259,8 @@ def _maps_graph(data: Any, w: Weights, finish: _Finish, scale: float, fill: floa
     token = tokenize(data.name, *w, *finish, scale, fill)
     ys, xs, ws = data.chunks
     source = find_source(data) if data.dtype.kind in "iu" else None
-    parts = _parts(ws, source is not None)
+    edges = [0, sum(ws)] if source else np.cumsum((0, *ws)).tolist()  # a task that reads takes all wavelengths
+    parts = [np.arange(a, b) for a, b in pairwise(edges)]
     graph: dict[Any, Any] = {}
     for k, part in enumerate(parts):
         graph[f"weights-{token}", k] = DataNode((f"weights-{token}", k), w.take(part))
@@ -262,12 +269,12 @@ def _maps_graph(data: Any, w: Weights, finish: _Finish, scale: float, fill: floa
     name, strips = f"materials-{token}", [_strips(rows, max(xs)) for rows in ys]
     for i, j in np.ndindex(len(ys), len(xs)):
         sums = []
-        for k, part in enumerate(parts):
+        for k in range(len(parts)):
             key = (f"project-{token}", i, j, k)
             weighted = TaskRef((f"weights-{token}", k))
             if source:
-                place = (source.rows[i], source.columns[j], np.concatenate(source.wavelengths)[part])
-                graph[key] = Task(key, _project_pieces, source.array, place, weighted, scale, fill)
+                place = (source.rows[i], source.columns[j], np.concatenate(source.wavelengths))
+                graph[key] = Task(key, _project_pieces, source.array, place, weighted, scale, fill, len(ws) > 1)
             else:
                 graph[key] = Task(key, _project, TaskRef((data.name, i, j, k)), weighted, scale, fill)
             sums.append(key)
@@ -282,17 +289,6 @@ def _maps_graph(data: Any, w: Weights, finish: _Finish, scale: float, fill: floa
     return da.Array(layered, name, ((max(p.stop for p in planes),), heights, xs), dtype=np.float32)
 
 
-def _parts(sizes: tuple[int, ...], joined: bool) -> list[NDArray[np.intp]]:
-    """The wavelengths each projecting task takes: a block's, or those of several where it reads them itself."""
-    blocks = [np.arange(a, b) for a, b in pairwise(np.cumsum((0, *sizes)).tolist())]
-    if not joined or len(blocks) <= _PARTS:
-        return blocks
-    shares: list[list[NDArray[np.intp]]] = [[] for _ in range(_PARTS)]
-    for block in blocks:  # in turn: neighbouring wavelengths take the same time, distant ones do not
-        min(shares, key=lambda share: sum(b.size for b in share)).append(block)
-    return [np.concatenate(share) for share in shares]
-
-
 def _strips(rows: int, width: int) -> list[slice]:
     """The rows of a block in parts that are finished by one task each."""
     height = max(1, _FINISH_PIXELS // max(1, width))
@@ -304,11 +300,11 @@ def _add_up(graph: dict[Any, Any], name: str, at: tuple[int, int], parts: list[A
     from dask._task_spec import Task, TaskRef
 
     total, rest = parts[0], parts[1:]
-    for step in range(0, len(rest) - _PARTS, _PARTS):
+    for step in range(0, len(rest) - _WAITING, _WAITING):
         key = (name, *at, step)
-        graph[key] = Task(key, Sums.plus, TaskRef(total), *map(TaskRef, rest[step : step + _PARTS]))
+        graph[key] = Task(key, Sums.plus, TaskRef(total), *map(TaskRef, rest[step : step + _WAITING]))
         total = key
-    return [total, *rest[-((len(rest) - 1) % _PARTS + 1) :]] if len(rest) > _PARTS else parts
+    return [total, *rest[-((len(rest) - 1) % _WAITING + 1) :]] if len(rest) > _WAITING else parts
 
 
 def _project(block: NDArray[Any], w: Weights, scale: float, fill: float | None) -> Sums:
@@ -317,23 +313,40 @@ def _project(block: NDArray[Any], w: Weights, scale: float, fill: float | None) 
     return project(planes.reshape(planes.shape[0], -1), w, scale=scale, fill=fill)
 
 
-def _project_pieces(array: PieceSource, key: Any, w: Weights, scale: float, fill: float | None) -> Sums:
-    """Sums of what a key asks of an array, piece by piece: a stored chunk is used while it is in cache."""
+def _project_pieces(array: PieceSource, key: Any, w: Weights, scale: float, fill: float | None, together: bool) -> Sums:
+    """Sums of what a key asks of an array, piece by piece: a stored chunk is used while it is in cache.
+
+    `together` is for what would be many blocks but for its sums, of which there are not to be many: threads that
+    dask has nothing else for share the reads of a piece, and then its pixels.
+    """
     height, width = (k.stop - k.start for k in key[:2])
     whole = Sums.zeros(w, height * width)
     operators: dict[tuple[int, int], Operator] = {}
-    for (rows, columns), pieces in groupby(array.pieces(key), key=lambda piece: piece.place[:2]):
-        size = (rows.stop - rows.start) * (columns.stop - columns.start)
-        sums = whole if size == height * width else Sums.zeros(w, size)
-        for piece in pieces:
-            part = piece.place[2]
-            how = operators.get((part.start, part.stop)) or operator(w.take(part), scale=scale, fill=fill)
-            operators[part.start, part.stop] = how
-            accumulate(piece.values.transpose(2, 0, 1).reshape(-1, size), how, sums)
-        if sums is not whole:
-            for plane, part_of_plane in zip(whole, sums, strict=True):
-                _on_grid(plane, height)[..., rows, columns] = _on_grid(part_of_plane, rows.stop - rows.start)
+    with ThreadPoolExecutor(_threads()) if together else nullcontext() as pool:
+        spread: Spread = pool.map if pool else map
+        for (rows, columns), pieces in groupby(array.pieces(key, spread), key=lambda piece: piece.place[:2]):
+            size = (rows.stop - rows.start) * (columns.stop - columns.start)
+            sums = whole if size == height * width else Sums.zeros(w, size)
+            shares = [slice(start, start + _SHARE_PIXELS) for start in range(0, size, _SHARE_PIXELS)]
+            for piece in pieces:
+                part = piece.place[2]
+                how = operators.get((part.start, part.stop)) or operator(w.take(part), scale=scale, fill=fill)
+                operators[part.start, part.stop] = how
+                planes = piece.values.transpose(2, 0, 1).reshape(-1, size)
+                for _ in spread(partial(accumulate, planes, how, sums), shares):
+                    pass
+            if sums is not whole:
+                for plane, part_of_plane in zip(whole, sums, strict=True):
+                    _on_grid(plane, height)[..., rows, columns] = _on_grid(part_of_plane, rows.stop - rows.start)
     return whole
+
+
+def _threads() -> int:
+    """As many threads as dask was told to use, or has cores."""
+    import dask
+    from dask.system import CPU_COUNT
+
+    return int(dask.config.get("num_workers", None) or CPU_COUNT)
 
 
 def _on_grid(plane: NDArray[np.float64], height: int) -> NDArray[np.float64]:
@@ -343,11 +356,19 @@ def _on_grid(plane: NDArray[np.float64], height: int) -> NDArray[np.float64]:
 
 def _finish(finish: _Finish, width: int, rows: slice, *parts: Sums) -> NDArray[np.float32]:
     """The finished planes of some rows, from the sums over parts of the wavelengths: (plane, rows, width) float32."""
-    pixels = slice(rows.start * width, rows.stop * width)
-    sums, *others = [part.take(pixels) for part in parts]
-    sums = sums.plus(*others) if others else sums
     where = _rows(finish.methods, finish.vertices.shape[0])
-    planes = np.empty((max(s.stop for s in where.values()), sums.energy.size), np.float32)
+    first, stop = rows.start * width, rows.stop * width
+    planes = np.empty((max(s.stop for s in where.values()), stop - first), np.float32)
+    for start in range(first, stop, _CACHED_PIXELS):
+        pixels = slice(start, min(start + _CACHED_PIXELS, stop))
+        sums, *others = [part.take(pixels) for part in parts]
+        _finish_some(
+            finish, sums.plus(*others) if others else sums, where, planes[:, start - first : pixels.stop - first]
+        )
+    return planes.reshape(-1, rows.stop - rows.start, width)
+
+
+def _finish_some(finish: _Finish, sums: Sums, where: dict[str, slice], planes: NDArray[np.float32]) -> None:
     if "fcls" in finish.methods:
         solve = fcls if finish.solver == "exact" else fcls_cvxopt
         abundance = solve(sums.coordinates, finish.vertices)
@@ -359,7 +380,6 @@ def _finish(finish: _Finish, width: int, rows: slice, *parts: Sums) -> NDArray[n
         planes[where["sam"]] = angles(sums.coordinates, sums.energy, finish.vertices)
     if "sid" in finish.methods:
         planes[where["sid"]] = divergences(sums.total, sums.forward, sums.backward)
-    return planes.reshape(-1, rows.stop - rows.start, width)
 
 
 def _classes(scores: xr.DataArray, limits: Any) -> xr.DataArray:
@@ -387,12 +407,8 @@ def _classes(scores: xr.DataArray, limits: Any) -> xr.DataArray:
 
 
 def _nearest(scores: NDArray[np.float32], limits: NDArray[np.float64]) -> NDArray[np.uint8]:
-    missing = np.isnan(scores).any(axis=0)
-    allowed = np.where(scores <= limits[:, None, None], scores, np.inf)
-    best = allowed.argmin(axis=0)
-    classes = np.where(np.isfinite(allowed.min(axis=0)), best + 1, 0).astype(np.uint8)
-    classes[missing] = NO_CLASS
-    return classes
+    count, *size = scores.shape
+    return nearest(scores.reshape(count, -1), limits, NO_CLASS).reshape(size)
 
 
 def _map_coords(cube: xr.DataArray, endmembers: xr.DataArray, count: int) -> dict[Any, Any]:

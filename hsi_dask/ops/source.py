@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+Spread = Callable[..., Iterable[Any]]  # `map`, or what does the same in threads
 
 
 class Piece(Protocol):
@@ -22,7 +24,7 @@ class PieceSource(Protocol):
     """A lazy array (y, x, wavelength) that can give what an index asks for piece by piece.
 
     The pieces of the same pixels follow each other, every stored chunk is read once, and a piece is good until
-    the next one is asked for.
+    the next one is asked for. `spread` maps over the reads of a piece.
     """
 
     @property
@@ -30,7 +32,7 @@ class PieceSource(Protocol):
     @property
     def stored_chunks(self) -> tuple[int, ...]: ...
     def __getitem__(self, key: Any) -> NDArray[Any]: ...
-    def pieces(self, key: tuple[slice, slice, NDArray[np.intp]]) -> Iterator[Piece]: ...
+    def pieces(self, key: tuple[slice, slice, NDArray[np.intp]], spread: Spread) -> Iterator[Piece]: ...
 
 
 class Source(NamedTuple):
