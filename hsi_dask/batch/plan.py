@@ -25,14 +25,14 @@ from hsi_dask.io.store import Grid
 from hsi_dask.schema import ENDMEMBER, VARIABLES
 
 # Memory of one tile's task, measured on tiles of 1 km in both chunk layouts:
-#   what a process holds before its first tile: interpreter, libraries, compiled kernels
-_PROCESS = 300 * 2**20
-#   each thread holds one block of stored integers, or a piece of like size, and the inflated chunk beside it
+#   what a process holds before its first tile: interpreter, libraries, compiled kernels, the sample
+_PROCESS = 340 * 2**20
+#   each thread holds one block of stored integers and the inflated chunk beside it; a slab that is one block is read
+#   by all threads in pieces of so many planes of int16
 _COPIES_OF_BLOCK = 2
-#   the sums of a block's pixels, float64: one plane per endmember for the spectra, one for their logarithms, four
-#   norms. Each thread holds one, and one more waits to be finished; of a slab that is one block, two parts wait for
-#   each other
-_PARTIAL_SUMS = 2
+_BYTES_OF_PIECE = 2 * hdf5.PIECE_PLANES
+#   the sums of a block's pixels are 3 planes an endmember and 2 more, float64; each thread holds one, and one more
+#   waits to be finished
 #   maps are held as they are finished, as they are joined, and while they are padded and compressed
 _COPIES_OF_MAPS = 3
 #   masks, of every pixel: layers as stored, planes of indices in float32, least and largest values, flags
@@ -131,10 +131,14 @@ class Plan:
         """Projected peak bytes of a process that works on this tile."""
         count = self.config.endmembers.count
         pixels = max(stop - start for start, stop in tile.slabs) * tile.shape[1]
-        sums = (2 * count + 4) * 8 * min(pixels, (threads + 1) * tile.block_pixels) * _PARTIAL_SUMS
-        maps = sum(map(self._bytes_a_pixel, self.variables)) * pixels * _COPIES_OF_MAPS
+        if tile.block_pixels < pixels:
+            stored = threads * tile.block_bytes * _COPIES_OF_BLOCK
+        else:
+            stored = max(pixels * _BYTES_OF_PIECE, tile.block_bytes)
+        sums = (3 * count + 2) * 8 * min(pixels, (threads + 1) * tile.block_pixels)
+        maps = sum(map(self._bytes_a_pixel, self.variables)) * pixels
         masks = _MASK_BYTES * pixels if self.config.masks != MaskConfig() else 0
-        return _PROCESS + threads * tile.block_bytes * _COPIES_OF_BLOCK + sums + maps + masks
+        return _PROCESS + stored + max(sums + maps, maps * _COPIES_OF_MAPS) + masks
 
     def _bytes_a_pixel(self, name: str) -> int:
         spec = VARIABLES[name]
