@@ -30,7 +30,8 @@ from hsi_dask.io.libraries import write_library, write_table
 from hsi_dask.io.store import Grid
 from hsi_dask.schema import ENDMEMBER, FLAGS, UNCLASSIFIED, VARIABLES, Variable
 from hsi_dask.show.figures import names_of
-from hsi_dask.show.palettes import class_table, quality_table
+from hsi_dask.show.palettes import ERRORS, SEQUENTIAL, class_table, quality_table
+from hsi_dask.show.styles import categories_style, ramp_style
 
 Window = tuple[slice, slice]  # rows, columns of the mosaic
 
@@ -60,7 +61,8 @@ def export(
     list of Path
         A GeoTIFF for every map of the run: `abundance.tif`, `sam_angle.tif` and `sid_divergence.tif` with one band an
         endmember (float32, NaN where no data), `residual.tif`, `sam_class.tif` and `sid_class.tif` (uint8, 255 where no
-        data, with colours; their names are in an `.aux.xml` beside each), `quality.tif` (flags, 1 where no data).
+        data, with colours; their names are in an `.aux.xml` beside each), `quality.tif` (flags, 1 where no data);
+        beside each a `.qml`, by which QGIS draws it.
         `endmembers.sli` and `.hdr` (ENVI), `endmembers.csv`.
 
     Raises
@@ -91,7 +93,8 @@ def export(
         windows = _windows(run.manifest.grid, [key for key in keys if key.startswith(f"{name}/")])
         image = _Image(maps[name], run.manifest.grid, labels, tags | _own_tags(run, name))
         _write(image, windows, part / f"{name}.tif")
-        return _put(part / f"{name}.tif", target / f"{name}.tif", _legend(run, name, labels))
+        beside = _beside(part / f"{name}.tif", _legend(run, name, labels), len(labels))
+        return _put(part / f"{name}.tif", target / f"{name}.tif", beside)
 
     # one after the other: with two threads in GDAL, one that reports an error and one that closes a file would wait
     # for each other for ever; it compresses with all cores by itself
@@ -124,17 +127,40 @@ def _folder(target: Path) -> Iterator[Path]:
         raise RunError(f"{target} cannot be written ({reason}); make room, or give another --out folder") from error
 
 
-def _put(part: Path, target: Path, legend: Mapping[int, str]) -> list[Path]:
-    """Bring a finished GeoTIFF to its name, and what its values are called to the file where GDAL looks for that."""
+def _put(part: Path, target: Path, beside: Mapping[str, str]) -> list[Path]:
+    """Bring a finished GeoTIFF to its name, and texts to files of its name with other endings."""
     with part.open("rb") as file:
         os.fsync(file.fileno())
     os.replace(part, target)
-    beside = target.with_name(target.name + ".aux.xml")
-    beside.unlink(missing_ok=True)  # a GIS may have noted something of an earlier export
-    if legend:
-        write_file(beside, _aux(legend, colours_of(target.stem, len(legend) - 1)).encode())
+    target.with_name(target.name + ".aux.xml").unlink(missing_ok=True)  # a GIS may have noted something there
+    paths = {target.with_name(target.stem + ending): text for ending, text in beside.items()}
+    for path, text in paths.items():
+        write_file(path, text.encode())
     sync_folders([target.parent])
-    return [target, beside] if legend else [target]
+    return [target, *paths]
+
+
+def _beside(path: Path, legend: Mapping[int, str], count: int) -> dict[str, str]:
+    """What lies beside a map of so many endmembers, by its ending: names of values for GDAL, a style for QGIS."""
+    if legend:
+        colours = colours_of(path.stem, count)
+        return {".tif.aux.xml": _aux(legend, colours), ".qml": categories_style(legend, colours)}
+    if path.stem == "abundance":
+        return {".qml": ramp_style(SEQUENTIAL, 0.0, 1.0)}
+    return {".qml": ramp_style(ERRORS, *_range(path))}
+
+
+def _range(path: Path) -> tuple[float, float]:
+    """Where nearly all values of all bands lie, by their statistics."""
+    import rasterio
+
+    with rasterio.open(path) as file:
+        tags = [file.tags(band) for band in file.indexes]
+    known = [{key: float(tag[f"STATISTICS_{key}"]) for key in ("MINIMUM", "MEAN", "STDDEV", "MAXIMUM")}
+             for tag in tags if "STATISTICS_MEAN" in tag]  # fmt: skip
+    low = min((max(one["MEAN"] - 2 * one["STDDEV"], one["MINIMUM"]) for one in known), default=0.0)
+    high = max((min(one["MEAN"] + 2 * one["STDDEV"], one["MAXIMUM"]) for one in known), default=1.0)
+    return low, max(high, low + 1e-9)
 
 
 def _windows(grid: Grid, keys: Sequence[str]) -> list[Window]:

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -147,6 +148,41 @@ def test_gdalinfo_names_the_flags_of_quality_that_the_run_sets(gdalinfo):
     assert rows == [[0, "good"], [1, "no data"], [32, "water"], [33, "no data + water"]]
 
 
+def style_of(path):
+    """The renderer of a QGIS style."""
+    return ElementTree.parse(path).getroot().find("pipe/rasterrenderer")
+
+
+@pytest.mark.parametrize("name", ["sam_class", "sid_class", "quality"])
+def test_qgis_is_given_the_names_and_colours_of_the_values_that_have_names_and_no_others(out, stored, name):
+    style = style_of(out / f"{name}.qml")
+    assert (style.get("type"), style.get("band")) == ("paletted", "1")
+    entries = {int(one.get("value")): one for one in style.findall("colorPalette/paletteEntry")}
+    assert set(np.unique(stored[name])) - {VARIABLES[name].fill_value} <= set(entries)
+    assert len(entries) == 4  # three classes and unclassified; the four values of two flags
+    with rasterio.open(out / f"{name}.tif") as file:
+        table = file.colormap(1)
+    for value, one in entries.items():
+        assert not one.get("label").isdigit()
+        if value != VARIABLES[name].fill_value:
+            assert tuple(bytes.fromhex(one.get("color")[1:])) == table[value][:3]
+
+
+@pytest.mark.parametrize("name", ["abundance", "residual", "sam_angle", "sid_divergence"])
+def test_qgis_is_given_a_ramp_over_nearly_all_values_of_a_map(out, stored, name):
+    style = style_of(out / f"{name}.qml")
+    assert (style.get("type"), style.get("band")) == ("singlebandpseudocolor", "1")
+    values = [float(one.get("value")) for one in style.findall("rastershader/colorrampshader/item")]
+    assert values == sorted(set(values))
+    assert [float(style.get(f"classification{end}")) for end in ("Min", "Max")] == [values[0], values[-1]]
+    known = stored[name].values[np.isfinite(stored[name].values)]
+    if name == "abundance":
+        assert (values[0], values[-1]) == (0, 1)
+    inside = (known >= values[0]) & (known <= values[-1])
+    assert inside.mean() > 0.8
+    assert values[-1] - values[0] <= 1.01 * np.ptp(known)
+
+
 # ------------------------------------------------------------------------------------------------ spectra
 
 
@@ -278,5 +314,5 @@ def test_the_command_lists_what_it_wrote(run_dir, tmp_path, capsys):
     )
     assert (
         shown.out.splitlines()[-1]
-        == f"13 files in {tmp_path / 'gis'}, of 5 of {len(Run.open(run_dir).manifest.tiles)} tiles"
+        == f"20 files in {tmp_path / 'gis'}, of 5 of {len(Run.open(run_dir).manifest.tiles)} tiles"
     )
