@@ -17,7 +17,7 @@ from hsi_dask.batch.overviews import refresh_overviews
 from hsi_dask.batch.state import Run, versions
 from hsi_dask.errors import RunError
 from hsi_dask.io.durable import sync_folders, write_file
-from hsi_dask.schema import ENDMEMBER, X, Y
+from hsi_dask.schema import ENDMEMBER, FLAGS, X, Y
 from hsi_dask.show import palettes, pictures
 from hsi_dask.show.facts import Facts, area, bytes_text, duration
 
@@ -100,7 +100,9 @@ def _summary(facts: Facts) -> Iterator[tuple[str, str, str]]:
     rest = [f"{len(facts.failed)} failed"] * bool(facts.failed) + [f"{pending} pending"] * bool(pending > 0)
     yield "tiles", f"{len(records)} of {len(manifest.tiles)} done", ", ".join(rest) or "none failed"
     valid = sum(record.pixels.get("valid", 0) for record in records)
-    total = valid + sum(record.pixels.get("no_data", 0) for record in records)
+    # a pixel may be masked for several reasons: quality counts each once, and nothing that has no data at all
+    found, none = facts.statistics["quality"][0].values, sum(record.pixels.get("no_data", 0) for record in records)
+    total = none + sum(n for value, n in found.items() if not int(value) & FLAGS["no_data"])
     yield "mapped area", area(valid * facts.pixel_area), f"{valid:,} pixels, {valid / max(total, 1):.1%} of the tiles"
     west, south, east, north = manifest.grid.bbox
     step = manifest.grid.resolution[0]

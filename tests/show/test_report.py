@@ -96,6 +96,19 @@ def test_a_broken_picture_or_script_would_be_seen(page, tmp_path):
     assert console
 
 
+@needs_chromium
+def test_the_heads_of_a_long_table_of_tiles_stay_in_view(page, tmp_path):
+    script = """<style>.tall { max-height: 100px !important }</style><script>addEventListener("load", () => {
+      const card = document.querySelector(".tall"), head = card.querySelector("th");
+      card.scrollTop = 1e6;
+      const below = head.getBoundingClientRect().top - card.getBoundingClientRect().top;
+      document.title = JSON.stringify({scrolled: card.scrollTop > 30, below});
+    })</script></body>"""
+    answer, _ = asked(page.replace("</body>", script, 1), tmp_path, 1000)
+    assert answer["scrolled"]
+    assert 0 <= answer["below"] < 20
+
+
 def rows_of(page, section):
     """The cells of every table row of a section, without markup."""
     found = re.search(rf'<section id="{section}">(.*?)</section>', page, re.DOTALL)[1]
@@ -136,6 +149,13 @@ def test_quality_is_counted_by_reason(page, run_dir):
     assert told["good"] == (quality == 0).sum()
     assert told["shadow"] == ((quality & 4) > 0).sum() > 0
     assert told["no data"] == ((quality & 1) > 0).sum() > 0
+
+
+def test_the_mapped_share_leaves_out_what_is_masked(page, run_dir):
+    quality = hsi.open_results(run_dir).quality.values[:, :160]
+    good = int((quality == 0).sum())
+    assert good < (quality != 1).sum()  # some are masked that have data
+    assert f"{good:,} pixels, {good / quality.size:.1%} of the tiles" in page
 
 
 def test_means_of_abundances_are_those_of_all_pixels(page, run_dir):
