@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _TEMPLATE = Path(__file__).with_name("view.html")
 _SETTLE = 120  # ms without another zoom, pan or slide before the map is painted anew
+_FEWEST_PIXELS = 8  # along a side of the map: closer in, coordinates in metres would all read the same
+_FARTHEST = 8  # times the mosaic's longer side
 _INK = "#1f2328"
 
 
@@ -219,8 +221,12 @@ def _map(canvas: Canvas) -> tuple[Any, Any, Any, Any]:
     from bokeh.plotting import figure
 
     west, south, east, north = canvas.bounds
+    nearest = _FEWEST_PIXELS * max(canvas.run.manifest.grid.resolution)
+    farthest = _FARTHEST * max(east - west, north - south, nearest)
+    ends = {"min_interval": nearest, "max_interval": farthest}
     shown = figure(
-        name="map", sizing_mode="stretch_both", x_range=Range1d(west, east), y_range=Range1d(south, north),
+        name="map", sizing_mode="stretch_both", x_range=Range1d(west, east, **ends),
+        y_range=Range1d(south, north, **ends),
         tools="pan,wheel_zoom,reset,tap", active_scroll="wheel_zoom", active_drag="pan", toolbar_location="above",
         x_axis_label=f"easting (m, EPSG:{canvas.run.manifest.grid.epsg})", y_axis_label="northing (m)",
         background_fill_color="#eceef0", output_backend="canvas",
@@ -234,7 +240,8 @@ def _map(canvas: Canvas) -> tuple[Any, Any, Any, Any]:
         shown.rect("x", "y", "width", "height", source=mark, fill_color=None, line_color=colour, line_width=width)
     shown.scatter("x", "y", source=mark, size=16, marker="circle", fill_color=None, line_color="white", line_width=4)
     shown.scatter("x", "y", source=mark, size=16, marker="circle", fill_color=None, line_color=_INK, line_width=2)
-    shown.add_layout(ScaleBar(range=shown.x_range, unit="m", location="bottom_left", background_fill_alpha=0.8))
+    shown.add_layout(ScaleBar(range=shown.x_range, unit="m", location="bottom_left", background_fill_alpha=0.8,
+                              bar_length=0.12))  # fmt: skip
     _metres(shown)
     return shown, *sources, mark
 

@@ -392,6 +392,20 @@ def test_zooming_in_reads_finer_and_stays_true_to_scale(page):
         assert width / columns == pytest.approx(height / rows, rel=0.01)
 
 
+def test_zooming_ends_at_a_few_pixels_and_far_above_the_mosaic(page, canvas):
+    """Where coordinates still differ, and before the mosaic is lost."""
+    ask = "const m = Bokeh.documents[0].get_model_by_name('map'); return [m.x_range.end - m.x_range.start, "
+    ask += "m.y_range.end - m.y_range.start, m.inner_width, m.inner_height]"
+    side = canvas.bounds.east - canvas.bounds.west  # the longer one
+    for by, low, high in ((-2000, 8, 40), (2000, 4 * side, 8 * side)):
+        for _ in range(20):
+            page.zoom(by)
+        width, height, columns, rows = page.ask(ask)
+        assert low <= min(width, height)
+        assert max(width, height) <= high
+        assert width / columns == pytest.approx(height / rows, rel=0.01)
+
+
 def test_the_page_fits_a_narrow_window(page, chromium):
     chromium.set_window_size(500, 900)
     try:
