@@ -15,7 +15,7 @@ _STOPS = 17  # of a colour ramp; between them QGIS interpolates
 
 
 def categories_style(legend: Mapping[int, str], colours: NDArray[np.uint8]) -> str:
-    """A style for values with names: `legend` by value, in the `colours` (256, 4) RGBA of all values.
+    """A style for values with names: `legend` by value, in the `colours` (256, 4) RGBA of all; no entry for clear ones.
 
     Examples
     --------
@@ -23,9 +23,9 @@ def categories_style(legend: Mapping[int, str], colours: NDArray[np.uint8]) -> s
     <paletteEntry value="1" label="water" color="#ffffff" alpha="255"/>
     """
     entries = (
-        f'<paletteEntry value="{value}" label={quoteattr(text)} color="{_hex(colours[value])}" '
-        f'alpha="{colours[value, 3]}"/>'
+        f'<paletteEntry value="{value}" label={quoteattr(text)} color="{_hex(colours[value])}" alpha="255"/>'
         for value, text in legend.items()
+        if colours[value, 3]
     )
     return _style("paletted", "", "<colorPalette>", *entries, "</colorPalette>")
 

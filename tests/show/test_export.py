@@ -153,19 +153,19 @@ def style_of(path):
     return ElementTree.parse(path).getroot().find("pipe/rasterrenderer")
 
 
-@pytest.mark.parametrize("name", ["sam_class", "sid_class", "quality"])
-def test_qgis_is_given_the_names_and_colours_of_the_values_that_have_names_and_no_others(out, stored, name):
+@pytest.mark.parametrize(("name", "count"), [("sam_class", 4), ("sid_class", 4), ("quality", 2)])
+def test_qgis_is_given_the_names_and_colours_of_the_values_that_are_seen_and_no_others(out, stored, name, count):
     style = style_of(out / f"{name}.qml")
     assert (style.get("type"), style.get("band")) == ("paletted", "1")
     entries = {int(one.get("value")): one for one in style.findall("colorPalette/paletteEntry")}
-    assert set(np.unique(stored[name])) - {VARIABLES[name].fill_value} <= set(entries)
-    assert len(entries) == 4  # three classes and unclassified; the four values of two flags
+    seen = {int(value) for value in np.unique(stored[name]) if name != "quality" or not value & 1}
+    assert seen - {255} <= set(entries)
+    assert len(entries) == count  # three classes and unclassified; good and water, but not what has no data
     with rasterio.open(out / f"{name}.tif") as file:
         table = file.colormap(1)
     for value, one in entries.items():
         assert not one.get("label").isdigit()
-        if value != VARIABLES[name].fill_value:
-            assert tuple(bytes.fromhex(one.get("color")[1:])) == table[value][:3]
+        assert tuple(bytes.fromhex(one.get("color")[1:])) == table[value][:3]
 
 
 @pytest.mark.parametrize("name", ["abundance", "residual", "sam_angle", "sid_divergence"])
