@@ -195,12 +195,14 @@ class _Page:
         self.lines["fit"].data = _line(self.canvas.fit(pixel))
 
         def read() -> None:
+            if number != self.clicks:
+                return  # a plane is inflated for each wavelength: only for the pixel that was clicked last
             found = self.canvas.spectrum(pixel)
             self.document.add_next_tick_callback(lambda: show(found))
 
         def show(found: xr.DataArray | str) -> None:
             if number != self.clicks:
-                return  # another pixel was clicked meanwhile
+                return
             self.lines["pixel"].data = _line(None if isinstance(found, str) else found)
             self.pixel.text = _story(self.canvas, pixel, found if isinstance(found, str) else "")
 

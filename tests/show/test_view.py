@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -177,6 +178,20 @@ def test_a_run_of_one_method_has_its_own_layers_and_sliders(methods, tmp_path):
     assert ("abundance" in page.pixel.text) == (methods == ("fcls",))
     assert (canvas.fit(canvas.pixel(west + 5, south + 5)) is not None) == (methods == ("fcls",))
     page.pool.shutdown()
+
+
+def test_of_several_clicks_in_a_row_only_the_last_one_is_read(canvas, monkeypatch):
+    from bokeh.document import Document
+
+    page, free, read, spectrum = ServedPage(canvas, Document()), threading.Event(), [], canvas.spectrum
+    monkeypatch.setattr(canvas, "spectrum", lambda pixel: (read.append(pixel.column), spectrum(pixel))[1])
+    page.pool.submit(free.wait, 60)  # a slow one is under way
+    west, south, _, _ = canvas.bounds
+    for column in (5, 6, 7):
+        page.tell(west + column, south + 5)
+    free.set()
+    page.pool.shutdown()
+    assert read == [7]
 
 
 # ------------------------------------------------------------------------------------------------ serving
