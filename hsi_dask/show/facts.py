@@ -74,9 +74,9 @@ class Facts:
 
 
 def area(hectares: float) -> str:
-    """Hectares with three digits; square metres below a tenth, square kilometres from 10 on."""
-    if hectares >= 1000:
-        return f"{hectares / 100:,.1f} km²"
+    """Hectares with three digits or more, so that a column of them has one unit; square metres below a tenth."""
+    if hectares >= 100:
+        return f"{hectares:,.0f} ha"
     if hectares and hectares < 0.1:
         return f"{hectares * 1e4:.3g} m²"
     return f"{hectares:#.3g} ha".replace(". ", " ") if hectares else "0 ha"

@@ -16,6 +16,7 @@ from PIL import Image
 import hsi_dask as hsi
 from hsi_dask.errors import RunError
 from hsi_dask.io.store import open_endmembers
+from hsi_dask.show.facts import area
 from hsi_dask.show.report import write_report
 from hsi_dask.synthetic import neon_wavelengths, simulate_site
 
@@ -133,11 +134,11 @@ def test_areas_and_shares_of_classes_are_those_of_all_pixels(page, run_dir):
     assert len(rows) == 2 * 5
     for name, told in (("sam_class", rows[:5]), ("sid_class", rows[5:])):
         values = results[name].values
-        for number, (label, area, share) in enumerate(told):
+        for number, (label, text, share) in enumerate(told):
             value = number + 1 if number < 4 else 0
             assert label == (f"endmember {value}" if value else "unclassified")
             count = int((values == value).sum())
-            size = float(area.split()[0]) * {"ha": 1e4, "m²": 1}[area.split()[1]]
+            size = float(text.split()[0]) * {"ha": 1e4, "m²": 1}[text.split()[1]]
             assert size == pytest.approx(count, rel=0.01)
             assert float(share[:-1]) == pytest.approx(100 * count / (values != 255).sum(), abs=0.06)
 
@@ -149,6 +150,13 @@ def test_quality_is_counted_by_reason(page, run_dir):
     assert told["good"] == (quality == 0).sum()
     assert told["shadow"] == ((quality & 4) > 0).sum() > 0
     assert told["no data"] == ((quality & 1) > 0).sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("hectares", "words"), [(0.05, "500 m²"), (4.57, "4.57 ha"), (433.2, "433 ha"), (8740.4, "8,740 ha")]
+)
+def test_areas_of_a_large_site_stay_comparable_with_those_of_small_classes(hectares, words):
+    assert area(hectares) == words
 
 
 def test_the_mapped_share_leaves_out_what_is_masked(page, run_dir):
