@@ -22,10 +22,12 @@ from hsi_dask.errors import HsiDaskError
 # Asked whether they would take a job; the others only have the job itself
 _WOULD = {
     "slurm": "sbatch --test-only {script}",
-    "sge": "qsub -verify {script}",
+    "sge": "qsub -w v {script}",
     "htcondor": "condor_submit -dry-run /dev/null {script}",
 }
 _NEEDED = 1024**3  # bytes of scratch; a worker spills there only in need
+# Addresses that a worker takes without using their memory: threads, libraries, mapped files. 1.4 GiB on a whole tile
+_ADDRESSES = 3 * 2**29
 
 
 class Finding(NamedTuple):
@@ -73,6 +75,8 @@ def _wall_time(config: ClusterConfig) -> Finding:
     job = config.job_options()
     if job.walltime is None:
         return Finding("wall time", True, "left to the queue; with options.walltime short jobs often start earlier")
+    if config.kind == "sge":
+        return Finding("wall time", True, f"{job.walltime}; Grid Engine has considered it with the job")
     if config.kind != "slurm":
         return Finding("wall time", True, f"{job.walltime}; compare it with the queue's limit, which is not asked for")
     mine = wall_seconds("slurm", job.walltime)
@@ -128,6 +132,7 @@ def _probe(config: ClusterConfig, out: Path) -> Iterator[Finding]:
 def _look_around(mark: str) -> dict[str, Any]:
     """Runs in a worker; `mark` is a file that the driver has made in the output folder."""
     import platform
+    import resource
     from importlib.metadata import version
 
     from distributed import get_worker
@@ -140,6 +145,7 @@ def _look_around(mark: str) -> dict[str, Any]:
     return {
         "versions": f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in packages),
         "limit": worker.memory_manager.memory_limit,
+        "addresses": resource.getrlimit(resource.RLIMIT_AS)[0],
         "threads": worker.state.nthreads,
         "cores": len(os.sched_getaffinity(0)),
         "scratch": _writable(worker.local_directory),
@@ -164,6 +170,11 @@ def _writable(folder: str) -> tuple[bool, str]:
 def _memory(told: dict[str, Any]) -> tuple[bool, str]:
     if not told["limit"]:
         return True, "no limit: nothing stops a worker before the machine does"
+    if 0 <= told["addresses"] < told["limit"] + _ADDRESSES:
+        return False, (
+            f"a job may address {told['addresses'] / 2**30:.2f} GiB (h_vmem, ulimit -v), of which memory is a part; "
+            f"a worker of {told['limit'] / 2**30:.2f} GiB needs {_ADDRESSES / 2**30} GiB on top"
+        )
     return True, f"{told['limit'] / 2**30:.2f} GiB a worker; `hsi-dask run --dry-run` tells what your tiles need"
 
 

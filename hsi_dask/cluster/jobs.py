@@ -69,6 +69,7 @@ def arguments(config: ClusterConfig, *, driver: bool = False) -> dict[str, Any]:
                 *job.worker_extra_args,
             ],
         }
+        | _shell(config.kind, job)
     )
 
 
@@ -83,6 +84,14 @@ def _memory(kind: str, job: JobOptions) -> dict[str, Any]:
     if kind == "lsf":
         return {"mem": total}
     return {}  # HTCondor's is a directive, and of Grid Engine every site calls it otherwise
+
+
+def _shell(kind: str, job: JobOptions) -> dict[str, Any]:
+    """Grid Engine runs a script in its queue's shell, by default csh, whatever the script's first line says."""
+    lines = list(job.job_extra_directives)
+    if kind != "sge" or any(line.split()[:1] == ["-S"] for line in lines):
+        return {}
+    return {"job_extra_directives": ["-S /bin/bash", *lines]}
 
 
 def make_job(config: ClusterConfig, *, driver: bool = False, **more: Any) -> Any:

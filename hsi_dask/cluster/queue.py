@@ -17,7 +17,7 @@ _NOISE = re.compile(r"^[\d\-:,. ]+ - distributed[\w.]* - (INFO|ERROR)|^RuntimeEr
 # Reasons for waiting that time does not cure
 _HOPELESS = re.compile(
     r"TimeLimit|NodeLimit|WallDurationPerJob|BadConstraints|InvalidAccount|InvalidQOS|DependencyNeverSatisfied"
-    r"|launch failed"
+    r"|launch failed|in an error state"
 )
 
 
@@ -44,16 +44,37 @@ def living(kind: str, jobs: Sequence[str]) -> dict[str, Standing] | None:
     if not jobs:
         return {}
     command, unknown = _question(kind, jobs)
+    # schedulers that are asked for jobs by name complain about those that have ended
+    if (answer := _answer(command, unknown)) is None:
+        return None
+    standings = (_standing(kind, line) for line in answer.splitlines())
+    found = dict(filter(None, standings))
+    alive = {job: found[_short(job)] for job in jobs if _short(job) in found}
+    return _explained(alive) if kind == "sge" else alive
+
+
+def _answer(command: Sequence[str], unknown: str) -> str | None:
+    """What a command says; None if it fails, other than for not knowing a job."""
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    # schedulers that are asked for jobs by name complain about those that have ended
-    if answer.returncode and not (unknown and re.search(unknown, answer.stdout + answer.stderr)):
-        return None
-    standings = (_standing(kind, line) for line in answer.stdout.splitlines())
-    found = dict(filter(None, standings))
-    return {job: found[_short(job)] for job in jobs if _short(job) in found}
+    failed = answer.returncode and not (unknown and re.search(unknown, answer.stdout + answer.stderr))
+    return None if failed else answer.stdout
+
+
+def _explained(alive: dict[str, Standing]) -> dict[str, Standing]:
+    """Grid Engine's list of jobs does not say why one waits; asked about the job itself, it does."""
+    waiting = {job: standing for job, standing in alive.items() if not standing.running}
+    told = _answer(["qstat", "-j", ",".join(waiting)], "do not exist") if waiting else None
+    job = ""
+    for line in (told or "").splitlines():
+        key, _, value = line.partition(":")
+        if key == "job_number":
+            job = value.strip()
+        elif key.startswith(("error reason", "scheduling info")) and job in waiting:  # the first says most
+            alive[job] = Standing(False, f"{waiting.pop(job).reason}: {value.split(']: ')[-1].strip()}")
+    return alive
 
 
 def _question(kind: str, jobs: Sequence[str]) -> tuple[list[str], str]:
@@ -98,14 +119,16 @@ def _standing(kind: str, line: str) -> tuple[str, Standing] | None:
             return None if state in ("DONE", "EXIT") else (number, Standing(state == "RUN", fields[2].strip("- ")))
         case "sge":
             state = fields[4]
-            told = "in an error state; `qstat -j` tells" if "E" in state else "held" if "h" in state else "waiting"
-            return number, Standing(state in ("r", "t", "Rr"), told)
+            told = next((told for letter, told in _SGE.items() if letter in state), "waiting")
+            # one that is deleted on a node that does not answer keeps standing there
+            return None if "d" in state else (number, Standing(state in ("r", "t", "Rr", "Rt"), told))
     state, held = fields[2], fields[3] if len(fields) > 3 else ""
     if state in ("3", "4"):
         return None
     return f"{fields[0]}.{fields[1]}", Standing(state == "2", f"held: {held}" if state == "5" else "idle")
 
 
+_SGE = {"E": "in an error state", "h": "held", "s": "suspended", "S": "suspended", "T": "suspended"}
 _PBS = {"Q": "queued", "H": "held", "W": "waiting for its time", "S": "suspended", "T": "being moved"}
 
 

@@ -102,6 +102,8 @@ def _written(config: ClusterConfig, words: Sequence[str], out: Any, path: Path, 
     command = shlex.join([options.python or sys.executable, "-m", "hsi_dask", "run", *words])
     timer = _TIMER.format(seconds=seconds - early) if seconds and config.kind != "slurm" else ""
     prologue = list(arguments(config, driver=True)["job_script_prologue"])
+    if config.kind == "sge":  # whose jobs have a PATH without its commands
+        prologue.append('export PATH="$PATH:$SGE_BINARY_PATH"')
     if part:
         prologue.append(f"export DASK_NUM_WORKERS={options.cores}")  # a part computes in its own process
         command += f" --part {part}"

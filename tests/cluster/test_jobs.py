@@ -19,7 +19,7 @@ HEADERS = {
     "slurm": ["#SBATCH -p long", "#SBATCH --cpus-per-task=4", "#SBATCH --mem=9212M", "#SBATCH -t 04:00:00"],
     "pbs": ["#PBS -q long", "#PBS -l select=1:ncpus=4:mem=9212mb", "#PBS -l walltime=04:00:00"],
     "lsf": ["#BSUB -q long", "#BSUB -n 4", '#BSUB -R "span[hosts=1]"', "#BSUB -M 9658644", "#BSUB -W 04:00"],
-    "sge": ["#$ -q long", "#$ -l h_rt=04:00:00", "#$ -pe smp 4"],
+    "sge": ["#$ -q long", "#$ -l h_rt=04:00:00", "#$ -S /bin/bash", "#$ -pe smp 4"],
     "htcondor": ["RequestCpus = MY.DaskWorkerCores", "MY.DaskWorkerCores = 4", "MY.DaskWorkerMemory = 9658643252"],
 }
 
@@ -180,8 +180,10 @@ def test_a_machine_without_the_command_is_a_sentence(tmp_path, monkeypatch):
         ("pbs", "17.head     hsi-dask   me    0 Q long", "17", False, "queued"),
         ("lsf", "17|PEND|Not enough hosts;", "17", False, "Not enough hosts;"),
         ("lsf", "17|RUN| - ", "17", True, ""),
-        ("sge", "  17 0.5 hsi-dask me Eqw 11/22/2026 16:00:00 1", "17", False, "in an error state; `qstat -j` tells"),
+        ("sge", "  17 0.5 hsi-dask me Eqw 11/22/2026 16:00:00 1", "17", False, "in an error state"),
         ("sge", "  17 0.5 hsi-dask me r 11/22/2026 16:00:00 all.q@node 1", "17", True, "waiting"),
+        ("sge", "  17 0.5 hsi-dask me Rr 11/22/2026 16:00:00 all.q@node 1", "17", True, "waiting"),
+        ("sge", "  17 0.5 hsi-dask me S 11/22/2026 16:00:00 all.q@node 1", "17", False, "suspended"),
         ("htcondor", "17,0,5,disk, too small", "17.0", False, "held: disk, too small"),
         ("htcondor", "17,0,2,undefined", "17.0", True, "idle"),
     ],
@@ -201,6 +203,7 @@ def test_a_line_of_a_queue_is_a_job_and_how_it_stands(kind, line, number, runnin
         ("pbs", "17.head hsi-dask me 0 F long"),
         ("lsf", "17|EXIT|-"),
         ("sge", "job-ID  prior   name  user state submit/start at queue slots"),
+        ("sge", "  17 0.5 hsi-dask me dr 11/22/2026 16:00:00 all.q@node 1"),
         ("htcondor", "17,0,4,undefined"),
     ],
 )
