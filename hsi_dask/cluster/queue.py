@@ -59,8 +59,8 @@ def _answer(command: Sequence[str], unknown: str) -> str | None:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    failed = answer.returncode and not (unknown and re.search(unknown, answer.stdout + answer.stderr))
-    return None if failed else answer.stdout
+    told = f"{answer.stdout}{answer.stderr}exit code {answer.returncode}"
+    return None if answer.returncode and not (unknown and re.search(unknown, told)) else answer.stdout
 
 
 def _explained(alive: dict[str, Standing]) -> dict[str, Standing]:
@@ -82,7 +82,7 @@ def _question(kind: str, jobs: Sequence[str]) -> tuple[list[str], str]:
     if kind == "slurm":
         return ["squeue", "--noheader", f"--user={os.getuid()}", "--format=%A|%T|%r"], ""
     if kind == "pbs":
-        return ["qstat", *jobs], r"has finished|[Uu]nknown [Jj]ob"
+        return ["qstat", *jobs], r"has finished|[Uu]nknown [Jj]ob|exit code 153"  # Slurm's qstat has no words
     if kind == "lsf":
         return ["bjobs", "-noheader", "-o", "jobid stat pend_reason delimiter='|'", *jobs], "not found"
     if kind == "sge":

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from hsi_dask.batch.execute import run
 from hsi_dask.batch.verify import verify
 from hsi_dask.config import RunConfig
 from hsi_dask.synthetic import Site, neon_wavelengths, simulate_site
 
+CONFIGS = Path(__file__).parents[2] / "cluster_configs"
 # Loaded by workers: tiles take as long as large ones, so that there is a middle of the run to do harm in
 SLOW = """
 import time
@@ -37,6 +40,31 @@ def slow(tmp_path: Path) -> Callable[[float], str]:
         return str(path)
 
     return write
+
+
+@pytest.fixture
+def small_file(tmp_path: Path, slow: Callable[[float], str]) -> Callable[..., Path]:
+    """Writes the project's own cluster file of a kind, for small worker jobs and with these options changed."""
+
+    def write(kind: str, seconds: float = 0, **changes: Any) -> Path:
+        config = yaml.safe_load((CONFIGS / f"{kind}.yaml").read_text())
+        top = {"jobs": 2, "wait": 60} | {key: changes.pop(key) for key in ("wait", "driver") if key in changes}
+        options = config["options"] | {"cores": 1, "memory": "700MiB", "walltime": "00:10:00"} | changes
+        if seconds:
+            options["worker_extra_args"] = ["--preload", slow(seconds)]
+        path = tmp_path / f"cluster{len(list(tmp_path.glob('cluster*')))}.yaml"
+        path.write_text(yaml.safe_dump(config | top | {"options": options}))
+        return path
+
+    return write
+
+
+def await_that(condition: Callable[[], Any], seconds: float = 180.0) -> Any:
+    end = time.monotonic() + seconds
+    while not (met := condition()):
+        assert time.monotonic() < end, f"not within {seconds:.0f} s"
+        time.sleep(0.05)
+    return met
 
 
 @pytest.fixture(scope="session")
@@ -65,7 +93,7 @@ class Command:
             text=True,
         )
 
-    def ends(self, code: int, seconds: float = 120.0) -> tuple[str, str]:
+    def ends(self, code: int, seconds: float = 240.0) -> tuple[str, str]:
         out, said = self.process.communicate(timeout=seconds)
         assert self.process.returncode == code, out + said
         assert "Traceback" not in said, said

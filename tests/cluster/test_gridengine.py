@@ -6,34 +6,26 @@ a network namespace, and its queue's shell is csh. Nothing here waits for ever.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-import yaml
 
 from hsi_dask.synthetic import Site
+
+from .conftest import await_that
 
 Whole = Callable[[Path], None]
 File = Callable[..., Path]
 Start = Callable[..., Any]
 Records = Callable[[], int]
-
-SHIPPED = Path(__file__).parents[2] / "cluster_configs/sge.yaml"
-SMALL = {
-    "cores": 1,
-    "memory": "700MiB",
-    "walltime": "00:10:00",
-    "resource_spec": "h_vmem=3G",
-    "job_extra_directives": ["-w e"],
-}
 
 
 class Grid:
@@ -68,28 +60,8 @@ def grid() -> Iterator[Grid]:
 
 
 @pytest.fixture
-def cluster_file(tmp_path: Path, slow: Callable[[float], str]) -> Callable[..., Path]:
-    """Writes the project's own cluster file for small worker jobs, with these options changed."""
-
-    def write(seconds: float = 0, **changes: Any) -> Path:
-        config = yaml.safe_load(SHIPPED.read_text())
-        top = {"jobs": 2, "wait": 60} | {key: changes.pop(key) for key in ("wait", "driver") if key in changes}
-        options = config["options"] | SMALL | changes
-        if seconds:
-            options["worker_extra_args"] = ["--preload", slow(seconds)]
-        path = tmp_path / f"cluster{len(list(tmp_path.glob('cluster*')))}.yaml"
-        path.write_text(yaml.safe_dump(config | top | {"options": options}))
-        return path
-
-    return write
-
-
-def await_that(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
-    end = time.monotonic() + seconds
-    while not (met := condition()):
-        assert time.monotonic() < end, f"not within {seconds:.0f} s"
-        time.sleep(0.1)
-    return met
+def cluster_file(small_file: File) -> File:
+    return functools.partial(small_file, "sge", resource_spec="h_vmem=3G", job_extra_directives=["-w e"])
 
 
 def test_a_worker_job_that_is_deleted_in_mid_run_is_replaced_and_the_bytes_are_those_of_a_local_run(
@@ -120,7 +92,7 @@ def test_a_submitted_run_that_is_warned_stops_in_order_and_queues_up_again_until
     shells = [p for p in psutil.process_iter(["cmdline"]) if (p.info["cmdline"] or [""])[-1].endswith(script)]
     shell = min(shells, key=psutil.Process.create_time)  # the other one is its timer
     shell.send_signal(signal.SIGUSR1)  # as its own timer does, before the wall time
-    await_that(lambda: not grid.queue(), 180)
+    await_that(lambda: not grid.queue())
     log = (tmp_path / f"hsi-dask-jobs/hsi-dask-run.o{job}").read_text()
     done = int(re.findall(r"stopped with (\d+) of 12 tiles done", log)[0])
     assert 2 <= done < 12
@@ -134,7 +106,7 @@ def test_parts_in_jobs_of_their_own_give_the_bytes_of_a_local_run(
     words = ("submit", site.folder, "--out", "run", "--count", "3", "--cluster", cluster_file(), "--array", "2")
     command(*words, before=(grid.into,)).ends(0)
     assert len(grid.queue()) == 2
-    await_that(lambda: not grid.queue(), 180)
+    await_that(lambda: not grid.queue())
     assert_whole(tmp_path / "run")
 
 

@@ -12,7 +12,6 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,8 @@ import yaml
 
 from hsi_dask.cluster import ClusterConfig, connect
 from hsi_dask.synthetic import Site
+
+from .conftest import await_that
 
 Whole = Callable[[Path], None]
 File = Callable[..., Path]
@@ -85,14 +86,6 @@ def cluster_file(tmp_path: Path, slow: Callable[[float], str]) -> Callable[..., 
         return path
 
     return write
-
-
-def await_that(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
-    end = time.monotonic() + seconds
-    while not (met := condition()):
-        assert time.monotonic() < end, f"not within {seconds:.0f} s"
-        time.sleep(0.05)
-    return met
 
 
 def worker_jobs(*options: str) -> list[str]:
