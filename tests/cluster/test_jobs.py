@@ -219,6 +219,31 @@ def test_a_scheduler_that_does_not_answer_is_not_one_without_jobs(tmp_path, monk
     assert living("slurm", ["17"]) is None
 
 
+def test_grid_engine_is_asked_why_a_job_waits(tmp_path, monkeypatch):
+    """The answers are those of a Son of Grid Engine, in part."""
+    for name, text in {
+        "list": "job-ID  prior   name  user  state submit/start at\n----\n"
+        "  36 0.2 hsi-dask root Eqw 11/22/2026 19:56:47  1\n  37 0.2 hsi-dask root r   11/22/2026 19:56:47 q@n 1\n"
+        "  38 0.5 hsi-dask root qw  11/22/2026 19:56:47  9\n",
+        "jobs": "====\njob_number:                 36\n"
+        "error reason          1:      11/22/2026 19:56:47 [0:8184]: error: can't chdir to /no: No such file\n"
+        "scheduling info:            Job is in error state\n====\njob_number:                 38\n"
+        'scheduling info:            cannot run in PE "smp" because it only offers 0 slots\n',
+    }.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "qstat").write_text(
+        f'#!/bin/sh\n[ "$*" = "-j 36,38" ] && exec cat {tmp_path}/jobs\ncat {tmp_path}/list\n'
+    )
+    (tmp_path / "qstat").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    broken, working, waiting = living("sge", ["36", "37", "38"]).values()
+    assert working.running
+    assert broken.reason == "in an error state: error: can't chdir to /no: No such file"
+    assert broken.hopeless
+    assert waiting.reason == 'waiting: cannot run in PE "smp" because it only offers 0 slots'
+    assert not waiting.hopeless
+
+
 def test_of_a_log_the_line_counts_that_says_why(tmp_path):
     traceback = "Traceback (most recent call last):\n    raise RuntimeError\nRuntimeError: Nanny failed to start.\n"
     text = f"one\nModuleNotFoundError: No module named 'dask'\n{traceback}bye\n"
