@@ -49,7 +49,8 @@ def test_a_worker_job_that_is_deleted_in_mid_run_is_replaced_and_the_bytes_are_t
     records: Callable[[], int],
     assert_whole: Callable[[Path], None],
 ) -> None:
-    words = ("run", site.folder, "--out", "run", "--count", "3", "--cluster", small_file("pbs", 1.5))
+    file = small_file("pbs", 1.5)
+    words = ("run", site.folder, "--out", "run", "--count", "3", "--cluster", file, "--no-report")
     running = command(*words, before=(into,))
     await_that(lambda: records() >= 1)
     before = sorted(living())
