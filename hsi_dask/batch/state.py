@@ -138,6 +138,19 @@ class Run:
         trusted = [record for record in found if record and self._trusts(record, spectra)]
         return sorted(trusted, key=lambda r: order.get(r.tile, len(order)))
 
+    def finished(self) -> list[TileRecord]:
+        """The records of a run that has something to look at.
+
+        Raises
+        ------
+        RunError
+            No tile is done.
+        """
+        records = self.records()
+        if not records or not self.results.is_dir():
+            raise RunError(f"{self.path} has no finished tile; `hsi-dask run --out {self.path}` goes on with it")
+        return records
+
     def done(self) -> list[str]:
         """Tiles with a trusted record: same settings, same spectra, and an input file that has not changed."""
         return [record.tile for record in self.records()]

@@ -6,6 +6,7 @@ lays it out and compresses it with its COG driver. Memory is one chunk of every 
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import shutil
@@ -82,9 +83,7 @@ def export(
     ['abundance.tif', 'residual.tif', 'sam_angle.tif']
     """
     run, target = Run.open(run_dir), Path(out)
-    records = run.records()
-    if not records:
-        raise RunError(f"{run.path} has no finished tile; `hsi-dask run --out {run.path}` goes on with it")
+    records = run.finished()
     endmembers, maps = store.open_endmembers(run_dir), store.open_results(run_dir, chunks=None)
     labels, keys = names_of(endmembers), [chunk.key for record in records for chunk in record.chunks]
     tags, written = _tags(run, len(records)), []
@@ -118,13 +117,32 @@ def _folder(target: Path) -> Iterator[Path]:
     """A folder inside the target for what is not yet whole; what a killed export left there goes."""
     try:
         target.mkdir(parents=True, exist_ok=True)
-        for old in target.glob(f".export-*{PART}"):
-            shutil.rmtree(old, ignore_errors=True)
-        with TemporaryDirectory(suffix=PART, prefix=".export-", dir=target, ignore_cleanup_errors=True) as part:
-            yield Path(part)
+        with _alone(target):
+            for old in target.glob(f".export-*{PART}"):
+                shutil.rmtree(old, ignore_errors=True)
+            with TemporaryDirectory(suffix=PART, prefix=".export-", dir=target, ignore_cleanup_errors=True) as part:
+                yield Path(part)
+    except RunError:
+        raise
     except OSError as error:
         reason = f"{error.strerror or error}, {free_bytes(target) / 1e9:.1f} GB free there"
         raise RunError(f"{target} cannot be written ({reason}); make room, or give another --out folder") from error
+
+
+@contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    """No other export writes here meanwhile; where the file system has no locks, nobody knows."""
+    descriptor = os.open(target, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(f"another export writes to {target}; wait for it, or give another --out folder") from None
+        except OSError:
+            pass  # no locks here
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _put(part: Path, target: Path, beside: Mapping[str, str]) -> list[Path]:

@@ -1,6 +1,8 @@
 """Exports against the store they came from, by readers that are not ours: rio-cogeo, rasterio, gdalinfo, spectral."""
 
+import fcntl
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -252,6 +254,27 @@ def test_where_no_tile_is_done_nothing_is_written(own_run, tmp_path):
         stored = [file.get_tag_item(f"BLOCK_OFFSET_{x}_{y}", "TIFF", bidx=1) for y in (0, 1) for x in (0, 1)]
         assert np.isnan(file.read(1)[:, SIZE:]).all()
     assert [offset is None for offset in stored] == [False, True, True, True]
+
+
+def test_a_folder_that_another_export_writes_to_is_refused(run_dir, tmp_path):
+    (tmp_path / "gis").mkdir()
+    folder = os.open(tmp_path / "gis", os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        with pytest.raises(RunError, match=r"another export writes to .*gis; wait for it, or give another"):
+            export(run_dir, tmp_path / "gis")
+    finally:
+        os.close(folder)
+    assert (tmp_path / "gis" / "residual.tif") in export(run_dir, tmp_path / "gis")
+
+
+def test_exports_of_one_run_go_on_side_by_side(own_run, tmp_path):
+    words = [[sys.executable, "-m", "hsi_dask", "export", str(own_run), "--out", str(tmp_path / n)] for n in "ab"]
+    started = [subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for line in words]
+    shown = [process.communicate() for process in started]
+    assert [process.returncode for process in started] == [0, 0], shown
+    for file in (tmp_path / "a").iterdir():
+        assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes()
 
 
 def test_a_file_in_place_of_the_folder_is_refused(run_dir, tmp_path):
