@@ -22,6 +22,7 @@ from hsi_dask.errors import ConfigError, HsiDaskError, RunError
 
 if TYPE_CHECKING:
     from hsi_dask.batch.execute import Observer, RunSummary
+    from hsi_dask.batch.work import Advanced
     from hsi_dask.cluster import ClusterConfig
     from hsi_dask.config import RunConfig
     from hsi_dask.io.neon import NeonFile
@@ -488,7 +489,8 @@ def _draw(summary: RunSummary) -> Path | None:
         return None
     try:
         if summary.done or summary.failed or not page.is_file():
-            write_report(summary.run_dir)
+            with _overviews_shown() as advanced:
+                write_report(summary.run_dir, advanced=advanced)
     except Exception as error:
         logger = logging.getLogger(__name__)
         logger.warning("the report was not drawn: %s", _sentence(error))
@@ -525,6 +527,15 @@ def _observer() -> Iterator[Observer]:
 
     with live() if sys.stderr.isatty() else in_lines() as observer:
         yield observer
+
+
+@contextlib.contextmanager
+def _overviews_shown() -> Iterator[Advanced]:
+    """The making of overviews on stderr, if they have to be made."""
+    from hsi_dask.progress import stage
+
+    with stage("making overviews") as advanced:
+        yield advanced
 
 
 # ---------------------------------------------------------------------------------------------------- clusters
@@ -662,7 +673,9 @@ def report(run_dir: RunDir) -> int:
     """
     from hsi_dask.show.report import write_report
 
-    print(write_report(run_dir))
+    with _overviews_shown() as advanced:
+        page = write_report(run_dir, advanced=advanced)
+    print(page)
     return DONE
 
 
@@ -678,7 +691,11 @@ def export(
     from hsi_dask.show.export import export as write_files
 
     state = Run.open(run_dir)
-    files = write_files(run_dir, out, wrote=lambda file: print(f"{file.name:24} {_bytes(file.stat().st_size)}"))
+
+    def wrote(file: Path) -> None:
+        print(f"{file.name:24} {_bytes(file.stat().st_size)}", flush=True)
+
+    files = write_files(run_dir, out, wrote=wrote)
     print(f"{len(files)} files in {out}, of {len(state.done())} of {len(state.manifest.tiles)} tiles")
     return DONE
 
@@ -697,8 +714,7 @@ def view(
 
     from hsi_dask.show.view import served, wait
 
-    _complain(f"opening {run_dir}; overviews are made the first time")
-    with served(run_dir, port=port) as address:
+    with _overviews_shown() as advanced, served(run_dir, port=port, advanced=advanced) as address:
         print(address, flush=True)
         _complain("Ctrl-C ends it")
         if not no_browser:

@@ -7,11 +7,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from hsi_dask.batch.execute import Observer
+from hsi_dask.batch.work import Advanced
 
 if TYPE_CHECKING:
     from hsi_dask.batch.plan import Plan, Tile
@@ -192,3 +193,51 @@ class _Live(Pace):
         super().tile_failed(tile, reason)
         self.bar.console.print(f"tile {tile} failed: {reason}", style="red", markup=False, soft_wrap=True)
         self.show()
+
+
+# ---------------------------------------------------------------------------------------------------- one stage
+
+
+@contextmanager
+def stage(what: str) -> Iterator[Advanced]:
+    """Hears which share of a stage is done and shows it as a run does; nothing if it never hears."""
+    with ExitStack() as stack:
+        terminal, shown = sys.stderr.isatty(), list[Advanced]()
+
+        def advanced(share: float) -> None:
+            if not shown:
+                shown.append(stack.enter_context(_bar(what)) if terminal else _lines(what))
+            shown[0](share)
+            if share >= 1:
+                shown.clear()
+                stack.close()
+
+        yield advanced
+
+
+def _lines(what: str) -> Advanced:
+    begun = written = time.monotonic()
+
+    def advanced(share: float) -> None:
+        nonlocal written
+        now = time.monotonic()
+        if share == 0.0 or now - written > SILENCE:
+            left = f", {share:.0%}, {timedelta(seconds=round((now - begun) * (1 / share - 1)))} left" if share else ""
+            sys.stderr.write(f"{time.strftime('%H:%M:%S')} {what}{left}\n")
+            sys.stderr.flush()
+            written = now
+
+    return advanced
+
+
+@contextmanager
+def _bar(what: str) -> Iterator[Advanced]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    with Progress(
+        SpinnerColumn(), BarColumn(24), TextColumn("{task.description}"), TaskProgressColumn(), TimeRemainingColumn(),
+        console=Console(stderr=True, highlight=False), transient=True, refresh_per_second=8,
+    ) as bar:  # fmt: skip
+        task = bar.add_task(what, total=1.0)
+        yield lambda share: bar.update(task, completed=share)

@@ -10,10 +10,11 @@ import fcntl
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 
 from hsi_dask.batch.state import Run, TileRecord
 from hsi_dask.batch.statistics import Cell, Plane, Statistics, place, planes_of, statistics_of
+from hsi_dask.batch.work import Advanced, Work
 from hsi_dask.errors import FileFormatError, RunError
 from hsi_dask.io import levels as levels_store
 from hsi_dask.io import store
@@ -38,83 +40,129 @@ logger = logging.getLogger(__name__)
 
 # Blue, green, red and near infrared as Sentinel-2 has them: true colour and colour infrared are made of these
 QUICKLOOK_WAVELENGTHS = (490.0, 560.0, 665.0, 842.0)  # nm
+# What a quicklook of a tile and a plane of a coarser chunk cost, of reading a plane of a chunk for its statistics
+_LOOK, _WINDOW = 0.5, 4.0
 _FORMAT = 1  # of the overviews; others are made anew
 
 
-def open_overview(run_dir: str | os.PathLike[str], pixels: int, *, chunks: Any = "auto") -> xr.Dataset:
-    """The maps of a run at the coarsest level whose longer side still has so many pixels; the finest if none has.
+@dataclass(frozen=True)
+class Overviews:
+    """A run with finished tiles, their records, and overviews of exactly these tiles.
+
+    Attributes
+    ----------
+    run : Run
+    records : of the tiles that are done, in the order of the manifest
+    path : the overviews' Zarr folder
+    """
+
+    run: Run
+    records: list[TileRecord]
+    path: Path
+
+    def at(self, pixels: int, *, chunks: Any = "auto") -> xr.Dataset:
+        """The maps at the coarsest level whose longer side still has so many pixels; the finest if none has.
+
+        Parameters
+        ----------
+        pixels : along the longer side of the figure
+        chunks : as in `open_results`
+
+        Returns
+        -------
+        xarray.Dataset
+            As `open_results`, lazy, with CRS; beside the maps `quicklook` (wavelength, y, x), reflectance at 490, 560,
+            665 and 842 nm, NaN where a tile's file is gone. Coarser levels hold means of abundances, residual, scores
+            and reflectance over the pixels with data, and the commonest class and quality of the pixels with data.
+        """
+        sizes = {factor: max(grid.shape) for factor, grid in level_grids(self.run.manifest.grid).items()}
+        factor = max((factor for factor, size in sizes.items() if size >= pixels), default=1)
+        return self.level(factor, chunks=chunks)
+
+    def level(self, factor: int, *, chunks: Any = "auto") -> xr.Dataset:
+        """The maps and the quicklook at one of the levels, as `at` gives them."""
+        return levels_store.open_level(self.path, factor, self.run.results, chunks=chunks)
+
+    @cached_property
+    def identity(self) -> str:
+        """Of the tiles that the overviews are of, as the overviews tell it."""
+        return digest(f"{_FORMAT} {[(r.tile, r.endmembers, r.chunks) for r in self.records]}".encode())
+
+    @property
+    def are_there(self) -> bool:
+        return levels_store.level_attrs(self.path).get("records") == self.identity
+
+    @cached_property
+    def cells(self) -> set[Cell]:
+        """The chunks of the results that hold finished tiles."""
+        return {cell for record in self.records for cell in _cells_of(record)}
+
+    @cached_property
+    def statistics(self) -> dict[str, list[Statistics]]:
+        """Exact statistics of every map, by its name; of maps with endmembers one for each."""
+        found = levels_store.level_attrs(self.path)["statistics"]
+        return {name: [Statistics(**plane) for plane in planes] for name, planes in found.items()}
+
+
+def open_overviews(run_dir: str | os.PathLike[str], *, advanced: Advanced = lambda share: None) -> Overviews:
+    """Open a run to look at what it has found so far; its overviews are made first, unless they are there.
 
     Parameters
     ----------
     run_dir : path
-        Its overviews are made first if need be.
-    pixels : along the longer side of the figure
-    chunks : as in `open_results`
-
-    Returns
-    -------
-    xarray.Dataset
-        As `open_results`, lazy, with CRS; beside the maps `quicklook` (wavelength, y, x), reflectance at 490, 560, 665
-        and 842 nm, NaN where a tile's file is gone. Coarser levels hold means of abundances, residual, scores and
-        reflectance over the pixels with data, and the commonest class and quality of the pixels with data.
+    advanced : callable, optional
+        Hears which share of the overviews is made; nothing when they are there.
 
     Raises
     ------
     RunError
         The folder is not a run, has no finished tile, or cannot be written.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> import hsi_dask as hsi
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     site = hsi.synthetic.simulate_site(folder, tiles=(1, 2), size=40)
-    ...     summary = hsi.run(hsi.RunConfig(tiles=[folder]), f"{folder}/run")
-    ...     maps = open_overview(summary.run_dir, 600)
-    >>> dict(maps.quicklook.sizes), maps.rio.crs.to_epsg()
-    ({'wavelength': 4, 'y': 40, 'x': 80}, 32618)
     """
-    path, run = refresh_overviews(run_dir), Run.open(run_dir)
-    sizes = {factor: max(grid.shape) for factor, grid in level_grids(run.manifest.grid).items()}
-    factor = max((factor for factor, size in sizes.items() if size >= pixels), default=1)
-    return levels_store.open_level(path, factor, run.results, chunks=chunks)
-
-
-def overview_statistics(run_dir: str | os.PathLike[str]) -> dict[str, list[Statistics]]:
-    """Exact statistics of every map of a run, by its name; of maps with endmembers one for each."""
-    found = levels_store.level_attrs(refresh_overviews(run_dir))["statistics"]
-    return {name: [Statistics(**plane) for plane in planes] for name, planes in found.items()}
-
-
-def refresh_overviews(run_dir: str | os.PathLike[str]) -> Path:
-    """Make the overviews of a run, of the tiles that are done now, unless they are there; returns their folder."""
-    run = Run.open(run_dir)
-    target = run.path / OVERVIEWS
-    with _in_turn(run.path):
-        records = run.records()
-        if not records or not run.results.is_dir():
-            raise RunError(f"{run.path} has no finished tile; `hsi-dask run --out {run.path}` goes on with it")
-        identity = digest(f"{_FORMAT} {[(r.tile, r.endmembers, r.chunks) for r in records]}".encode())
-        if levels_store.level_attrs(target).get("records") != identity:
-            try:
-                _make(run, records, target, identity)
-            except OSError as error:
-                if isinstance(error, RunError) or error.errno is None:
-                    raise
-                raise RunError(
-                    f"{error.filename or target}: {error.strerror}; overviews need room and access"
-                ) from error
-    return target
+    with kept_overviews(run_dir, advanced=advanced) as overviews:
+        return overviews
 
 
 @contextmanager
-def _in_turn(folder: Path) -> Iterator[None]:
-    """One process at a time; where the file system has no locks, the last one's overviews stay."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def kept_overviews(run_dir: str | os.PathLike[str], *, advanced: Advanced = lambda share: None) -> Iterator[Overviews]:
+    """As `open_overviews`; whoever would make them anew meanwhile, because other tiles are done, waits for the end."""
+    run = Run.open(run_dir)
+    with _turns(run.path) as take:
+        take(fcntl.LOCK_SH)
+        while not (overviews := _finished(run)).are_there:
+            take(fcntl.LOCK_EX)
+            _make_once(_finished(run), advanced)
+            take(fcntl.LOCK_SH)  # another may come between the two
+        yield overviews
+
+
+def _finished(run: Run) -> Overviews:
+    return Overviews(run, run.finished(), run.path / OVERVIEWS)
+
+
+def _make_once(overviews: Overviews, advanced: Advanced) -> None:
+    """Make them, unless another process did while this one waited for its turn."""
+    if overviews.are_there:
+        return
     try:
+        _make(overviews, advanced)
+    except OSError as error:
+        if isinstance(error, RunError) or error.errno is None:
+            raise
+        where = error.filename or overviews.path
+        raise RunError(f"{where}: {error.strerror}; overviews need room and access") from error
+
+
+@contextmanager
+def _turns(folder: Path) -> Iterator[Callable[[int], None]]:
+    """Locks on a folder: one process makes, or many look; where the file system has no locks, all at once."""
+    descriptor = os.open(folder, os.O_RDONLY)
+
+    def take(kind: int) -> None:
         with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+            fcntl.flock(descriptor, kind)
+
+    try:
+        yield take
     finally:
         os.close(descriptor)
 
@@ -143,22 +191,34 @@ class _Step:
         return found
 
 
-def _make(run: Run, records: Sequence[TileRecord], target: Path, identity: str) -> None:
+def _make(overviews: Overviews, advanced: Advanced) -> None:
+    run, records = overviews.run, overviews.records
     count, variables = store.read_endmembers(run.endmembers).sizes[ENDMEMBER], run.manifest.variables
     grids, planes = level_grids(run.manifest.grid), planes_of(variables, count)
     looks = [Plane(QUICKLOOK, (n,)) for n in range(len(QUICKLOOK_WAVELENGTHS))]
-    cells = {cell for record in records for cell in _cells_of(record)}
-    with whole_folder(target) as part, ThreadPoolExecutor(os.cpu_count()) as pool:
-        statistics = statistics_of(run.results, grids[1], planes, sorted(cells), pool)
-        attrs = {"records": identity, "statistics": statistics}
+    cells = overviews.cells
+    advanced(0.0)
+    with whole_folder(overviews.path) as part, ThreadPoolExecutor(os.cpu_count()) as pool:
+        steps = list(_steps(run.results, part, grids, cells))
+        windows = sum(len(step.windows()) for step, _ in steps)
+        total = len(planes) * (len(cells) + _LOOK * len(records)) + _WINDOW * (len(planes) + len(looks)) * windows
+        work = Work(pool, total, advanced)
+        statistics = statistics_of(run.results, grids[1], planes, sorted(cells), work)
+        attrs = {"records": overviews.identity, "statistics": statistics}
         levels_store.create_levels(part, grids, variables, count, np.array(QUICKLOOK_WAVELENGTHS), attrs)
-        _write_quicklooks(run, records, part, pool)
-        for fine, coarse in pairwise(grids):
-            source, group = (run.results, "") if fine == 1 else (part, f"{fine}/")
-            step = _Step(source, group, grids[fine], part, grids[coarse], f"{coarse}/", cells)
-            _coarsen(step, planes, pool)
-            _coarsen(_Step(part, f"{fine}/", grids[fine], part, grids[coarse], f"{coarse}/", cells), looks, pool)
-            cells = set(step.windows())
+        _write_quicklooks(run, records, part, work, _LOOK * len(planes))
+        for of_maps, of_looks in steps:
+            _coarsen(of_maps, planes, work)
+            _coarsen(of_looks, looks, work)
+
+
+def _steps(results: Path, part: Path, grids: Mapping[int, Grid], cells: set[Cell]) -> Iterator[tuple[_Step, _Step]]:
+    """From each level to the next: of maps, whose finest are the results, and of quicklooks."""
+    for fine, coarse in pairwise(grids):
+        source, group = (results, "") if fine == 1 else (part, f"{fine}/")
+        of_maps = _Step(source, group, grids[fine], part, grids[coarse], f"{coarse}/", cells)
+        yield of_maps, replace(of_maps, source=part, group=f"{fine}/")
+        cells = set(of_maps.windows())
 
 
 def _cells_of(record: TileRecord) -> set[Cell]:
@@ -167,7 +227,7 @@ def _cells_of(record: TileRecord) -> set[Cell]:
     return {(int(row), int(column)) for row, column in numbers}
 
 
-def _coarsen(step: _Step, planes: Sequence[Plane], pool: Executor) -> None:
+def _coarsen(step: _Step, planes: Sequence[Plane], work: Work) -> None:
     names = {plane.name for plane in planes}
     sources = {name: stored_array(step.source, step.group + name) for name in names}
     targets = {name: stored_array(step.target, step.coarse_group + name, "r+") for name in names}
@@ -184,7 +244,7 @@ def _coarsen(step: _Step, planes: Sequence[Plane], pool: Executor) -> None:
             values[inside] = sources[name][(*at, down, across)]
         targets[name][(*at, *place(step.coarse, window))] = halved(values, name)
 
-    for _ in pool.map(one, product(planes, step.windows().items())):
+    for _ in work.map(one, product(planes, step.windows().items()), _WINDOW):
         pass  # to raise what a thread raised
 
 
@@ -200,13 +260,22 @@ def halved(values: NDArray[Any], name: str) -> NDArray[Any]:
     spec = VARIABLES[name]
     odd = [(0, n % 2) for n in values.shape]
     whole = np.pad(values, odd, constant_values=spec.fill_value) if any(map(any, odd)) else values
-    quarters = np.stack([whole[i::2, j::2] for i in (0, 1) for j in (0, 1)])
+    quarters = [whole[i::2, j::2] for i in (0, 1) for j in (0, 1)]
     if values.dtype == np.uint8:
-        return _commonest(quarters, int(spec.fill_value))
-    good = ~np.isnan(quarters)
-    with np.errstate(invalid="ignore"):  # 0 / 0: nothing has data
-        mean = np.where(good, quarters, 0).sum(axis=0, dtype=np.float32) / good.sum(axis=0, dtype=np.float32)
+        return _commonest(np.stack(quarters), int(spec.fill_value))
+    mean = (quarters[0] + quarters[1] + quarters[2] + quarters[3]) / np.float32(4)
+    if np.isnan(mean).any():  # somewhere: only there are pixels with data counted
+        _fill_means(mean, quarters)
     return np.asarray(mean)
+
+
+def _fill_means(mean: NDArray[np.float32], quarters: Sequence[NDArray[np.float32]]) -> None:
+    """Where a mean of four is none, the mean of those with data."""
+    holes = np.isnan(mean)
+    parts = np.stack([quarter[holes] for quarter in quarters])
+    good = ~np.isnan(parts)
+    with np.errstate(invalid="ignore"):  # 0 / 0: nothing has data
+        mean[holes] = np.where(good, parts, 0).sum(axis=0, dtype=np.float32) / good.sum(axis=0, dtype=np.float32)
 
 
 def _commonest(quarters: NDArray[np.uint8], fill: int) -> NDArray[np.uint8]:
@@ -219,7 +288,7 @@ def _commonest(quarters: NDArray[np.uint8], fill: int) -> NDArray[np.uint8]:
 # ------------------------------------------------------------------------------------------------ quicklook
 
 
-def _write_quicklooks(run: Run, records: Sequence[TileRecord], part: Path, pool: Executor) -> None:
+def _write_quicklooks(run: Run, records: Sequence[TileRecord], part: Path, work: Work, weight: float) -> None:
     """Four planes of every tile whose file can be read, at full resolution."""
     array, grid = stored_array(part, f"1/{QUICKLOOK}", "r+"), run.manifest.grid
 
@@ -234,7 +303,7 @@ def _write_quicklooks(run: Run, records: Sequence[TileRecord], part: Path, pool:
         column = round((file.west - grid.west) / grid.resolution[0])
         array[:, row : row + values.shape[1], column : column + values.shape[2]] = values  # its own chunks
 
-    for _ in pool.map(one, records):
+    for _ in work.map(one, records, weight):
         pass  # to raise what a thread raised
 
 

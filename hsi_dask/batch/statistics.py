@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, field
 from itertools import product
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hsi_dask.batch.work import Work
 from hsi_dask.io.levels import stored_array
 from hsi_dask.io.store import Grid
 from hsi_dask.schema import ENDMEMBER, VARIABLES
@@ -80,7 +80,7 @@ def planes_of(variables: Iterable[str], count: int) -> list[Plane]:
 
 
 def statistics_of(
-    results: Path, grid: Grid, planes: Collection[Plane], cells: Collection[Cell], pool: Executor
+    results: Path, grid: Grid, planes: Collection[Plane], cells: Collection[Cell], work: Work
 ) -> dict[str, list[dict[str, Any]]]:
     """Statistics of every plane over these chunks of the store, as JSON can hold them, by the map's name."""
     arrays = {plane.name: stored_array(results, plane.name) for plane in planes}
@@ -91,7 +91,7 @@ def statistics_of(
         return measured(arrays[plane.name][(*plane.at, *place(grid, cell))], plane.name)
 
     sums: dict[Plane, Statistics] = dict.fromkeys(planes, Statistics())
-    for (plane, _), found in zip(jobs, pool.map(one, jobs), strict=True):
+    for (plane, _), found in zip(jobs, work.map(one, jobs), strict=True):
         sums[plane] += found
     named: dict[str, list[dict[str, Any]]] = {plane.name: [] for plane in planes}
     for plane in planes:
@@ -113,12 +113,13 @@ def measured(values: NDArray[Any], name: str) -> Statistics:
         counts = np.bincount(values.ravel(), minlength=256)
         found = {str(v): int(n) for v, n in enumerate(counts) if n and v != spec.fill_value}
         return Statistics(sum(found.values()), values=found)
-    good = values[~np.isnan(values)]
+    holes = np.isnan(values)
+    good = values[~holes] if holes.any() else values.ravel()
     if not good.size:
         return Statistics()
     histogram: tuple[int, ...] = ()
     if name == "abundance":
         bins = np.clip((good * np.float32(BINS)).astype(np.intp), 0, BINS - 1)
         histogram = tuple(np.bincount(bins, minlength=BINS).tolist())
-    total, squares = good.sum(dtype=np.float64), np.square(good, dtype=np.float64).sum()
+    total, squares = good.sum(dtype=np.float64), np.einsum("i,i->", good, good, dtype=np.float64)  # without a copy
     return Statistics(good.size, float(good.min()), float(good.max()), float(total), float(squares), histogram)

@@ -18,11 +18,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from hsi_dask.batch.overviews import refresh_overviews
-from hsi_dask.batch.state import Run
+from hsi_dask.batch.overviews import open_overviews
+from hsi_dask.batch.work import Advanced
 from hsi_dask.errors import FileFormatError
 from hsi_dask.io import store
-from hsi_dask.io.levels import QUICKLOOK, level_grids, open_level
+from hsi_dask.io.levels import QUICKLOOK, level_grids
 from hsi_dask.io.metadata import read_metadata
 from hsi_dask.io.neon import open_cube
 from hsi_dask.io.store import Grid
@@ -108,7 +108,7 @@ class Canvas:
     Parameters
     ----------
     run_dir : path
-        Its overviews are made first if need be.
+        Its overviews are made first if need be; `advanced` hears of that, as in `open_overviews`.
 
     Raises
     ------
@@ -116,15 +116,15 @@ class Canvas:
         The folder is not a run, has no finished tile, or cannot be written.
     """
 
-    def __init__(self, run_dir: str | os.PathLike[str]) -> None:
-        path = refresh_overviews(run_dir)
-        self.run = Run.open(run_dir)
+    def __init__(self, run_dir: str | os.PathLike[str], *, advanced: Advanced = lambda share: None) -> None:
+        overviews = open_overviews(run_dir, advanced=advanced)
+        self.run = overviews.run
         self.endmembers = store.open_endmembers(run_dir)
         self.names = names_of(self.endmembers)
         self.colours = class_colours(len(self.names))
         self.grids = level_grids(self.run.manifest.grid)
-        self.levels = {factor: open_level(path, factor, self.run.results, chunks=None) for factor in self.grids}
-        chunks = [(chunk.key.split("/"), record.path) for record in self.run.records() for chunk in record.chunks]
+        self.levels = {factor: overviews.level(factor, chunks=None) for factor in self.grids}
+        chunks = [(chunk.key.split("/"), record.path) for record in overviews.records for chunk in record.chunks]
         self._held: dict[tuple[Any, ...], xr.DataArray] = {}  # what was read last, for a threshold that moves
         self._limits: dict[str, tuple[float, float]] = {}
         self._paths = {(int(parts[-2]), int(parts[-1])): path for parts, path in chunks}

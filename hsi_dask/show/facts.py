@@ -7,7 +7,7 @@ from functools import cached_property
 
 import xarray as xr
 
-from hsi_dask.batch.overviews import open_overview, overview_statistics
+from hsi_dask.batch.overviews import Overviews
 from hsi_dask.batch.state import Run, TileRecord
 from hsi_dask.batch.statistics import Statistics
 from hsi_dask.errors import FileFormatError
@@ -22,23 +22,27 @@ _PIXELS = 600  # of the overviews that are drawn, at least, along their longer s
 class Facts:
     """A run, its overviews and statistics, its endmembers and what its files say."""
 
-    run: Run
+    overviews: Overviews
+
+    @property
+    def run(self) -> Run:
+        return self.overviews.run
 
     @cached_property
     def maps(self) -> xr.Dataset:
-        return open_overview(self.run.path, _PIXELS, chunks=None)
+        return self.overviews.at(_PIXELS, chunks=None)
 
-    @cached_property
+    @property
     def statistics(self) -> dict[str, list[Statistics]]:
-        return overview_statistics(self.run.path)
+        return self.overviews.statistics
 
     @cached_property
     def endmembers(self) -> xr.DataArray:
         return open_endmembers(self.run.path)
 
-    @cached_property
+    @property
     def records(self) -> list[TileRecord]:
-        return self.run.records()
+        return self.overviews.records
 
     @cached_property
     def failed(self) -> dict[str, str]:

@@ -73,7 +73,7 @@ def _picture(figure: Figure, kind: str = "png") -> Picture:
     if kind == "jpeg":
         picture.save(stream, "JPEG", quality=88, subsampling=0)
     else:
-        picture.quantize(256, dither=Image.Dither.NONE).save(stream, "PNG", optimize=True)
+        picture.quantize(256, dither=Image.Dither.NONE).save(stream, "PNG")  # optimised: 4 times as long for 2 %
     return Picture(_address(kind, stream), width)
 
 

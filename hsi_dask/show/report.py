@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from hsi_dask.batch.overviews import refresh_overviews
-from hsi_dask.batch.state import Run, versions
+from hsi_dask.batch.overviews import kept_overviews
+from hsi_dask.batch.state import versions
+from hsi_dask.batch.work import Advanced
 from hsi_dask.errors import RunError
 from hsi_dask.io.durable import sync_folders, write_file
 from hsi_dask.schema import ENDMEMBER, FLAGS, X, Y
@@ -25,27 +26,16 @@ REPORT = "report.html"
 _SITE = re.compile(r"NEON_D\d\d_([A-Z0-9]{4})_")
 
 
-def write_report(run_dir: str | os.PathLike[str]) -> Path:
-    """Write RUN_DIR/report.html; returns its path.
+def write_report(run_dir: str | os.PathLike[str], *, advanced: Advanced = lambda share: None) -> Path:
+    """Write RUN_DIR/report.html; returns its path. `advanced` is of its overviews, as in `open_overviews`.
 
     Raises
     ------
     RunError
         The folder is not a run, has no finished tile, or cannot be written.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> import hsi_dask as hsi
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     site = hsi.synthetic.simulate_site(folder, tiles=(1, 1), size=40)
-    ...     summary = hsi.run(hsi.RunConfig(tiles=[folder]), f"{folder}/run")
-    ...     page = write_report(summary.run_dir).read_text(encoding="utf-8")
-    >>> page.startswith("<!doctype html>"), "http://" in page
-    (True, False)
     """
-    refresh_overviews(run_dir)
-    page = _page(Facts(Run.open(run_dir)))
+    with kept_overviews(run_dir, advanced=advanced) as overviews:
+        page = _page(Facts(overviews))
     path = Path(run_dir) / REPORT
     try:
         write_file(path, page.encode())

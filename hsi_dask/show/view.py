@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from hsi_dask.batch.work import Advanced
 from hsi_dask.errors import RunError
 from hsi_dask.schema import FLAGS, UNCLASSIFIED, WAVELENGTH
 from hsi_dask.show.canvas import SCORES, Bounds, Canvas, Layer, Painted, Pixel
@@ -32,13 +33,13 @@ _INK = "#1f2328"
 
 
 @contextlib.contextmanager
-def served(run_dir: str | os.PathLike[str], *, port: int = 0) -> Iterator[str]:
+def served(run_dir: str | os.PathLike[str], *, port: int = 0, advanced: Advanced = lambda share: None) -> Iterator[str]:
     """Serve a run's page on 127.0.0.1 until the context is left; `wait` in it answers the browser.
 
     Parameters
     ----------
     run_dir : path
-        Its overviews are made first if need be.
+        Its overviews are made first if need be; `advanced` hears of that, as in `open_overviews`.
     port : 0 takes any that is free.
 
     Yields
@@ -50,7 +51,7 @@ def served(run_dir: str | os.PathLike[str], *, port: int = 0) -> Iterator[str]:
     RunError
         The folder is not a run or has no finished tile, Bokeh is not installed, or the port is taken.
     """
-    server = _server(run_dir, port)
+    server = _server(run_dir, port, advanced)
     server.start()
     try:
         yield f"http://localhost:{server.port}/"
@@ -65,7 +66,7 @@ def wait() -> None:
     IOLoop.current().start()
 
 
-def _server(run_dir: str | os.PathLike[str], port: int) -> Server:
+def _server(run_dir: str | os.PathLike[str], port: int, advanced: Advanced) -> Server:
     try:
         from bokeh.application import Application
         from bokeh.application.handlers import FunctionHandler
@@ -74,7 +75,7 @@ def _server(run_dir: str | os.PathLike[str], port: int) -> Server:
         raise RunError(
             'hsi-dask view needs Bokeh, which is not installed; get it with: pip install "hsi-dask[view]"'
         ) from error
-    canvas = Canvas(run_dir)
+    canvas = Canvas(run_dir, advanced=advanced)
     app = Application(FunctionHandler(lambda document: _Page(canvas, document).show()))
     try:
         return Server({"/": app}, address="127.0.0.1", port=port)

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import threading
 from collections import Counter
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import xarray as xr
 
 import hsi_dask as hsi
-from hsi_dask.batch.overviews import halved, open_overview, overview_statistics, refresh_overviews
+from hsi_dask.batch.overviews import halved, kept_overviews, open_overviews
 from hsi_dask.batch.state import Run
 from hsi_dask.errors import RunError
 from hsi_dask.io import levels
@@ -43,7 +44,7 @@ def commonest(values, fill):
 def test_levels_are_means_of_the_pixels_with_data_and_the_commonest_class(done_run, small_levels):
     finer = hsi.open_results(done_run).load()
     for size in (60, 30, 15, 8):
-        level = open_overview(done_run, size).load()
+        level = open_overviews(done_run).at(size).load()
         assert max(level.sizes["y"], level.sizes["x"]) == size
         for name in ("abundance", "residual", "sam_angle", "sid_divergence"):
             np.testing.assert_allclose(level[name], halves(finer[name]), rtol=1e-5, atol=1e-6)
@@ -58,7 +59,7 @@ def test_levels_are_means_of_the_pixels_with_data_and_the_commonest_class(done_r
 def test_every_level_lies_where_the_results_lie(done_run, small_levels):
     results = hsi.open_results(done_run)
     for size, factor in ((60, 2), (15, 8)):
-        level = open_overview(done_run, size)
+        level = open_overviews(done_run).at(size)
         assert level.rio.crs == results.rio.crs
         west, north = results.x.values[0] - 0.5, results.y.values[0] + 0.5
         assert (level.x.values[0], level.y.values[0]) == (west + factor / 2, north - factor / 2)
@@ -77,13 +78,13 @@ def test_every_level_lies_where_the_results_lie(done_run, small_levels):
 
 def test_the_coarsest_level_that_is_fine_enough_is_opened_lazily(done_run, small_levels):
     for pixels, width in ((1000, 120), (120, 120), (61, 120), (60, 60), (9, 15), (1, 8)):
-        maps = open_overview(done_run, pixels)
+        maps = open_overviews(done_run).at(pixels)
         assert maps.sizes["x"] == width
         assert all(hasattr(variable.data, "dask") for variable in maps.data_vars.values())
 
 
 def test_the_quicklook_is_the_tiles_reflectance_at_four_wavelengths(done_run, site):
-    looks = open_overview(done_run, 1000).quicklook
+    looks = open_overviews(done_run).at(1000).quicklook
     cube = hsi.open_mosaic(site.paths)
     near = cube.sel(wavelength=[490, 560, 665, 842], method="nearest").transpose("wavelength", "y", "x")
     np.testing.assert_allclose(looks, near, atol=1e-6)
@@ -94,18 +95,18 @@ def test_a_tile_whose_file_is_gone_or_damaged_is_missing_in_the_quicklook_alone(
     hsi.run(config.replace(tiles=[str(own_site)]), tmp_path / "run")
     gone, damaged, *_ = sorted(own_site.glob("*.h5"))
     gone.unlink()
-    found = open_overview(tmp_path / "run", 1000).load()
+    found = open_overviews(tmp_path / "run").at(1000).load()
     whole = found.quicklook.notnull().any("wavelength")
     assert found.residual.notnull().sum() - whole.sum() == pytest.approx(1600, abs=1600 * 0.5)
     shutil.rmtree(tmp_path / "run" / levels.OVERVIEWS)
     status = damaged.stat()
     damaged.write_bytes(b"\x89HDF\r\n\x1a\n" + b"x" * (status.st_size - 8))
     os.utime(damaged, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert open_overview(tmp_path / "run", 1000).quicklook.notnull().any("wavelength").sum() < whole.sum()
+    assert open_overviews(tmp_path / "run").at(1000).quicklook.notnull().any("wavelength").sum() < whole.sum()
 
 
 def test_statistics_are_those_of_all_pixels(done_run):
-    maps, found = hsi.open_results(done_run).load(), overview_statistics(done_run)
+    maps, found = hsi.open_results(done_run).load(), open_overviews(done_run).statistics
     assert set(found) == set(maps)
     for n in range(3):
         values = maps.abundance[n].values[~np.isnan(maps.abundance[n].values)]
@@ -120,20 +121,46 @@ def test_statistics_are_those_of_all_pixels(done_run):
 
 
 def test_overviews_are_kept_while_the_same_tiles_are_done_and_made_anew_when_others_are(done_run, small_levels):
-    refresh_overviews(done_run)
+    open_overviews(done_run)
     made = (done_run / levels.OVERVIEWS / "zarr.json").stat()
-    complete = open_overview(done_run, 60).load()
+    complete = open_overviews(done_run).at(60).load()
     assert (done_run / levels.OVERVIEWS / "zarr.json").stat() == made
 
     tile = Run.open(done_run).done()[0]
     record = done_run / "records" / f"{tile}.json"
     moved = record.rename(done_run / "aside.json")
-    fewer = open_overview(done_run, 60).load()  # its chunks are still there, but nothing vouches for them
+    fewer = open_overviews(done_run).at(60).load()  # its chunks are still there, but nothing vouches for them
     lost = complete.residual.notnull() & fewer.residual.isnull()
     assert 0 < lost.sum() <= 400
     assert lost.sum() == (complete.quicklook[0].notnull() & fewer.quicklook[0].isnull()).sum()
     moved.rename(record)
-    assert open_overview(done_run, 60).load().equals(complete)
+    assert open_overviews(done_run).at(60).load().equals(complete)
+
+
+def test_overviews_in_use_are_not_replaced_and_others_may_look_at_them(done_run, small_levels):
+    record = done_run / "records" / f"{Run.open(done_run).done()[0]}.json"
+    with kept_overviews(done_run) as kept:
+        with kept_overviews(done_run) as other:
+            assert other.identity == kept.identity
+        record.rename(done_run / "aside.json")
+        anew = threading.Thread(target=open_overviews, args=(done_run,))
+        anew.start()
+        anew.join(0.5)
+        assert anew.is_alive()
+        assert kept.are_there
+    anew.join()
+    assert not kept.are_there
+    assert open_overviews(done_run).are_there
+
+
+def test_their_making_is_told_from_0_to_1_and_only_when_they_are_made(done_run, small_levels):
+    shutil.rmtree(done_run / levels.OVERVIEWS, ignore_errors=True)
+    heard = []
+    open_overviews(done_run, advanced=heard.append)
+    assert (heard[0], heard[-1]) == (0, 1)
+    assert heard == sorted(heard)
+    assert len(heard) > 20
+    open_overviews(done_run, advanced=lambda share: pytest.fail("they are there"))
 
 
 def test_tiles_far_apart_cost_no_more_disk_than_tiles_side_by_side(tmp_path, config):
@@ -142,7 +169,7 @@ def test_tiles_far_apart_cost_no_more_disk_than_tiles_side_by_side(tmp_path, con
     ]
     tiles = [write_neon_tile(tmp_path, scene) for scene in scenes]
     hsi.run(config.replace(tiles=[str(tile) for tile in tiles]), tmp_path / "run")
-    path = refresh_overviews(tmp_path / "run")
+    path = open_overviews(tmp_path / "run").path
     grids = levels.level_grids(Run.open(tmp_path / "run").manifest.grid)
     assert list(grids) == [1, 2, 4]
     planes = 3 * 3 + 4 + 4  # of three endmembers; of the others; of the quicklook
@@ -155,9 +182,9 @@ def test_a_run_without_a_finished_tile_has_no_overviews(done_run):
     for record in (done_run / "records").iterdir():
         record.unlink()
     with pytest.raises(RunError, match="no finished tile"):
-        open_overview(done_run, 100)
+        open_overviews(done_run).at(100)
     with pytest.raises(RunError, match="not a run directory"):
-        open_overview(done_run.parent, 100)
+        open_overviews(done_run.parent).at(100)
 
 
 def test_halving_keeps_a_last_odd_row_and_column():
