@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -39,6 +40,8 @@ DEMO_SITE: dict[str, Any] = {"seed": 0, "no_data": 0.02, "illumination": (0.9, 1
 # As in NEON's files, single pixels are wildly bright at the short end; N-FINDR looks for extremes and would find them
 DEMO_WINDOWS = ((350.0, 400.0), (1340.0, 1445.0), (1790.0, 1955.0))
 
+_TILE = "hsi-dask tile"  # the thread of a tile (batch.dispatch.THREAD): at the end it is in a read that never returns
+
 app = typer.Typer(
     name="hsi-dask", add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
     help="Material maps from NEON imaging-spectrometer tiles: endmembers, abundances, classes.",
@@ -51,7 +54,11 @@ RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="What `run --out
 def main(arguments: Sequence[str] | None = None) -> None:
     """Carry out a command line and exit."""
     words = sys.argv[1:] if arguments is None else list(arguments)
-    sys.exit(_guarded(words))
+    code = _guarded(words)
+    if any(thread.name == _TILE for thread in threading.enumerate()):  # it and its like would be waited for
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _guarded(words: list[str]) -> int:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import socket
+import threading
 import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from concurrent.futures import CancelledError, wait
+from concurrent.futures import Future as ThreadFuture
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from hsi_dask.batch.standstill import Moves, Patience, Stand, elsewhere, free, limit, standing, stands
 from hsi_dask.batch.tile import Advanced, Job
 from hsi_dask.errors import ClusterError, HsiDaskError
 
@@ -30,6 +34,10 @@ ATTEMPTS = 3  # of a job whose workers died: an innocent tile is not blamed for 
 # Without any worker for so long a run ends; long enough for a nanny to restart one, or a queue to start a job
 PATIENCE = 300.0
 _POLL = 2.0
+LOOK = 1.0  # seconds between looks at a tile in this process
+THREAD = "hsi-dask tile"  # the name of its thread: alive at the end of the program it is in a read that never returns
+_ASIDE = "this process cannot put it aside, workers can (--cluster, see cluster_configs/local.yaml)"
+_LOOK = "look whether its file system answers, and run again"
 # Not the tile's fault, and the next tile would meet it too; what concerns a file in the run directory is no tile's
 # fault either
 _FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
@@ -59,8 +67,37 @@ def _here(work: Work, jobs: Sequence[Job], heard: Heard, full: Full) -> Iterator
     for job in jobs:
         if full():
             return
-        heard(job.tile.id, 0.0)
-        yield job, _attempt(work, job, threads, partial(heard, job.tile.id))
+        yield job, _alone(work, job, threads, heard)
+
+
+def _alone(work: Work, job: Job, threads: int, heard: Heard) -> Any:
+    """A job in a thread of its own, so that this one hears Ctrl-C while a read does not return.
+
+    A thread cannot be ended: where nothing moves for long the run is, and the thread with the process.
+    """
+    outcome: ThreadFuture[Any] = ThreadFuture()
+    patience, left = Patience(), threading.Event()
+
+    def advanced(fraction: float) -> None:
+        if left.is_set():
+            raise KeyboardInterrupt
+        patience.moved()
+        heard(job.tile.id, fraction)
+
+    def compute() -> None:
+        try:
+            outcome.set_result(_attempt(work, job, threads, advanced))
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    threading.Thread(target=compute, name=THREAD, daemon=True).start()
+    try:
+        while not wait([outcome], timeout=LOOK).done:
+            if patience.look(f"tile {job.tile.id} ({job.tile.path})") > limit():
+                return Failure(f"{job.tile.path}: {stands(patience.last)}; {_ASIDE}", fatal=True)
+        return outcome.result()
+    finally:
+        left.set()
 
 
 def cores() -> int:
@@ -96,11 +133,11 @@ def _on_worker(work: Work, job: Job, topic: str) -> Any:
     from distributed import get_worker
 
     worker = get_worker()
+    news = {"tile": job.tile.id, "worker": worker.address, "place": f"{worker.name} at {socket.gethostname()}"}
 
     def advanced(fraction: float) -> None:
-        worker.log_event(topic, {"tile": job.tile.id, "fraction": fraction})
+        worker.log_event(topic, news | {"fraction": fraction})
 
-    advanced(0.0)
     return _attempt(work, job, worker.state.nthreads, advanced)
 
 
@@ -108,8 +145,15 @@ def _on_client(work: Work, jobs: Sequence[Job], client: Client, heard: Heard, fu
     topic = f"hsi-dask-{uuid.uuid4().hex[:12]}"
     waiting, suspects = deque((job, 1) for job in jobs), deque[tuple[Job, int]]()
     flying: dict[Future[Any], tuple[Job, int]] = {}
-    client.subscribe_topic(topic, lambda event: heard(event[1]["tile"], event[1]["fraction"]))
-    watch = _Watch(client)
+    watch, moves = _Watch(client), Moves()
+    stood: dict[str, Stand] = {}  # tiles that stood still once, and where
+
+    def listen(event: Any) -> None:
+        news = event[1]
+        moves.moved(news["tile"], news["worker"], news["place"])
+        heard(news["tile"], news["fraction"])
+
+    client.subscribe_topic(topic, listen)
     try:
         while flying or ((waiting or suspects) and not full()):
             while not full() and (
@@ -118,15 +162,27 @@ def _on_client(work: Work, jobs: Sequence[Job], client: Client, heard: Heard, fu
                 # a job whose worker died flies alone, after all others: then it is clear whose fault it is
                 job, attempt = (waiting or suspects).popleft()
                 key = f"{work.__name__}-{job.tile.id}-{uuid.uuid4().hex[:8]}"
-                flying[client.submit(_on_worker, work, job, topic, key=key, pure=False)] = (job, attempt)
+                where = elsewhere(client, stood[job.tile.id].worker) if job.tile.id in stood else None
+                future = client.submit(
+                    _on_worker, work, job, topic, key=key, pure=False, workers=where, allow_other_workers=bool(where)
+                )
+                flying[future] = (job, attempt)
             for future in _finished(flying, watch):
                 job, attempt = flying.pop(future)
                 outcome = _outcome(future, job, attempt)
+                moves.ended(job.tile.id, by_itself=outcome is not None)
                 future.release()  # receipts are small, but a site has thousands: the scheduler keeps none
                 if outcome is None:
                     suspects.append((job, attempt + 1))
                 else:
                     yield job, outcome
+            for future, stand in _put_aside(flying, client, moves).items():
+                job, attempt = flying.pop(future)
+                if (before := stood.get(job.tile.id)) is None:
+                    stood[job.tile.id] = stand
+                    waiting.append((job, attempt))  # after all others: its file system may be back by then
+                else:
+                    yield job, Failure(f"{job.tile.path}: {before.told}, and again {stand.told}; {_LOOK}")
     except Exception:
         watch.require_scheduler()  # a lost connection shows in many ways; say it in one
         raise
@@ -136,13 +192,24 @@ def _on_client(work: Work, jobs: Sequence[Job], client: Client, heard: Heard, fu
             client.cancel(list(flying))
 
 
-def _finished(flying: dict[Future[Any], tuple[Job, int]], watch: _Watch) -> list[Future[Any]]:
-    from concurrent.futures import CancelledError
+def _put_aside(flying: dict[Future[Any], tuple[Job, int]], client: Client, moves: Moves) -> dict[Future[Any], Stand]:
+    """Jobs that stand still, taken back from their workers, which are restarted."""
+    futures = {job.tile.id: future for future, (job, _) in flying.items() if not future.done()}
+    still = standing(client, moves, {tile: str(future.key) for tile, future in futures.items()})
+    if still:
+        for tile, stand in still.items():
+            logger.warning("tile %s %s; the worker is restarted", tile, stand.told)
+            moves.ended(tile, by_itself=False)
+        client.cancel([futures[tile] for tile in still])
+        free(client, {stand.worker for stand in still.values()})
+    return {futures[tile]: stand for tile, stand in still.items()}
 
-    from distributed import wait
+
+def _finished(flying: dict[Future[Any], tuple[Job, int]], watch: _Watch) -> list[Future[Any]]:
+    from distributed import wait as wait_for
 
     try:
-        wait(list(flying), timeout=_POLL, return_when="FIRST_COMPLETED")
+        wait_for(list(flying), timeout=_POLL, return_when="FIRST_COMPLETED")
     except TimeoutError:
         watch.require_workers()
     except CancelledError:

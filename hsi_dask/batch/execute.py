@@ -198,8 +198,7 @@ def _carry_out(
                     done.append(job.tile.id)
                     observer.tile_done(outcome)
                     continue
-                if outcome.fatal:
-                    raise RunError(f"{outcome.reason}; finished tiles are safe, {_MEND}")
+                _require_no_end(outcome)
                 _require_results(state)
                 _fail(state, job.tile.id, job.tile.path, outcome.reason, failed, observer)
         finally:
@@ -228,6 +227,11 @@ def _pixels(state: Run, tiles: set[str]) -> dict[str, int]:
     for record in map(state.record, sorted(tiles)):
         counts.update(record.pixels if record else {})
     return dict(counts)
+
+
+def _require_no_end(failure: Failure) -> None:
+    if failure.fatal:
+        raise RunError(f"{failure.reason}; finished tiles are safe, {_MEND}")
 
 
 _MEND = "make room or restore access, and run again to go on"
@@ -354,6 +358,7 @@ def _sample(state: Run, plan: Plan, client: Client | None, observer: Observer) -
         ]
         for job, outcome in carry_out(sample_tile, jobs, client=client, heard=observer.tile_advanced):
             if isinstance(outcome, Failure):
+                _require_no_end(outcome)
                 reason = outcome.reason
                 observer.message(f"tile {job.tile.id} is left out of the sample: {reason}")
             else:

@@ -7,7 +7,7 @@ import math
 import os
 import shutil
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import xarray as xr
 from hsi_dask.batch.given import given_endmembers
 from hsi_dask.batch.layout import corner_in_name, difference, lay_out, slabs
 from hsi_dask.batch.masks import missing_layer
+from hsi_dask.batch.standstill import REMARK, Patience
 from hsi_dask.config import MaskConfig, RunConfig
 from hsi_dask.errors import ConfigError, FileFormatError, GridError
 from hsi_dask.io import hdf5
@@ -197,8 +198,7 @@ def make_plan(paths: Sequence[str | os.PathLike[str]], config: RunConfig) -> Pla
     """
     if not paths:
         raise ConfigError("no tiles; give NEON reflectance files, folders of them or patterns such as site/*.h5")
-    with ThreadPoolExecutor(8) as pool:  # on network file systems opening is mostly waiting
-        read = list(pool.map(_try_read, map(os.fspath, paths)))
+    read = _read_all([os.fspath(path) for path in paths])
     files = [file for file in read if isinstance(file, NeonFile)]
     bad = [file for file in read if isinstance(file, BadTile)]
     if not files:
@@ -286,6 +286,16 @@ def free_bytes(run_dir: str | os.PathLike[str]) -> int:
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free
+
+
+def _read_all(paths: Sequence[str]) -> list[NeonFile | BadTile]:
+    with ThreadPoolExecutor(8) as pool:  # on network file systems opening is mostly waiting
+        reading, patience = [pool.submit(_try_read, path) for path in paths], Patience()
+        for path, file in zip(paths, reading, strict=True):
+            while not wait([file], timeout=REMARK / 10).done:
+                patience.look(f"reading the metadata of {path}")
+            patience.moved()
+    return [file.result() for file in reading]
 
 
 def _try_read(path: str) -> NeonFile | BadTile:

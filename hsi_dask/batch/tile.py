@@ -60,6 +60,7 @@ def process_tile(job: Job, threads: int, advanced: Advanced) -> TileRecord:
     import dask
 
     with _ONE_TILE, _one_blas_thread(), dask.config.set(scheduler="threads", num_workers=threads):
+        advanced(0.0)
         started = time.perf_counter()
         run = Run.open(job.run_dir)
         endmembers = _endmembers(run.endmembers, run.endmembers_digest())
@@ -95,6 +96,7 @@ def sample_tile(job: Job, threads: int, advanced: Advanced) -> xr.DataArray:
         _Progress(advanced, 0, 1),
         dask.config.set(scheduler="threads", num_workers=threads),
     ):
+        advanced(0.0)
         file, cube = _opened(job)
         pixels = unmasked_pixels(file, cube, job.size, job.seed, job.config.masks)
         return pixels.assign_coords(tile=(PIXEL, np.full(pixels.sizes[PIXEL], job.tile.id, dtype=object)))

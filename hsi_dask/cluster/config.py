@@ -19,6 +19,7 @@ Kind = Literal["local", "scheduler", "slurm-allocation", Queued]
 QUEUED: tuple[str, ...] = get_args(Queued)
 
 WAIT, WAIT_QUEUED = 60.0, 3600.0  # seconds; a batch scheduler may keep jobs waiting where a process only has to start
+STUCK = 600.0  # seconds; a busy file system makes tiles crawl, but something in them moves
 # Keys that dask-jobqueue still takes, with a warning that nobody sees in a job's log
 _RENAMED = {
     "env_extra": "job_script_prologue",
@@ -81,6 +82,8 @@ class ClusterConfig(BaseModel):
     Attributes
     ----------
     wait : seconds without any worker after which there will be none: 60, and 3600 where jobs wait in a queue
+    stuck : seconds after which a tile in which nothing moves loses its worker, which is restarted; it is tried once
+        more, elsewhere if there is another host, and then counts as failed
     jobs : how many worker jobs a batch scheduler gets; one that ends early is replaced
     options : of the class that makes the cluster
     driver : options that differ for the job that `hsi-dask submit` writes
@@ -98,6 +101,7 @@ class ClusterConfig(BaseModel):
 
     kind: Kind = Field("local")
     wait: float = Field(WAIT, gt=0, allow_inf_nan=False, strict=True)
+    stuck: float = Field(STUCK, gt=0, allow_inf_nan=False, strict=True)
     jobs: Count = 1
     options: dict[str, Any] = Field(default_factory=dict)
     driver: dict[str, Any] = Field(default_factory=dict)
@@ -191,7 +195,8 @@ def _sentence(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         return f"unknown key {key}; {hint(key, list(ClusterConfig.model_fields))}"
     kinds = ("local", "scheduler", "slurm-allocation", *QUEUED)
-    allowed = {"kind": " or ".join(kinds), "wait": "seconds, above 0", "jobs": "a count, 1 or more"}
+    seconds = dict.fromkeys(("wait", "stuck"), "seconds, above 0")
+    allowed = seconds | {"kind": " or ".join(kinds), "jobs": "a count, 1 or more"}
     return f"{key} is {error['input']!r}; it must be {allowed.get(key, 'a mapping')}"
 
 

@@ -50,7 +50,9 @@ def connect(config: ClusterConfig) -> Iterator[Client]:
         from hsi_dask.cluster.allocation import allocated as started
     else:
         started = {"local": _local, "scheduler": _scheduler}[config.kind]
-    with started(config) as client:
+    import dask
+
+    with dask.config.set({"hsi-dask.stuck": config.stuck}), started(config) as client:
         if not config.queued:  # jobs prove it at their start
             _require_workers(client, config.wait)
         yield client

@@ -55,7 +55,7 @@ def test_environment_variables_are_expanded_at_any_depth(tmp_path, monkeypatch):
     [
         ("kind: locl", "kind is 'locl'; it must be local or scheduler or slurm-allocation or slurm or pbs"),
         ("kidn: local", "unknown key kidn; did you mean kind?"),
-        ("kind: local\nsize: 3", "unknown key size; known keys are kind, wait, jobs, options, driver"),
+        ("kind: local\nsize: 3", "unknown key size; known keys are kind, wait, stuck, jobs, options, driver"),
         ("kind: local\nwait: soon", "wait is 'soon'; it must be seconds, above 0"),
         ("kind: local\noptions: [1]", "options is [1]; it must be a mapping"),
         ("options: {local_directory: $NO_SUCH_VARIABLE/x}", "but $NO_SUCH_VARIABLE is not set in the environment"),
