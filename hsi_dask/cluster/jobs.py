@@ -55,11 +55,16 @@ def arguments(config: ClusterConfig, *, driver: bool = False) -> dict[str, Any]:
     folder = str(Path(job.log_directory or FOLDER).absolute())
     if re.search(r"\s", folder):
         raise ConfigError(f"options.log_directory is {folder!r}; job scripts need one without spaces")
+    directives = job.job_extra_directives
+    if config.kind == "slurm" and not driver and isinstance(directives, list):
+        # of a lost node's job Slurm would make the same job again, after two minutes; the watchdog is quicker
+        directives = ["--no-requeue", *directives]
     return (
         {"job_name": "hsi-dask", "shared_temp_directory": folder, "death_timeout": job.death_timeout}
         | _memory(config.kind, job)
         | given
         | {
+            "job_extra_directives": directives,
             "processes": job.processes,  # left out, it would be guessed, and other parts would guess otherwise
             "log_directory": folder,
             "job_script_prologue": [f"export {k}={v}" for k, v in _ENVIRONMENT.items()] + job.job_script_prologue,

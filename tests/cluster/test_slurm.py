@@ -95,7 +95,41 @@ def worker_jobs(*options: str) -> list[str]:
 
 def nannies() -> list[psutil.Process]:
     """The processes of worker jobs that watch over a worker each."""
-    return [p for p in psutil.process_iter(["cmdline"]) if "distributed.cli.dask_worker" in (p.info["cmdline"] or [])]
+    words = {p: p.info["cmdline"] or [] for p in psutil.process_iter(["cmdline"])}
+    ours = [p for p, said in words.items() if any(word.startswith("SLURMCluster-") for word in said)]
+    return [p for p in ours if "distributed.cli.dask_worker" in words[p]]
+
+
+@pytest.fixture
+def power_cut(slurm: Path) -> Iterator[Callable[[str], None]]:
+    """Ends a node with all that runs on it, without a goodbye; the node is back after the test."""
+    lost: list[str] = []
+
+    def cut(node: str) -> None:
+        lost.append(node)
+        daemon = psutil.Process(int((slurm / f"slurmd.{node}.pid").read_text()))
+        steps = [p for p in psutil.process_iter(["cmdline"]) if is_step(p.info["cmdline"], node)]
+        dead = [daemon, *steps, *(child for step in steps for child in step.children(recursive=True))]
+        for number in (signal.SIGSTOP, signal.SIGKILL):  # all at one moment: none sees another go
+            for process in dead:
+                process.send_signal(number)
+        # Slurm notices by itself when SlurmdTimeout is over; this is an administrator who knows
+        subprocess.run(["scontrol", "update", f"nodename={node}", "state=down", "reason=lost"], check=True)
+
+    def is_step(words: list[str] | None, node: str) -> bool:
+        found = re.match(r"slurmstepd: \[(\d+)\.", " ".join(words or []))
+        return bool(found) and queue(f"--jobs={found[1]}", "--format=%N") == [node]  # type: ignore[index]
+
+    yield cut
+    for node in lost:
+        subprocess.run(["slurmd", "-N", node], check=True)
+        subprocess.run(["scontrol", "update", f"nodename={node}", "state=resume"], check=True)
+        await_that(lambda node=node: "idle" in node_state(node))
+
+
+def node_state(node: str) -> str:
+    told = subprocess.run(["sinfo", "-h", "-n", node, "-o", "%T"], capture_output=True, text=True, check=True)
+    return told.stdout
 
 
 # ------------------------------------------------------------------------------------------------ three ways
@@ -163,6 +197,30 @@ def test_a_cancelled_job_and_killed_processes_are_replaced(
             one.kill()
     _, said = running.ends(0)
     assert f"worker job {before[0]} ended" in said
+    assert_whole(tmp_path / "run")
+
+
+def test_a_node_that_is_lost_with_all_workers_costs_time_and_nothing_else(
+    site: Site,
+    cluster_file: File,
+    command: Start,
+    tmp_path: Path,
+    records: Records,
+    assert_whole: Whole,
+    power_cut: Callable[[str], None],
+) -> None:
+    file = cluster_file(1.5)
+    running = command("run", site.folder, "--out", "run", "--count", "3", "--cluster", file)
+    await_that(lambda: records() >= 1)
+    before = dict(line.split() for line in queue("--name=hsi-dask", "--states=RUNNING", "--format=%A %N"))
+    assert set(before.values()) == {"node1"}  # Slurm fills one node first
+    power_cut("node1")
+    after = await_that(lambda: queue("--name=hsi-dask", "--states=RUNNING", "--format=%A %N"))
+    assert {line.split()[1] for line in after} == {"node2"}
+    assert not {line.split()[0] for line in after} & set(before)
+    _, said = running.ends(0)
+    for job in before:
+        assert f"worker job {job} ended" in said
     assert_whole(tmp_path / "run")
 
 
