@@ -9,8 +9,6 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,7 +61,7 @@ def process_tile(job: Job, threads: int, advanced: Advanced) -> TileRecord:
         advanced(0.0)
         started = time.perf_counter()
         run = Run.open(job.run_dir)
-        endmembers = _endmembers(run.endmembers, run.endmembers_digest())
+        endmembers = store.read_endmembers(run.endmembers)
         chosen = job.config.thresholds
         limits = {"sam": chosen.sam, "sid": chosen.sid}
         file, cube = _opened(job)
@@ -100,12 +98,6 @@ def sample_tile(job: Job, threads: int, advanced: Advanced) -> xr.DataArray:
         file, cube = _opened(job)
         pixels = unmasked_pixels(file, cube, job.size, job.seed, job.config.masks)
         return pixels.assign_coords(tile=(PIXEL, np.full(pixels.sizes[PIXEL], job.tile.id, dtype=object)))
-
-
-@lru_cache(maxsize=2)
-def _endmembers(path: Path, digest: str | None) -> xr.DataArray:
-    """The run's endmembers, read once a process and not once a tile."""
-    return store.read_endmembers(path)
 
 
 def _opened(job: Job) -> tuple[NeonFile, xr.DataArray]:
