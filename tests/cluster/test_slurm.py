@@ -93,10 +93,10 @@ def worker_jobs(*options: str) -> list[str]:
     return queue("--name=hsi-dask", "--format=%A", *options)
 
 
-def nannies() -> list[psutil.Process]:
-    """The processes of worker jobs that watch over a worker each."""
+def nannies(folder: Path) -> list[psutil.Process]:
+    """The processes of worker jobs that watch over a worker each; of a run in this folder, with its certificates."""
     words = {p: p.info["cmdline"] or [] for p in psutil.process_iter(["cmdline"])}
-    ours = [p for p, said in words.items() if any(word.startswith("SLURMCluster-") for word in said)]
+    ours = [p for p, said in words.items() if any(word.startswith(f"{folder}/") for word in said)]
     return [p for p in ours if "distributed.cli.dask_worker" in words[p]]
 
 
@@ -191,7 +191,7 @@ def test_a_cancelled_job_and_killed_processes_are_replaced(
     before = worker_jobs()
     subprocess.run(["scancel", before[0]], check=True)
     await_that(lambda: set(worker_jobs("--states=RUNNING")) - set(before))
-    left = [p for p in nannies() if p.status() != psutil.STATUS_ZOMBIE]
+    left = [p for p in nannies(tmp_path) if p.status() != psutil.STATUS_ZOMBIE]
     for process in left[:1]:  # the other job, worker and nanny at once
         for one in (*process.children(recursive=True), process):
             one.kill()
@@ -271,7 +271,7 @@ def test_a_controller_that_is_away_for_a_while_delays_a_replacement_and_no_more(
     controller.terminate()
     controller.wait(20)
     try:
-        victim = nannies()[0]
+        victim = nannies(tmp_path)[0]
         for one in (*victim.children(recursive=True), victim):
             one.kill()
         done = records()
