@@ -118,7 +118,10 @@ def power_cut(slurm: Path) -> Iterator[Callable[[str], None]]:
 
     def is_step(words: list[str] | None, node: str) -> bool:
         found = re.match(r"slurmstepd: \[(\d+)\.", " ".join(words or []))
-        return bool(found) and queue(f"--jobs={found[1]}", "--format=%N") == [node]  # type: ignore[index]
+        if not found:
+            return False
+        ask = ["squeue", "--noheader", f"--jobs={found[1]}", "--format=%N"]  # it may be a step of another Slurm
+        return subprocess.run(ask, capture_output=True, text=True, check=False).stdout.split() == [node]
 
     yield cut
     for node in lost:
