@@ -23,7 +23,7 @@ from hsi_dask.errors import ConfigError, HsiDaskError, RunError
 
 if TYPE_CHECKING:
     from hsi_dask.batch.execute import Observer, RunSummary
-    from hsi_dask.batch.work import Advanced
+    from hsi_dask.batch.tile import Advanced
     from hsi_dask.cluster import ClusterConfig
     from hsi_dask.config import RunConfig
     from hsi_dask.io.neon import NeonFile

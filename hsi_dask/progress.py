@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from hsi_dask.batch.execute import Observer
-from hsi_dask.batch.work import Advanced
+from hsi_dask.batch.tile import Advanced
 
 if TYPE_CHECKING:
     from hsi_dask.batch.plan import Plan, Tile

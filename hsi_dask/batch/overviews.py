@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 from hsi_dask.batch.state import Run, TileRecord
 from hsi_dask.batch.statistics import Cell, Plane, Statistics, place, planes_of, statistics_of
-from hsi_dask.batch.work import Advanced, Work
+from hsi_dask.batch.tile import Advanced
+from hsi_dask.batch.work import Work
 from hsi_dask.errors import FileFormatError, RunError
 from hsi_dask.io import levels as levels_store
 from hsi_dask.io import store

@@ -7,9 +7,10 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TypeVar
 
+from hsi_dask.batch.tile import Advanced
+
 Job = TypeVar("Job")
 Found = TypeVar("Found")
-Advanced = Callable[[float], None]  # hears the share that is done, from 0 to 1
 
 
 @dataclass

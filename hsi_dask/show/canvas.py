@@ -19,7 +19,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hsi_dask.batch.overviews import open_overviews
-from hsi_dask.batch.work import Advanced
+from hsi_dask.batch.tile import Advanced
 from hsi_dask.errors import FileFormatError
 from hsi_dask.io import store
 from hsi_dask.io.levels import QUICKLOOK, level_grids

@@ -15,7 +15,7 @@ import numpy as np
 
 from hsi_dask.batch.overviews import kept_overviews
 from hsi_dask.batch.state import versions
-from hsi_dask.batch.work import Advanced
+from hsi_dask.batch.tile import Advanced
 from hsi_dask.errors import RunError
 from hsi_dask.io.durable import sync_folders, write_file
 from hsi_dask.schema import ENDMEMBER, FLAGS, X, Y
@@ -33,6 +33,17 @@ def write_report(run_dir: str | os.PathLike[str], *, advanced: Advanced = lambda
     ------
     RunError
         The folder is not a run, has no finished tile, or cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import hsi_dask as hsi
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     site = hsi.synthetic.simulate_site(folder, tiles=(1, 1), size=40)
+    ...     summary = hsi.run(hsi.RunConfig(tiles=[folder]), f"{folder}/run")
+    ...     page = write_report(summary.run_dir).read_text(encoding="utf-8")
+    >>> page.startswith("<!doctype html>"), "http://" in page
+    (True, False)
     """
     with kept_overviews(run_dir, advanced=advanced) as overviews:
         page = _page(Facts(overviews))
