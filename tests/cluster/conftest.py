@@ -18,12 +18,13 @@ from hsi_dask.config import RunConfig
 from hsi_dask.synthetic import Site, neon_wavelengths, simulate_site
 
 CONFIGS = Path(__file__).parents[2] / "cluster_configs"
-# Loaded by workers: tiles take as long as large ones, so that there is a middle of the run to do harm in
+# Loaded by workers: until the harm is done tiles take as long as large ones, so that a run has a middle
 SLOW = """
-import time
+import os, time
 from hsi_dask.io import store
 def slowly(path, plain=getattr(store, "plain", store.read_endmembers)):
-    time.sleep({seconds})
+    if not os.path.exists({harmed!r}):
+        time.sleep({seconds})
     return plain(path)
 store.plain = getattr(store, "plain", store.read_endmembers)
 store.read_endmembers = slowly
@@ -32,14 +33,20 @@ store.read_endmembers = slowly
 
 @pytest.fixture
 def slow(tmp_path: Path) -> Callable[[float], str]:
-    """Writes what makes each tile take so many seconds more; the file for a worker's --preload."""
+    """Writes what makes each tile take so many seconds more until `hurry`; the file for a worker's --preload."""
 
     def write(seconds: float) -> str:
         path = tmp_path / "slow.py"
-        path.write_text(SLOW.format(seconds=seconds))
+        path.write_text(SLOW.format(seconds=seconds, harmed=str(tmp_path / "harmed")))
         return str(path)
 
     return write
+
+
+@pytest.fixture
+def hurry(tmp_path: Path) -> Callable[[], None]:
+    """Ends what `slow` does: the harm is done, and the rest of the run need not be waited for."""
+    return (tmp_path / "harmed").touch
 
 
 @pytest.fixture
@@ -57,6 +64,11 @@ def small_file(tmp_path: Path, slow: Callable[[float], str]) -> Callable[..., Pa
         return path
 
     return write
+
+
+def run_of(site: Site, cluster_file: Any, out: str = "run") -> tuple[Any, ...]:
+    """The words of a run of the site on a cluster. Without a report, which is the same work on each of them."""
+    return ("run", site.folder, "--out", out, "--count", "3", "--cluster", cluster_file, "--no-report")
 
 
 def await_that(condition: Callable[[], Any], seconds: float = 180.0) -> Any:

@@ -20,12 +20,13 @@ import pytest
 
 from hsi_dask.synthetic import Site
 
-from .conftest import await_that
+from .conftest import await_that, run_of
 
 Whole = Callable[[Path], None]
 File = Callable[..., Path]
 Start = Callable[..., Any]
 Records = Callable[[], int]
+Hurry = Callable[[], None]
 
 
 class Grid:
@@ -65,9 +66,16 @@ def cluster_file(small_file: File) -> File:
 
 
 def test_a_worker_job_that_is_deleted_in_mid_run_is_replaced_and_the_bytes_are_those_of_a_local_run(
-    grid: Grid, site: Site, cluster_file: File, command: Start, tmp_path: Path, records: Records, assert_whole: Whole
+    grid: Grid,
+    site: Site,
+    cluster_file: File,
+    command: Start,
+    tmp_path: Path,
+    records: Records,
+    assert_whole: Whole,
+    hurry: Hurry,
 ) -> None:
-    words = ("run", site.folder, "--out", "run", "--count", "3", "--cluster", cluster_file(1.5), "--no-report")
+    words = run_of(site, cluster_file(1.5))
     running = command(*words, before=(grid.into,))
     await_that(lambda: records() >= 1)
     before = grid.queue()
@@ -75,6 +83,7 @@ def test_a_worker_job_that_is_deleted_in_mid_run_is_replaced_and_the_bytes_are_t
     victim = min(before)
     grid.ask("qdel", victim)
     await_that(lambda: "r" in [state for job, state in grid.queue().items() if job not in before])
+    hurry()
     out, said = running.ends(0)
     assert "12 of 12 tiles done" in out
     assert f"worker job {victim} ended" in said
@@ -82,7 +91,14 @@ def test_a_worker_job_that_is_deleted_in_mid_run_is_replaced_and_the_bytes_are_t
 
 
 def test_a_submitted_run_that_is_warned_stops_in_order_and_queues_up_again_until_it_is_complete(
-    grid: Grid, site: Site, cluster_file: File, command: Start, tmp_path: Path, records: Records, assert_whole: Whole
+    grid: Grid,
+    site: Site,
+    cluster_file: File,
+    command: Start,
+    tmp_path: Path,
+    records: Records,
+    assert_whole: Whole,
+    hurry: Hurry,
 ) -> None:
     words = ("submit", site.folder, "--out", "run", "--count", "3", "--cluster", cluster_file(1))
     out, _ = command(*words, before=(grid.into,)).ends(0)
@@ -92,11 +108,14 @@ def test_a_submitted_run_that_is_warned_stops_in_order_and_queues_up_again_until
     shells = [p for p in psutil.process_iter(["cmdline"]) if (p.info["cmdline"] or [""])[-1].endswith(script)]
     shell = min(shells, key=psutil.Process.create_time)  # the other one is its timer
     shell.send_signal(signal.SIGUSR1)  # as its own timer does, before the wall time
+    log = tmp_path / f"hsi-dask-jobs/hsi-dask-run.o{job}"
+    await_that(lambda: "stopped with" in log.read_text())
+    hurry()
     await_that(lambda: not grid.queue())
-    log = (tmp_path / f"hsi-dask-jobs/hsi-dask-run.o{job}").read_text()
-    done = int(re.findall(r"stopped with (\d+) of 12 tiles done", log)[0])
+    said = log.read_text()
+    done = int(re.findall(r"stopped with (\d+) of 12 tiles done", said)[0])
     assert 2 <= done < 12
-    assert f"12 of 12 tiles done ({done} before)" in log
+    assert f"12 of 12 tiles done ({done} before)" in said
     assert_whole(tmp_path / "run")
 
 
@@ -124,7 +143,7 @@ def test_parts_in_jobs_of_their_own_give_the_bytes_of_a_local_run(
 def test_workers_that_cannot_be_had_are_one_sentence(
     options: dict[str, Any], sentence: str, grid: Grid, site: Site, cluster_file: File, command: Start
 ) -> None:
-    words = ("run", site.folder, "--out", "run", "--count", "3", "--cluster", cluster_file(**options))
+    words = run_of(site, cluster_file(**options))
     out, said = command(*words, before=(grid.into,)).ends(2)
     assert out == ""
     assert re.search(sentence, said.splitlines()[-1]), said

@@ -15,6 +15,8 @@ import pytest
 
 from hsi_dask.synthetic import Site
 
+from .conftest import run_of
+
 # How long silence may last before a host counts as gone; 30 s unless set
 IMPATIENT = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "11s"}
 
@@ -99,16 +101,18 @@ def test_a_host_that_is_cut_off_in_mid_run_costs_time_and_nothing_else(
     command: Callable[..., Any],
     tmp_path: Path,
     records: Callable[[], int],
+    hurry: Callable[[], None],
     assert_whole: Callable[[Path], None],
 ) -> None:
     (tmp_path / "cluster.yaml").write_text(f"kind: scheduler\nwait: 30\noptions: {{address: '{cluster}'}}\n")
-    words = ("run", site.folder, "--out", "run", "--count", "3", "--cluster", "cluster.yaml")
+    words = run_of(site, "cluster.yaml")
     running = command(*words, before=hosts.into(0))
     end = time.monotonic() + 60
     while records() < 3:
         assert time.monotonic() < end, running.process.poll()
         time.sleep(0.05)
     hosts.cut(2)
+    hurry()
     out, _ = running.ends(0, seconds=120)
     assert "12 of 12 tiles done" in out
     assert_whole(tmp_path / "run")

@@ -16,7 +16,7 @@ import pytest
 
 from hsi_dask.synthetic import Site
 
-from .conftest import await_that
+from .conftest import await_that, run_of
 
 
 @pytest.fixture
@@ -47,16 +47,18 @@ def test_a_worker_job_that_is_deleted_in_mid_run_is_replaced_and_the_bytes_are_t
     command: Callable[..., Any],
     tmp_path: Path,
     records: Callable[[], int],
+    hurry: Callable[[], None],
     assert_whole: Callable[[Path], None],
 ) -> None:
     file = small_file("pbs", 1.5)
-    words = ("run", site.folder, "--out", "run", "--count", "3", "--cluster", file, "--no-report")
+    words = run_of(site, file)
     running = command(*words, before=(into,))
     await_that(lambda: records() >= 1)
     before = sorted(living())
     assert [size for _, *size in before] == [["10:00", "971M"]] * 2  # 700 MiB, 10 % and 200 MiB
     for job, *_ in before:  # both: then the queue's command knows none of them any more
         subprocess.run([into, "qdel", job], check=True)
+    hurry()
     out, said = running.ends(0)
     assert "12 of 12 tiles done" in out
     assert all(f"worker job {job} ended" in said for job, *_ in before)

@@ -24,12 +24,13 @@ import yaml
 from hsi_dask.cluster import ClusterConfig, connect
 from hsi_dask.synthetic import Site
 
-from .conftest import await_that
+from .conftest import await_that, run_of
 
 Whole = Callable[[Path], None]
 File = Callable[..., Path]
 Start = Callable[..., Any]
 Records = Callable[[], int]
+Hurry = Callable[[], None]
 
 pytestmark = pytest.mark.usefixtures("slurm")
 
@@ -142,7 +143,7 @@ def test_worker_jobs_give_the_bytes_of_a_local_run_also_when_not_all_of_them_can
     site: Site, cluster_file: File, command: Start, tmp_path: Path, assert_whole: Whole
 ) -> None:
     file = cluster_file(jobs=7)
-    out, _ = command("run", site.folder, "--out", "run", "--count", "3", "--cluster", file).ends(0)
+    out, _ = command(*run_of(site, file)).ends(0)
     assert "12 of 12 tiles done" in out
     assert_whole(tmp_path / "run")
 
@@ -152,7 +153,7 @@ def test_one_allocation_gives_the_bytes_of_a_local_run(
 ) -> None:
     (tmp_path / "cluster.yaml").write_text("kind: slurm-allocation\n")
     srun = ("srun", "--ntasks=3", "--cpus-per-task=1", "--mem-per-cpu=900")
-    words = ("run", site.folder, "--out", "run", "--count", "3", "--cluster", "cluster.yaml")
+    words = run_of(site, "cluster.yaml")
     out, _ = command(*words, before=srun).ends(0)
     assert out.count("12 of 12 tiles done") == 1
     assert_whole(tmp_path / "run")
@@ -171,13 +172,14 @@ def test_an_array_of_parts_gives_the_bytes_of_a_local_run(
 
 
 def test_several_processes_a_job_work_and_are_replaced_together(
-    site: Site, cluster_file: File, command: Start, tmp_path: Path, records: Records, assert_whole: Whole
+    site: Site, cluster_file: File, command: Start, tmp_path: Path, records: Records, assert_whole: Whole, hurry: Hurry
 ) -> None:
     file = cluster_file(1, jobs=1, cores=2, processes=2, memory="1400MiB")
-    running = command("run", site.folder, "--out", "run", "--count", "3", "--cluster", file)
+    running = command(*run_of(site, file))
     await_that(lambda: records() >= 2)
     (first,) = worker_jobs()
     subprocess.run(["scancel", first], check=True)
+    hurry()
     running.ends(0)
     assert_whole(tmp_path / "run")
 
@@ -186,10 +188,10 @@ def test_several_processes_a_job_work_and_are_replaced_together(
 
 
 def test_a_cancelled_job_and_killed_processes_are_replaced(
-    site: Site, cluster_file: File, command: Start, tmp_path: Path, records: Records, assert_whole: Whole
+    site: Site, cluster_file: File, command: Start, tmp_path: Path, records: Records, assert_whole: Whole, hurry: Hurry
 ) -> None:
     file = cluster_file(1.5)
-    running = command("run", site.folder, "--out", "run", "--count", "3", "--cluster", file)
+    running = command(*run_of(site, file))
     await_that(lambda: records() >= 1)
     before = worker_jobs()
     subprocess.run(["scancel", before[0]], check=True)
@@ -198,6 +200,7 @@ def test_a_cancelled_job_and_killed_processes_are_replaced(
     for process in left[:1]:  # the other job, worker and nanny at once
         for one in (*process.children(recursive=True), process):
             one.kill()
+    hurry()
     _, said = running.ends(0)
     assert f"worker job {before[0]} ended" in said
     assert_whole(tmp_path / "run")
@@ -211,9 +214,10 @@ def test_a_node_that_is_lost_with_all_workers_costs_time_and_nothing_else(
     records: Records,
     assert_whole: Whole,
     power_cut: Callable[[str], None],
+    hurry: Hurry,
 ) -> None:
     file = cluster_file(1.5)
-    running = command("run", site.folder, "--out", "run", "--count", "3", "--cluster", file)
+    running = command(*run_of(site, file))
     await_that(lambda: records() >= 1)
     before = dict(line.split() for line in queue("--name=hsi-dask", "--states=RUNNING", "--format=%A %N"))
     assert set(before.values()) == {"node1"}  # Slurm fills one node first
@@ -221,6 +225,7 @@ def test_a_node_that_is_lost_with_all_workers_costs_time_and_nothing_else(
     after = await_that(lambda: queue("--name=hsi-dask", "--states=RUNNING", "--format=%A %N"))
     assert {line.split()[1] for line in after} == {"node2"}
     assert not {line.split()[0] for line in after} & set(before)
+    hurry()
     _, said = running.ends(0)
     for job in before:
         assert f"worker job {job} ended" in said
@@ -236,17 +241,17 @@ def test_a_job_that_is_killed_by_memory_in_mid_run_is_replaced(
         # Dask's nanny would be quicker than Slurm
         job_script_prologue=["export DASK_DISTRIBUTED__WORKER__MEMORY__TERMINATE=False"],
     )
-    _, said = command("run", site.folder, "--out", "run", "--count", "3", "--cluster", file).ends(0)
+    _, said = command(*run_of(site, file)).ends(0)
     assert (tmp_path / "hogged").exists()
     assert re.search(r"worker job \d+ ended", said)
     assert_whole(tmp_path / "run")
 
 
 def test_a_driver_that_is_stopped_or_killed_leaves_no_job_behind_and_the_next_run_goes_on(
-    site: Site, cluster_file: File, command: Start, tmp_path: Path, records: Records, assert_whole: Whole
+    site: Site, cluster_file: File, command: Start, tmp_path: Path, records: Records, assert_whole: Whole, hurry: Hurry
 ) -> None:
     file = cluster_file(0.5)
-    words = ("run", site.folder, "--out", "run", "--count", "3", "--cluster", file)
+    words = run_of(site, file)
     running = command(*words)
     await_that(lambda: records() >= 1)
     running.process.send_signal(signal.SIGINT)
@@ -259,16 +264,24 @@ def test_a_driver_that_is_stopped_or_killed_leaves_no_job_behind_and_the_next_ru
     running.process.kill()
     running.process.communicate()
     await_that(lambda: not queue())
+    hurry()
     out, _ = command(*words).ends(0)
     assert re.search(r"12 of 12 tiles done \(\d+ before\)", out)
     assert_whole(tmp_path / "run")
 
 
 def test_a_controller_that_is_away_for_a_while_delays_a_replacement_and_no_more(
-    slurm: Path, site: Site, cluster_file: File, command: Start, tmp_path: Path, records: Records, assert_whole: Whole
+    slurm: Path,
+    site: Site,
+    cluster_file: File,
+    command: Start,
+    tmp_path: Path,
+    records: Records,
+    assert_whole: Whole,
+    hurry: Hurry,
 ) -> None:
     file = cluster_file(2)
-    running = command("run", site.folder, "--out", "run", "--count", "3", "--cluster", file)
+    running = command(*run_of(site, file))
     await_that(lambda: records() >= 1)
     controller = psutil.Process(int((slurm / "slurmctld.pid").read_text()))
     controller.terminate()
@@ -281,6 +294,7 @@ def test_a_controller_that_is_away_for_a_while_delays_a_replacement_and_no_more(
         await_that(lambda: records() >= done + 2)  # the other job works on
     finally:
         subprocess.run(["slurmctld"], check=True)
+    hurry()
     running.ends(0)
     assert_whole(tmp_path / "run")
 
@@ -311,7 +325,7 @@ def test_workers_that_cannot_be_had_are_one_sentence(
     options: dict[str, Any], sentence: str, site: Site, cluster_file: File, command: Start, tmp_path: Path
 ) -> None:
     file = cluster_file(**{"jobs": 3} | options)
-    running = command("run", site.folder, "--out", "run", "--count", "3", "--cluster", file)
+    running = command(*run_of(site, file))
     out, said = running.ends(2, seconds=60)
     assert out == ""
     last = said.splitlines()[-1]
@@ -323,7 +337,7 @@ def test_too_small_workers_are_refused_before_any_job_is_submitted(
     site: Site, cluster_file: File, command: Start, tmp_path: Path
 ) -> None:
     file = cluster_file(memory="100MiB")
-    _, said = command("run", site.folder, "--out", "run", "--count", "3", "--cluster", file).ends(2)
+    _, said = command(*run_of(site, file)).ends(2)
     assert re.search(r"a tile needs about [\d.]+ MB with 1 threads, a worker has 104.9 MB; give workers more", said)
     assert not (tmp_path / "hsi-dask-jobs").exists()
 
@@ -332,7 +346,7 @@ def test_too_small_workers_are_refused_before_any_job_is_submitted(
 
 
 def test_a_submitted_run_that_is_warned_stops_in_order_and_queues_up_again_until_it_is_complete(
-    site: Site, cluster_file: File, command: Start, tmp_path: Path, records: Records, assert_whole: Whole
+    site: Site, cluster_file: File, command: Start, tmp_path: Path, records: Records, assert_whole: Whole, hurry: Hurry
 ) -> None:
     file = cluster_file(1.5, driver={"memory": "1GiB"})
     out, _ = command("submit", site.folder, "--out", "run", "--count", "3", "--cluster", file).ends(0)
@@ -343,6 +357,7 @@ def test_a_submitted_run_that_is_warned_stops_in_order_and_queues_up_again_until
     assert 2 <= records() < 12
     log = (tmp_path / f"hsi-dask-jobs/hsi-dask-run-{job}.err").read_text()
     assert f"stopped with {records()} of 12 tiles done" in log
+    hurry()
     # Slurm holds a job that was queued again back for two minutes, and at least some seconds are needed
     subprocess.run(["scontrol", "update", f"jobid={job}", "starttime=now+3"], check=True)
     await_that(lambda: not queue())
@@ -350,19 +365,22 @@ def test_a_submitted_run_that_is_warned_stops_in_order_and_queues_up_again_until
 
 
 def test_wall_times_of_workers_and_of_a_driver_are_only_delays(
-    site: Site, cluster_file: File, command: Start, tmp_path: Path, assert_whole: Whole
+    site: Site, cluster_file: File, command: Start, tmp_path: Path, assert_whole: Whole, hurry: Hurry
 ) -> None:
     """Two runs side by side: one whose worker's time is up, one whose own is.
 
-    Twelve tiles take 90 s and more, and Slurm ends a job of one minute after at most 75.
+    Twelve tiles would take 90 s and more, and Slurm ends a job of one minute after at most 75.
     """
     short = cluster_file(7.5, jobs=1, walltime="00:01:00")
-    running = command("run", site.folder, "--out", "short", "--count", "3", "--cluster", short)
+    running = command(*run_of(site, short, "short"))
     driven = cluster_file(7.5, jobs=1, driver={"memory": "1GiB", "walltime": "00:02:00"})
     out, _ = command("submit", site.folder, "--out", "driven", "--count", "3", "--cluster", driven).ends(0)
     job = re.findall(r"\d+", out)[0]
     await_that(lambda: list((tmp_path / "driven").glob("records/*.json")), 120)  # it has run: next it is held
     await_that(lambda: f"{job} PENDING" in queue("--format=%A %T"), 150)
+    logs = tmp_path / "hsi-dask-jobs"
+    await_that(lambda: any("DUE TO TIME LIMIT" in log.read_text() for log in logs.glob("hsi-dask-[0-9]*")), 150)
+    hurry()
     subprocess.run(["scontrol", "update", f"jobid={job}", "starttime=now+3"], check=True)
     _, said = running.ends(0, seconds=300)
     assert "DUE TO TIME LIMIT" in said
