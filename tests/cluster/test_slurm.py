@@ -127,7 +127,8 @@ def power_cut(slurm: Path) -> Iterator[Callable[[str], None]]:
     yield cut
     for node in lost:
         subprocess.run(["slurmd", "-N", node], check=True)
-        subprocess.run(["scontrol", "update", f"nodename={node}", "state=resume"], check=True)
+        # refused where the node has already told that it is back
+        subprocess.run(["scontrol", "update", f"nodename={node}", "state=resume"], check=False)
         await_that(lambda node=node: "idle" in node_state(node))
 
 
