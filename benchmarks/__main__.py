@@ -27,6 +27,7 @@ GROUPS = {
     "peers": kernels.peers,
     "workers": runs.two_workers,
     "lines": runs.flight_lines,
+    "export": runs.export_maps,
     "scheduler": scheduler.scheduling,
 }
 
@@ -34,7 +35,7 @@ GROUPS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("groups", nargs="*", choices=[*GROUPS, []], help="all of them when none is named")
-    parser.add_argument("--folder", type=Path, help="keep the simulated tiles here (12 GB for all groups)")
+    parser.add_argument("--folder", type=Path, help="keep the simulated tiles here (14 GB for all groups)")
     parser.add_argument("--rounds", type=int, default=5, help="paired measurements of each ratio")
     parser.add_argument("--json", type=Path, help="write the results to this file")
     options = parser.parse_args()

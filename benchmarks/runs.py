@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import tiles
-from benchmarks.measure import Claim, claim, in_turn, process, ratios, seconds
+from benchmarks.measure import Claim, Cost, claim, in_turn, process, ratios, seconds
 from hsi_dask import RunConfig
 from hsi_dask.batch.execute import run
 from hsi_dask.batch.plan import make_plan
@@ -94,6 +95,36 @@ def flight_lines(folder: Path, rounds: int) -> list[Claim]:
         with _prepared(path) as work:
             claims.append(claim(f"{name}, bytes inflated / bytes in the file", [_inflated(path, work)], "x"))
     return claims
+
+
+def export_maps(folder: Path, rounds: int) -> list[Claim]:
+    """`hsi-dask export` of 36 tiles, 2 GB of maps, against copying its files; both end when all is on disk."""
+    site = tiles.site(folder, 6)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        run_dir, out, again = (os.path.join(scratch, name) for name in ("run", "gis", "again"))
+        process("run", str(site), "--out", run_dir)  # with its report, and so with overviews
+        costs: list[Cost] = []
+        export = partial(process, "export", run_dir, "--out", out)
+        exported, copied = in_turn(rounds, lambda: costs.append(export()), lambda: _copy(Path(out), Path(again)))
+        megabytes = sum(file.stat().st_size for file in Path(out).iterdir()) / 1e6
+    return [
+        claim("hsi-dask export / copying its files", ratios(exported, copied), "x"),
+        claim("hsi-dask export", [megabytes / s for s in exported], "MB/s"),
+        claim("copying its files", [megabytes / s for s in copied], "MB/s"),
+        claim("hsi-dask export, cores busy", [cost.cpu / cost.wall for cost in costs[1:]], ""),
+        claim("hsi-dask export, peak memory", [cost.peak for cost in costs[1:]], "MB", "<= 1000"),
+    ]
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Each file as a new one that is on disk at the end, as those of an export are."""
+    target.mkdir(exist_ok=True)
+    for file in source.iterdir():
+        with file.open("rb") as stored, (target / ".part").open("wb") as copy:
+            shutil.copyfileobj(stored, copy, 1 << 20)
+            copy.flush()
+            os.fsync(copy.fileno())
+        (target / ".part").replace(target / file.name)
 
 
 @contextmanager

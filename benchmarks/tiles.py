@@ -43,6 +43,17 @@ def line(folder: Path, shape: tuple[int, int], chunks: tuple[int, int, int]) -> 
     return path
 
 
+def site(folder: Path, side: int) -> Path:
+    """A folder of side x side tiles of 1000 x 1000 pixels, with few wavelengths: maps as large as those of any site."""
+    home = folder / f"site-{side}"
+    if not home.exists():
+        part = home.with_suffix(".part")
+        wavelength = synthetic.neon_wavelengths(22, step=95.0)
+        synthetic.simulate_site(part, tiles=(side, side), size=1000, wavelength=wavelength)
+        part.rename(home)
+    return home
+
+
 def stored(path: Path) -> StoredArray:
     return read_metadata(path).reflectance
 

@@ -702,7 +702,8 @@ def export(
     def wrote(file: Path) -> None:
         print(f"{file.name:24} {_bytes(file.stat().st_size)}", flush=True)
 
-    files = write_files(run_dir, out, wrote=wrote)
+    with _overviews_shown() as advanced:
+        files = write_files(run_dir, out, wrote=wrote, advanced=advanced)
     print(f"{len(files)} files in {out}, of {len(state.done())} of {len(state.manifest.tiles)} tiles")
     return DONE
 

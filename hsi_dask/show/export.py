@@ -1,16 +1,16 @@
 """Export: the maps of a run as Cloud-Optimized GeoTIFFs, its spectra as an ENVI library and a table.
 
-A map streams from the store into a plain tiled GeoTIFF, a store chunk at a time; GDAL adds overviews to it and then
-lays it out and compresses it with its COG driver. Memory is one chunk of every endmember and GDAL's bounded cache.
+A plane streams from the store and its overviews into the file, a row of chunks at a time, and that is the memory.
 """
 
 from __future__ import annotations
 
 import fcntl
-import logging
+import math
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +19,17 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
+from hsi_dask.batch.overviews import Overviews, halved, kept_overviews
 from hsi_dask.batch.plan import free_bytes
 from hsi_dask.batch.state import Run, versions
+from hsi_dask.batch.statistics import Cell, Statistics, place
+from hsi_dask.batch.tile import Advanced
 from hsi_dask.errors import RunError
-from hsi_dask.io import store
+from hsi_dask.io import cog, store
 from hsi_dask.io.durable import PART, sync_folders, write_file
+from hsi_dask.io.levels import level_grids, stored_array
 from hsi_dask.io.libraries import write_library, write_table
 from hsi_dask.io.store import Grid
 from hsi_dask.schema import ENDMEMBER, FLAGS, UNCLASSIFIED, VARIABLES, Variable
@@ -34,17 +37,13 @@ from hsi_dask.show.figures import names_of
 from hsi_dask.show.palettes import ERRORS, SEQUENTIAL, class_table, quality_table
 from hsi_dask.show.styles import categories_style, ramp_style
 
-Window = tuple[slice, slice]  # rows, columns of the mosaic
-
-_CACHE = 256  # MB for GDAL, whose default is 5 % of the machine
-_BLOCK_BYTES = 8 * 2**20  # of all bands together, as viewers read them
-# Deflate is read by every GIS; from level 1 to 6 floats get 0.3 % smaller and take 20 % longer
-_FLOATS = {"compress": "DEFLATE", "level": 1, "predictor": "YES"}
-_CODES = {"compress": "DEFLATE", "level": 6, "predictor": "NO"}
-
 
 def export(
-    run_dir: str | os.PathLike[str], out: str | os.PathLike[str], *, wrote: Callable[[Path], None] | None = None
+    run_dir: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    wrote: Callable[[Path], None] | None = None,
+    advanced: Advanced = lambda share: None,
 ) -> list[Path]:
     """Write what a run has found so far for GIS and spectroscopy programs; files of an earlier export are replaced.
 
@@ -56,6 +55,8 @@ def export(
         The folder to write to, made if need be.
     wrote : callable, optional
         Called with each file as soon as it is in place.
+    advanced : callable, optional
+        Of the run's overviews, as in `open_overviews`.
 
     Returns
     -------
@@ -69,7 +70,8 @@ def export(
     Raises
     ------
     RunError
-        The folder is not a run or has no finished tile, its store is damaged, or `out` cannot be written.
+        The folder is not a run or has no finished tile, its store is damaged, `out` cannot be written, or another
+        export writes there.
 
     Examples
     --------
@@ -82,27 +84,21 @@ def export(
     >>> [file.name for file in files if file.suffix == ".tif"][:3]
     ['abundance.tif', 'residual.tif', 'sam_angle.tif']
     """
-    run, target = Run.open(run_dir), Path(out)
-    records = run.finished()
-    endmembers, maps = store.open_endmembers(run_dir), store.open_results(run_dir, chunks=None)
-    labels, keys = names_of(endmembers), [chunk.key for record in records for chunk in record.chunks]
-    tags, written = _tags(run, len(records)), []
+    with kept_overviews(run_dir, advanced=advanced) as overviews, _folder(Path(out)) as part:
+        return [file for files in _files(overviews, part, Path(out)) for file in _told(files, wrote)]
 
-    def one(name: str) -> list[Path]:
-        windows = _windows(run.manifest.grid, [key for key in keys if key.startswith(f"{name}/")])
-        image = _Image(maps[name], run.manifest.grid, labels, tags | _own_tags(run, name))
-        _write(image, windows, part / f"{name}.tif")
-        beside = _beside(part / f"{name}.tif", _legend(run, name, labels), len(labels))
-        return _put(part / f"{name}.tif", target / f"{name}.tif", beside)
 
-    # one after the other: with two threads in GDAL, one that reports an error and one that closes a file would wait
-    # for each other for ever; it compresses with all cores by itself
-    with _folder(target) as part, _gdal_errors():
-        for name in map(str, maps):
-            written += _told(one(name), wrote)
-        written += _told(write_library(target / "endmembers.sli", endmembers), wrote)
-        written += _told([write_table(target / "endmembers.csv", endmembers)], wrote)
-    return written
+def _files(overviews: Overviews, part: Path, target: Path) -> Iterator[Sequence[Path]]:
+    """The files of each map as soon as they are in place, then those of the spectra."""
+    run, endmembers = overviews.run, store.open_endmembers(overviews.run.path)
+    labels, tags = names_of(endmembers), _tags(run, len(overviews.records))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for name in run.manifest.variables:
+            image = _Image(name, overviews, labels, tags | _own_tags(run, name))
+            cog.write_cog(part / f"{name}.tif", image.pattern(), image.levels(pool), image.spec.fill_value, pool)
+            yield _put(part / f"{name}.tif", target / f"{name}.tif", image.beside())
+    yield write_library(target / "endmembers.sli", endmembers)
+    yield [write_table(target / "endmembers.csv", endmembers)]
 
 
 def _told(files: Sequence[Path], wrote: Callable[[Path], None] | None) -> list[Path]:
@@ -147,8 +143,6 @@ def _alone(target: Path) -> Iterator[None]:
 
 def _put(part: Path, target: Path, beside: Mapping[str, str]) -> list[Path]:
     """Bring a finished GeoTIFF to its name, and texts to files of its name with other endings."""
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
     os.replace(part, target)
     target.with_name(target.name + ".aux.xml").unlink(missing_ok=True)  # a GIS may have noted something there
     paths = {target.with_name(target.stem + ending): text for ending, text in beside.items()}
@@ -156,38 +150,6 @@ def _put(part: Path, target: Path, beside: Mapping[str, str]) -> list[Path]:
         write_file(path, text.encode())
     sync_folders([target.parent])
     return [target, *paths]
-
-
-def _beside(path: Path, legend: Mapping[int, str], count: int) -> dict[str, str]:
-    """What lies beside a map of so many endmembers, by its ending: names of values for GDAL, a style for QGIS."""
-    if legend:
-        colours = colours_of(path.stem, count)
-        return {".tif.aux.xml": _aux(legend, colours), ".qml": categories_style(legend, colours)}
-    if path.stem == "abundance":
-        return {".qml": ramp_style(SEQUENTIAL, 0.0, 1.0)}
-    return {".qml": ramp_style(ERRORS, *_range(path))}
-
-
-def _range(path: Path) -> tuple[float, float]:
-    """Where nearly all values of all bands lie, by their statistics."""
-    import rasterio
-
-    with rasterio.open(path) as file:
-        tags = [file.tags(band) for band in file.indexes]
-    known = [{key: float(tag[f"STATISTICS_{key}"]) for key in ("MINIMUM", "MEAN", "STDDEV", "MAXIMUM")}
-             for tag in tags if "STATISTICS_MEAN" in tag]  # fmt: skip
-    low = min((max(one["MEAN"] - 2 * one["STDDEV"], one["MINIMUM"]) for one in known), default=0.0)
-    high = max((min(one["MEAN"] + 2 * one["STDDEV"], one["MAXIMUM"]) for one in known), default=1.0)
-    return low, max(high, low + 1e-9)
-
-
-def _windows(grid: Grid, keys: Sequence[str]) -> list[Window]:
-    """The pixels of the chunks with these keys, as `abundance/c/0/3/5`, each once, by row."""
-    cells = sorted({(int(row), int(column)) for row, column in (key.split("/")[-2:] for key in keys)})
-    (tall, wide), (height, width) = grid.chunk, grid.shape
-    return [
-        (slice(i * tall, min((i + 1) * tall, height)), slice(j * wide, min((j + 1) * wide, width))) for i, j in cells
-    ]
 
 
 def _tags(run: Run, done: int) -> dict[str, str]:
@@ -245,127 +207,172 @@ def _aux(legend: Mapping[int, str], colours: NDArray[np.uint8]) -> str:
 
 @dataclass(frozen=True)
 class _Image:
-    """A map on its way into a GeoTIFF: `values` (y, x) or (endmember, y, x), read when a window is asked for."""
+    """A map on its way into a GeoTIFF, with its overviews."""
 
-    values: xr.DataArray
-    grid: Grid
+    name: str
+    overviews: Overviews
     labels: Sequence[str]
     tags: Mapping[str, str]
 
     @property
     def spec(self) -> Variable:
-        return VARIABLES[str(self.values.name)]
+        return VARIABLES[self.name]
+
+    @property
+    def grid(self) -> Grid:
+        return self.overviews.run.manifest.grid
 
     @property
     def bands(self) -> list[str]:
-        name = self.spec.name.replace("_", " ")
+        name = self.name.replace("_", " ")
         return [f"{name}: {label}" for label in self.labels] if ENDMEMBER in self.spec.dims else [name]
 
-    @property
-    def block(self) -> int:
-        """Pixels along a block's sides: 512, fewer where many bands lie in it."""
-        side, pixel = 512, len(self.bands) * self.values.dtype.itemsize
-        while side > 64 and side * side * pixel > _BLOCK_BYTES:
-            side //= 2
-        return side
-
-    def profile(self) -> dict[str, Any]:
+    def pattern(self) -> bytes:
+        """A GeoTIFF of one pixel without data that says all the rest."""
+        from rasterio import MemoryFile
         from rasterio.crs import CRS
         from rasterio.transform import Affine
 
-        grid = self.grid
-        return {
+        profile = {
             "driver": "GTiff", "dtype": self.spec.dtype, "count": len(self.bands), "nodata": self.spec.fill_value,
-            "height": grid.shape[0], "width": grid.shape[1], "crs": CRS.from_epsg(grid.epsg),
-            "transform": Affine(*grid.transform), "tiled": True, "blockxsize": self.block, "blockysize": self.block,
-            "interleave": "band", "bigtiff": "IF_SAFER", "sparse_ok": True,
+            "height": 1, "width": 1, "crs": CRS.from_epsg(self.grid.epsg), "transform": Affine(*self.grid.transform),
+            "tiled": True, "blockxsize": cog.BLOCK, "blockysize": cog.BLOCK, "interleave": "band", "sparse_ok": True,
+            "compress": "DEFLATE", "predictor": 1 if self.spec.dtype == "uint8" else 3, "endianness": "LITTLE",
         }  # fmt: skip
+        with MemoryFile() as memory:
+            with memory.open(**profile) as file:
+                self.describe(file)
+            return bytes(memory.getbuffer())
 
     def describe(self, file: Any) -> None:
-        """Metadata, names and units of bands, colours of classes and flags."""
+        """Metadata, names, units and statistics of bands, colours of classes and flags."""
         file.update_tags(TIFFTAG_IMAGEDESCRIPTION=self.spec.long_name, **self.tags)
         for number, name in enumerate(self.bands, 1):
             file.set_band_description(number, name)
             if self.spec.units and self.spec.units != "1":
                 file.set_band_unit(number, self.spec.units)
+            file.update_tags(number, **self.statistics(number - 1))
         if self.spec.dtype == "uint8":
-            colours = colours_of(self.spec.name, len(self.labels))
+            colours = colours_of(self.name, len(self.labels))
             file.write_colormap(1, {value: tuple(map(int, colour)) for value, colour in enumerate(colours)})
 
-    def read(self, rows: slice, columns: slice) -> NDArray[Any]:
-        """(band, y, x) of one chunk."""
+    def beside(self) -> dict[str, str]:
+        """What lies beside the file, by its ending: names of values for GDAL, a style for QGIS."""
+        legend = _legend(self.overviews.run, self.name, self.labels)
+        if legend:
+            colours = colours_of(self.name, len(self.labels))
+            return {".tif.aux.xml": _aux(legend, colours), ".qml": categories_style(legend, colours)}
+        if self.name == "abundance":
+            return {".qml": ramp_style(SEQUENTIAL, 0.0, 1.0)}
+        return {".qml": ramp_style(ERRORS, *_range(self.overviews.statistics[self.name]))}
+
+    def statistics(self, band: int) -> dict[str, str]:
+        """As GDAL keeps them; nothing of a band without data."""
+        found = self.overviews.statistics[self.name][band]
+        if not found.count:
+            return {}
+        told = {
+            "MINIMUM": found.minimum, "MAXIMUM": found.maximum, "MEAN": found.mean, "STDDEV": found.std,
+            "VALID_PERCENT": 100 * found.count / math.prod(self.grid.shape),
+        }  # fmt: skip
+        return {f"STATISTICS_{what}": f"{value:.9g}" for what, value in told.items()}
+
+    def levels(self, pool: Executor) -> list[cog.Level]:
+        """The map, its overviews as stored, and what these lack down to a single block."""
+        sources: list[_Stored | _Halved] = []
+        for factor, grid in level_grids(self.grid).items():
+            path, group = (self.overviews.run.results, "") if factor == 1 else (self.overviews.path, f"{factor}/")
+            cells = self.overviews.cells if factor == 1 else None
+            sources.append(_Stored(self.name, stored_array(path, f"{group}{self.name}"), grid, path, cells, pool))
+        while max(sources[-1].shape) > cog.BLOCK:
+            sources.append(_Halved(self.name, sources[-1]))
+        return [cog.Level(source.shape, source.strips) for source in sources]
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A level in a Zarr store, read a row of chunks at a time; of these cells only, if they are given."""
+
+    name: str
+    array: Any
+    grid: Grid
+    path: Path
+    cells: Collection[Cell] | None
+    pool: Executor
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.grid.shape
+
+    def strips(self, band: int) -> Iterator[NDArray[Any]]:
+        (height, width), tall = self.shape, self.grid.chunk[0]
+        last = (height - 1) // tall
+        number, rows, coming = -1, np.empty((0, width), self.array.dtype), self._started(band, 0)
+        for first in range(0, height, cog.BLOCK):
+            strip = np.empty((min(cog.BLOCK, height - first), width), rows.dtype)
+            done = 0
+            while done < len(strip):
+                if (first + done) // tall != number:
+                    number += 1
+                    rows, jobs = coming
+                    for job in jobs:
+                        job.result()
+                    if number < last:
+                        coming = self._started(band, number + 1)
+                piece = rows[first + done - number * tall :][: len(strip) - done]
+                strip[done : done + len(piece)] = piece
+                done += len(piece)
+            yield strip
+
+    def _started(self, band: int, row: int) -> tuple[NDArray[Any], list[Future[None]]]:
+        """A row of chunks, and the jobs that decode them into it side by side."""
+        cells = [(row, column) for column in range(-(-self.shape[1] // self.grid.chunk[1]))]
+        places = [place(self.grid, cell) for cell in cells if self.cells is None or cell in self.cells]
+        down = place(self.grid, cells[0])[0]
+        rows = np.full((down.stop - down.start, self.shape[1]), VARIABLES[self.name].fill_value, self.array.dtype)
+        return rows, [self.pool.submit(self._read, band, at, rows) for at in places]
+
+    def _read(self, band: int, at: tuple[slice, slice], rows: NDArray[Any]) -> None:
         try:
-            found = self.values.variable[..., rows, columns].values
+            rows[:, at[1]] = self.array[(*[band] * (self.array.ndim - 2), *at)]
         except Exception as error:  # whatever a codec makes of damaged bytes
             raise RunError(
-                f"{self.spec.name} cannot be read at rows {rows.start} to {rows.stop}, columns {columns.start} to "
-                f"{columns.stop} ({error}); `hsi-dask verify` names the damaged tile"
+                f"{self.name} cannot be read at rows {at[0].start} to {at[0].stop}, columns {at[1].start} to "
+                f"{at[1].stop} of {self.path} ({error}); {self._way_out}"
             ) from error
-        return np.asarray(found.reshape(-1, *found.shape[-2:]))
+
+    @property
+    def _way_out(self) -> str:
+        return (
+            "remove that folder and export again" if self.cells is None else "`hsi-dask verify` names the damaged tile"
+        )
+
+
+@dataclass(frozen=True)
+class _Halved:
+    """One level below another, made in memory: of levels of a thousand pixels and less."""
+
+    name: str
+    finer: _Stored | _Halved
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        down, across = (-(-side // 2) for side in self.finer.shape)
+        return down, across
+
+    def strips(self, band: int) -> Iterator[NDArray[Any]]:
+        values = halved(np.concatenate(list(self.finer.strips(band))), self.name)
+        yield from (values[top : top + cog.BLOCK] for top in range(0, len(values), cog.BLOCK))
+
+
+def _range(bands: Sequence[Statistics]) -> tuple[float, float]:
+    """Where nearly all values of all bands lie."""
+    known = [band for band in bands if band.count]
+    low = min((max(band.mean - 2 * band.std, band.minimum) for band in known), default=0.0)
+    high = max((min(band.mean + 2 * band.std, band.maximum) for band in known), default=1.0)
+    return low, max(high, low + 1e-9)
 
 
 def colours_of(name: str, count: int) -> NDArray[np.uint8]:
     """(256, 4) RGBA of the values of a map of classes or flags."""
     return quality_table() if name == "quality" else class_table(count)
-
-
-def _write(image: _Image, windows: Sequence[Window], path: Path) -> None:
-    """The windows of a map as a Cloud-Optimized GeoTIFF; what is in none of them costs no disk."""
-    import rasterio
-    from rasterio.enums import Resampling
-    from rasterio.shutil import copy
-
-    floats, plain = image.spec.dtype != "uint8", path.with_suffix(".plain.tif")
-    with rasterio.Env(GDAL_CACHEMAX=_CACHE, GDAL_NUM_THREADS="ALL_CPUS", SPARSE_OK_OVERVIEW="ON"):
-        with rasterio.open(plain, "w", **image.profile()) as file:
-            image.describe(file)
-            for rows, columns in windows:
-                place = (rows.start, rows.stop), (columns.start, columns.stop)
-                file.write(image.read(rows, columns), window=place)
-        with rasterio.open(plain, "r+") as file:
-            factors = _factors(max(file.shape), image.block)
-            file.build_overviews(factors, Resampling.average if floats else Resampling.mode)
-        copy(
-            plain, path, driver="COG", blocksize=image.block, num_threads="ALL_CPUS", bigtiff="IF_SAFER",
-            sparse_ok="TRUE", overviews="FORCE_USE_EXISTING", statistics="YES", **(_FLOATS if floats else _CODES),
-        )  # fmt: skip
-    plain.unlink()
-
-
-def _factors(size: int, block: int) -> list[int]:
-    """Overviews down to the first that is one block."""
-    return [2**n for n in range(1, 32) if size > block * 2 ** (n - 1)]
-
-
-class _Errors(logging.Handler):
-    """What GDAL says went wrong; rasterio raises it except while a file is flushed and closed, and logs it always."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.INFO)
-        self.told: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.msg.startswith("GDAL signalled an error") or record.levelno >= logging.ERROR:
-            self.told.append(str(record.args[-1] if isinstance(record.args, tuple) and record.args else record.msg))
-
-
-@contextmanager
-def _gdal_errors() -> Iterator[None]:
-    """Raise OSError for all that GDAL says went wrong inside, a full disk at the last byte too."""
-    errors, logger = _Errors(), logging.getLogger("rasterio")
-    before = logger.level, logger.propagate
-    logger.addHandler(errors)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    try:
-        yield
-    except RunError:
-        raise
-    except Exception as error:  # rasterio's errors and those of GDAL have no common base
-        raise OSError((errors.told or [str(error)])[0]) from error
-    finally:
-        logger.removeHandler(errors)
-        logger.setLevel(before[0])
-        logger.propagate = before[1]
-    if errors.told:
-        raise OSError(errors.told[0])

@@ -298,7 +298,7 @@ def test_a_damaged_chunk_is_named_and_an_earlier_export_stays(own_run, tmp_path)
 
 @pytest.mark.parametrize("most", [100_000, 1_500_000])
 def test_a_disk_that_is_full_is_one_sentence_and_leaves_nothing_half_written(run_dir, tmp_path, most):
-    """A limit on the size of files stands for the disk: GDAL meets it when it writes, or when it closes."""
+    """A limit on the size of files stands for the disk."""
     code = f"""
 import resource, signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -318,7 +318,7 @@ main(["export", {str(run_dir)!r}, "--out", {str(tmp_path / "gis")!r}])
 
 def test_what_a_killed_export_left_goes(run_dir, tmp_path):
     (tmp_path / "gis" / ".export-abc.part").mkdir(parents=True)
-    (tmp_path / "gis" / ".export-abc.part" / "abundance.plain.tif").write_bytes(b"half")
+    (tmp_path / "gis" / ".export-abc.part" / "abundance.tif").write_bytes(b"half")
     (tmp_path / "gis" / "notes.txt").write_text("mine")
     files = export(run_dir, tmp_path / "gis")
     assert sorted(file.name for file in (tmp_path / "gis").iterdir()) == sorted([*(f.name for f in files), "notes.txt"])
