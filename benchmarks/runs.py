@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import tiles
-from benchmarks.measure import Claim, Cost, claim, in_turn, process, ratios, seconds
+from benchmarks.measure import Claim, claim, in_turn, process, ratios, seconds
 from hsi_dask import RunConfig
 from hsi_dask.batch.execute import run
 from hsi_dask.batch.plan import make_plan
@@ -99,21 +99,22 @@ def flight_lines(folder: Path, rounds: int) -> list[Claim]:
 
 def export_maps(folder: Path, rounds: int) -> list[Claim]:
     """`hsi-dask export` of 36 tiles, 2 GB of maps, against copying its files; both end when all is on disk."""
-    site = tiles.site(folder, 6)
+    site, claims = tiles.site(folder, 6), []
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         run_dir, out, again = (os.path.join(scratch, name) for name in ("run", "gis", "again"))
         process("run", str(site), "--out", run_dir)  # with its report, and so with overviews
-        costs: list[Cost] = []
-        export = partial(process, "export", run_dir, "--out", out)
-        exported, copied = in_turn(rounds, lambda: costs.append(export()), lambda: _copy(Path(out), Path(again)))
-        megabytes = sum(file.stat().st_size for file in Path(out).iterdir()) / 1e6
-    return [
-        claim("hsi-dask export / copying its files", ratios(exported, copied), "x"),
-        claim("hsi-dask export", [megabytes / s for s in exported], "MB/s"),
-        claim("copying its files", [megabytes / s for s in copied], "MB/s"),
-        claim("hsi-dask export, cores busy", [cost.cpu / cost.wall for cost in costs[1:]], ""),
-        claim("hsi-dask export, peak memory", [cost.peak for cost in costs[1:]], "MB", "<= 1000"),
-    ]
+        for option in ("--no-compress", "--compress"):
+            export = partial(process, "export", run_dir, "--out", out, option)
+            exported, copied = in_turn(rounds, export, partial(_copy, Path(out), Path(again)))
+            megabytes = sum(file.stat().st_size for file in Path(out).iterdir()) / 1e6
+            target = "<= 1.2" if option == "--no-compress" else ""
+            claims += [
+                claim(f"export {option} / copying its files", ratios(exported, copied), "x", target),
+                claim(f"export {option}", exported, "s"),
+                claim(f"copying its files, {megabytes:.0f} MB", copied, "s"),
+                claim(f"export {option}, peak memory", [export().peak], "MB", "<= 1000"),
+            ]
+    return claims
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -688,7 +688,11 @@ def report(run_dir: RunDir) -> int:
 
 @app.command()
 def export(
-    run_dir: RunDir, out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The files are written here.")]
+    run_dir: RunDir,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The files are written here.")],
+    compress: Annotated[
+        bool, typer.Option(help="Half as large again without, and written as fast as the disk is.")
+    ] = True,
 ) -> int:
     """Write maps and spectra for GIS programs.
 
@@ -703,7 +707,7 @@ def export(
         print(f"{file.name:24} {_bytes(file.stat().st_size)}", flush=True)
 
     with _overviews_shown() as advanced:
-        files = write_files(run_dir, out, wrote=wrote, advanced=advanced)
+        files = write_files(run_dir, out, compress=compress, wrote=wrote, advanced=advanced)
     print(f"{len(files)} files in {out}, of {len(state.done())} of {len(state.manifest.tiles)} tiles")
     return DONE
 

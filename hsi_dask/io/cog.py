@@ -46,7 +46,9 @@ class Level(NamedTuple):
     strips: Callable[[int], Iterator[NDArray[Any]]]
 
 
-def write_cog(path: Path, pattern: bytes, levels: Sequence[Level], fill: float, pool: Executor) -> None:
+def write_cog(
+    path: Path, pattern: bytes, levels: Sequence[Level], fill: float, pool: Executor, *, compress: bool = True
+) -> None:
     """Write an image and its overviews; returns when they are on disk.
 
     Parameters
@@ -58,6 +60,7 @@ def write_cog(path: Path, pattern: bytes, levels: Sequence[Level], fill: float, 
     levels : the image, then overviews, each coarser than the one before
     fill : what is not there; blocks of nothing else take no room
     pool : its threads compress
+    compress : Deflate, or blocks as they are
 
     Raises
     ------
@@ -69,14 +72,14 @@ def write_cog(path: Path, pattern: bytes, levels: Sequence[Level], fill: float, 
         model = file.pages.first
     tables: list[_Blocks] = []
     with open(path, "wb") as out:
-        out.write(_head(model, levels))
+        out.write(_head(model, levels, compress))
         for level in reversed(levels):
             tables.append(_Blocks([], []))
-            for block in _packed_blocks(level, model.samplesperpixel, fill, pool):
+            for block in _packed_blocks(level, model.samplesperpixel, fill, pool, compress):
                 tables[-1].offsets.append(out.tell() + 4 if block else 0)
                 tables[-1].counts.append(len(block))
                 if block:
-                    out.write(len(block).to_bytes(4, "little") + block + block[-4:])
+                    out.writelines((len(block).to_bytes(4, "little"), block, block[-4:]))
     with TiffFile(path, mode="r+") as file:
         for page, blocks in zip(file.pages, reversed(tables), strict=True):
             tags = page.aspage().tags
@@ -92,7 +95,7 @@ class _Blocks(NamedTuple):
     counts: list[int]
 
 
-def _head(model: Any, levels: Sequence[Level]) -> bytes:
+def _head(model: Any, levels: Sequence[Level], compress: bool) -> bytes:
     """All before the blocks: the tags of every level, with room for where its blocks will be."""
     from tifffile import TiffWriter
 
@@ -111,8 +114,8 @@ def _head(model: Any, levels: Sequence[Level]) -> bytes:
                 planarconfig="separate" if bands > 1 else None,
                 photometric=model.photometric,
                 colormap=model.colormap,
-                compression="adobe_deflate",
-                predictor=3 if model.dtype.kind == "f" else None,
+                compression="adobe_deflate" if compress else None,
+                predictor=3 if compress and model.dtype.kind == "f" else None,
                 subfiletype=1 if number else 0,
                 extratags=[tag for tag in extra if not number or tag[0] == _NO_DATA],
                 metadata=None,
@@ -122,20 +125,20 @@ def _head(model: Any, levels: Sequence[Level]) -> bytes:
         return head.getvalue()
 
 
-def _packed_blocks(level: Level, bands: int, fill: float, pool: Executor) -> Iterator[bytes]:
-    """The blocks of a level in their order, compressed; nothing for those without data."""
+def _packed_blocks(level: Level, bands: int, fill: float, pool: Executor, compress: bool) -> Iterator[bytes]:
+    """The blocks of a level in their order, packed; nothing for those without data."""
     pending: deque[Future[bytes]] = deque()
     for band in range(bands):
         for strip in level.strips(band):
             for left in range(0, strip.shape[1], BLOCK):
-                pending.append(pool.submit(_packed, strip[:, left : left + BLOCK], fill))
+                pending.append(pool.submit(_packed, strip[:, left : left + BLOCK], fill, compress))
             while len(pending) > _PENDING:
                 yield pending.popleft().result()
     while pending:
         yield pending.popleft().result()
 
 
-def _packed(values: NDArray[Any], fill: float) -> bytes:
+def _packed(values: NDArray[Any], fill: float, compress: bool) -> bytes:
     import imagecodecs
     from isal import isal_zlib
 
@@ -145,6 +148,8 @@ def _packed(values: NDArray[Any], fill: float) -> bytes:
         whole = np.full((BLOCK, BLOCK), fill, values.dtype)
         whole[: values.shape[0], : values.shape[1]] = values
         values = whole
+    if not compress:
+        return values.tobytes()
     if values.dtype.kind == "f":
         return bytes(isal_zlib.compress(imagecodecs.floatpred_encode(values), 1))
     return bytes(imagecodecs.deflate_encode(values.tobytes(), 6))  # few bytes, which get fewer by a third

@@ -42,6 +42,7 @@ def export(
     run_dir: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
+    compress: bool = True,
     wrote: Callable[[Path], None] | None = None,
     advanced: Advanced = lambda share: None,
 ) -> list[Path]:
@@ -53,6 +54,9 @@ def export(
         A run, complete or not: pixels of tiles that are not done have no data.
     out : path
         The folder to write to, made if need be.
+    compress : bool, optional
+        Deflate, which every GIS reads, and which takes most of the time. Without it only classes and quality are
+        compressed, and the files are half as large again.
     wrote : callable, optional
         Called with each file as soon as it is in place.
     advanced : callable, optional
@@ -85,17 +89,20 @@ def export(
     ['abundance.tif', 'residual.tif', 'sam_angle.tif']
     """
     with kept_overviews(run_dir, advanced=advanced) as overviews, _folder(Path(out)) as part:
-        return [file for files in _files(overviews, part, Path(out)) for file in _told(files, wrote)]
+        return [file for files in _files(overviews, part, Path(out), compress) for file in _told(files, wrote)]
 
 
-def _files(overviews: Overviews, part: Path, target: Path) -> Iterator[Sequence[Path]]:
+def _files(overviews: Overviews, part: Path, target: Path, compress: bool) -> Iterator[Sequence[Path]]:
     """The files of each map as soon as they are in place, then those of the spectra."""
     run, endmembers = overviews.run, store.open_endmembers(overviews.run.path)
     labels, tags = names_of(endmembers), _tags(run, len(overviews.records))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for name in run.manifest.variables:
             image = _Image(name, overviews, labels, tags | _own_tags(run, name))
-            cog.write_cog(part / f"{name}.tif", image.pattern(), image.levels(pool), image.spec.fill_value, pool)
+            cog.write_cog(
+                part / f"{name}.tif", image.pattern(), image.levels(pool), image.spec.fill_value, pool,
+                compress=compress or image.spec.dtype == "uint8",
+            )  # fmt: skip
             yield _put(part / f"{name}.tif", target / f"{name}.tif", image.beside())
     yield write_library(target / "endmembers.sli", endmembers)
     yield [write_table(target / "endmembers.csv", endmembers)]

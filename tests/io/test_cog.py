@@ -42,15 +42,18 @@ def image(request):
     return dtype, fill, values
 
 
-@pytest.fixture(params=[False, True], ids=["classic", "big"])
+@pytest.fixture(params=[(False, True), (True, True), (False, False)], ids=["classic", "big", "plain"])
 def path(image, request, monkeypatch, tmp_path):
-    dtype, fill, values = image
-    if request.param:
+    """A file of the image; classic or big, compressed or not."""
+    (dtype, fill, values), (big, compress) = image, request.param
+    if big:
         monkeypatch.setattr(cog, "_MOST_CLASSIC", 1000)
     levels = [level(values[:, ::step, ::step]) for step in (1, 2, 4)]
     with ThreadPoolExecutor(2) as pool:
-        write_cog(tmp_path / "image.tif", pattern(dtype, fill), levels, fill, pool)
-    assert ((tmp_path / "image.tif").read_bytes()[2] == 43) == request.param
+        write_cog(tmp_path / "image.tif", pattern(dtype, fill), levels, fill, pool, compress=compress)
+    assert ((tmp_path / "image.tif").read_bytes()[2] == 43) == big
+    with rasterio.open(tmp_path / "image.tif") as file:
+        assert (file.compression is not None) == compress
     return tmp_path / "image.tif"
 
 

@@ -91,6 +91,18 @@ def test_statistics_of_each_band_are_those_of_its_pixels(out, stored, name):
             np.testing.assert_allclose(told, expected, rtol=1e-5, atol=1e-8 if share < 100 else 0)
 
 
+def test_without_compression_pixels_and_words_are_the_same(out, run_dir, tmp_path):
+    with pytest.raises(SystemExit) as end:
+        main(["export", str(run_dir), "--out", str(tmp_path), "--no-compress"])
+    assert end.value.code == 0
+    for name in MAPS:
+        assert cog_validate(tmp_path / f"{name}.tif", strict=True) == (True, [], [])
+        with rasterio.open(out / f"{name}.tif") as packed, rasterio.open(tmp_path / f"{name}.tif") as plain:
+            assert (plain.compression is None) == (plain.dtypes[0] == "float32")
+            np.testing.assert_array_equal(plain.read(), packed.read())
+            assert (plain.tags(), plain.tags(1)) == (packed.tags(), packed.tags(1))
+
+
 def test_overviews_are_means_of_pixels_with_data_and_commonest_classes(out, stored):
     with rasterio.open(out / "residual.tif", overview_level=0) as file:
         coarse = file.read(1)
