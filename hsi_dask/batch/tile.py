@@ -55,9 +55,7 @@ def process_tile(job: Job, threads: int, advanced: Advanced) -> TileRecord:
     HsiDaskError, OSError
         For the tile's own reasons; nothing is committed.
     """
-    import dask
-
-    with _ONE_TILE, _one_blas_thread(), dask.config.set(scheduler="threads", num_workers=threads):
+    with _ONE_TILE, _one_blas_thread(), _in_threads(threads):
         advanced(0.0)
         started = time.perf_counter()
         run = Run.open(job.run_dir)
@@ -86,14 +84,7 @@ def process_tile(job: Job, threads: int, advanced: Advanced) -> TileRecord:
 
 def sample_tile(job: Job, threads: int, advanced: Advanced) -> xr.DataArray:
     """Random pixels of a tile that have data and are not masked: at most size x wavelengths x 4 bytes."""
-    import dask
-
-    with (
-        _ONE_TILE,
-        _one_blas_thread(),
-        _Progress(advanced, 0, 1),
-        dask.config.set(scheduler="threads", num_workers=threads),
-    ):
+    with _ONE_TILE, _one_blas_thread(), _Progress(advanced, 0, 1), _in_threads(threads):
         advanced(0.0)
         file, cube = _opened(job)
         pixels = unmasked_pixels(file, cube, job.size, job.seed, job.config.masks)
@@ -106,6 +97,14 @@ def _opened(job: Job) -> tuple[NeonFile, xr.DataArray]:
         raise FileFormatError(f"{job.tile.path} changed while the run was going; run again")
     bands = job.config.bands
     return file, select_bands(open_cube(file), windows=bands.windows, drop_last=bands.drop_last)
+
+
+def _in_threads(number: int) -> AbstractContextManager[Any]:
+    """Dask computes in so many threads here; asked for them by their name, it would import distributed (0.2 s)."""
+    import dask
+    from dask import threaded
+
+    return dask.config.set(scheduler=threaded.get, num_workers=number)
 
 
 def _one_blas_thread() -> AbstractContextManager[Any]:
