@@ -691,7 +691,7 @@ def export(
     run_dir: RunDir,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The files are written here.")],
     compress: Annotated[
-        bool, typer.Option(help="Half as large again without, and written as fast as the disk is.")
+        bool, typer.Option(help="Without, files are half as large again, and written nearly as fast as the disk is.")
     ] = True,
 ) -> int:
     """Write maps and spectra for GIS programs.
