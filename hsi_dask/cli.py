@@ -698,17 +698,18 @@ def export(
 
     Cloud-Optimized GeoTIFFs for QGIS, ArcGIS and R; the endmembers as an ENVI spectral library and as CSV.
     """
-    from hsi_dask.batch.state import Run
     from hsi_dask.show.export import export as write_files
-
-    state = Run.open(run_dir)
 
     def wrote(file: Path) -> None:
         print(f"{file.name:24} {_bytes(file.stat().st_size)}", flush=True)
 
     with _overviews_shown() as advanced:
         files = write_files(run_dir, out, compress=compress, wrote=wrote, advanced=advanced)
-    print(f"{len(files)} files in {out}, of {len(state.done())} of {len(state.manifest.tiles)} tiles")
+    import rasterio
+
+    with rasterio.open(files[0]) as first:  # the run may have gone on meanwhile
+        tiles = first.tags()["tiles_done"]
+    print(f"{len(files)} files in {out}, of {tiles} tiles")
     return DONE
 
 

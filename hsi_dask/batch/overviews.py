@@ -125,13 +125,18 @@ def open_overviews(run_dir: str | os.PathLike[str], *, advanced: Advanced = lamb
 
 @contextmanager
 def kept_overviews(run_dir: str | os.PathLike[str], *, advanced: Advanced = lambda share: None) -> Iterator[Overviews]:
-    """As `open_overviews`; whoever would make them anew meanwhile, because other tiles are done, waits for the end."""
+    """As `open_overviews`; whoever would make them anew meanwhile, because other tiles are done, waits for the end.
+
+    Tiles that a run finishes while they are made are not in them: there would be no end to it before the run's.
+    """
     run = Run.open(run_dir)
     with _turns(run.path) as take:
         take(fcntl.LOCK_SH)
-        while not (overviews := _finished(run)).are_there:
+        overviews = _finished(run)
+        while not overviews.are_there:
             take(fcntl.LOCK_EX)
-            _make_once(_finished(run), advanced)
+            overviews = _finished(run)
+            _make_once(overviews, advanced)
             take(fcntl.LOCK_SH)  # another may come between the two
         yield overviews
 

@@ -163,6 +163,23 @@ def test_their_making_is_told_from_0_to_1_and_only_when_they_are_made(done_run, 
     open_overviews(done_run, advanced=lambda share: pytest.fail("they are there"))
 
 
+def test_tiles_that_are_done_while_overviews_are_made_are_left_for_the_next_time(done_run, small_levels):
+    record = done_run / "records" / f"{Run.open(done_run).done()[0]}.json"
+    moved, made = record.rename(done_run / "aside.json"), []
+
+    def advanced(share):
+        made.append(share)
+        if moved.exists():
+            moved.rename(record)  # the run goes on
+
+    first = open_overviews(done_run, advanced=advanced)
+    assert made.count(0.0) == 1
+    assert len(first.records) == len(Run.open(done_run).records()) - 1
+    assert first.at(60).residual.isnull().sum() > 0
+    assert len(open_overviews(done_run, advanced=advanced).records) == len(first.records) + 1
+    assert made.count(0.0) == 2
+
+
 def test_tiles_far_apart_cost_no_more_disk_than_tiles_side_by_side(tmp_path, config):
     scenes = [
         simulate_scene((40, 40), wavelength=np.linspace(400, 2400, 60), origin=(x, x + 4e6)) for x in (0, 40 * 99)
