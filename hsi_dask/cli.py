@@ -698,6 +698,8 @@ def export(
 
     Cloud-Optimized GeoTIFFs for QGIS, ArcGIS and R; the endmembers as an ENVI spectral library and as CSV.
     """
+    import rasterio
+
     from hsi_dask.show.export import export as write_files
 
     def wrote(file: Path) -> None:
@@ -705,8 +707,6 @@ def export(
 
     with _overviews_shown() as advanced:
         files = write_files(run_dir, out, compress=compress, wrote=wrote, advanced=advanced)
-    import rasterio
-
     with rasterio.open(files[0]) as first:  # the run may have gone on meanwhile
         tiles = first.tags()["tiles_done"]
     print(f"{len(files)} files in {out}, of {tiles} tiles")
