@@ -24,8 +24,8 @@ BLOCK = 512  # pixels along a block's sides
 _PENDING = 16  # blocks at most that are being compressed or wait to be written; 1 MB each
 _MOST_CLASSIC = 4_000_000_000  # bytes before compression; a TIFF's offsets end at 2^32, a BigTIFF's never
 
-# TIFF's tags that follow from shape, dtype and compression; of the others an overview has the last, no data
-_OF_LEVELS = {254, 256, 257, 258, 259, 262, 277, 284, 317, 320, 322, 323, 324, 325, 338, 339}
+# TIFF's tags that follow from shape, dtype and compression; of the others an overview has only that of no data
+_OF_LEVELS = {254, 256, 257, 258, 259, 262, 273, 277, 278, 279, 284, 317, 320, 322, 323, 324, 325, 338, 339}
 _NO_DATA = 42113
 # How GDAL knows the layout: blocks of a level lie in the order of their numbers, each with its size before it and its
 # last four bytes once more behind it (gdal.org/drivers/raster/cog.html, "Header ghost area")
@@ -55,8 +55,8 @@ def write_cog(
     ----------
     path : Path
     pattern : bytes
-        A GeoTIFF of any size that says everything else: dtype, bands, CRS, names, colours. Bands are laid out apart,
-        and floats compressed with predictor 3, whatever it has itself.
+        A GeoTIFF of any size and layout that says everything else: dtype, bands, CRS, names, colours. Here bands lie
+        apart, and floats are compressed with predictor 3.
     levels : the image, then overviews, each coarser than the one before
     fill : what is not there; blocks of nothing else take no room
     pool : its threads compress

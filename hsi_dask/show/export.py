@@ -243,8 +243,6 @@ class _Image:
         profile = {
             "driver": "GTiff", "dtype": self.spec.dtype, "count": len(self.bands), "nodata": self.spec.fill_value,
             "height": 1, "width": 1, "crs": CRS.from_epsg(self.grid.epsg), "transform": Affine(*self.grid.transform),
-            "tiled": True, "blockxsize": cog.BLOCK, "blockysize": cog.BLOCK, "interleave": "band", "sparse_ok": True,
-            "compress": "DEFLATE", "predictor": 1 if self.spec.dtype == "uint8" else 3, "endianness": "LITTLE",
         }  # fmt: skip
         with MemoryFile() as memory:
             with memory.open(**profile) as file:

@@ -24,8 +24,7 @@ def level(values):
 def pattern(dtype, fill):
     profile = {
         "driver": "GTiff", "dtype": dtype, "count": 3, "nodata": fill, "width": 1, "height": 1, "crs": "EPSG:32618",
-        "transform": Affine(2, 0, 368000, 0, -2, 4306000), "tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK,
-        "interleave": "band", "sparse_ok": True, "compress": "DEFLATE", "predictor": 3 if dtype == "float32" else 1,
+        "transform": Affine(2, 0, 368000, 0, -2, 4306000),
     }  # fmt: skip
     with rasterio.MemoryFile() as memory:
         with memory.open(**profile) as file:
