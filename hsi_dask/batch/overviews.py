@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 QUICKLOOK_WAVELENGTHS = (490.0, 560.0, 665.0, 842.0)  # nm
 # What a quicklook of a tile and a plane of a coarser chunk cost, of reading a plane of a chunk for its statistics
 _LOOK, _WINDOW = 0.5, 4.0
-_FORMAT = 1  # of the overviews; others are made anew
+_FORMAT = 2  # of the overviews; others are made anew
 
 
 @dataclass(frozen=True)

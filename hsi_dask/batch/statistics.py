@@ -35,7 +35,7 @@ class Statistics:
     Attributes
     ----------
     count : pixels with a value
-    minimum, maximum, total, squares : of floats
+    minimum, maximum, total, squares : of the values
     histogram : of an abundance, counts in equal bins over [0, 1]
     values : of classes and quality, how many pixels have each value but no data; JSON makes the keys text
     """
@@ -110,9 +110,12 @@ def measured(values: NDArray[Any], name: str) -> Statistics:
     """Statistics of pixels of a map, as stored."""
     spec = VARIABLES[name]
     if values.dtype == np.uint8:
-        counts = np.bincount(values.ravel(), minlength=256)
-        found = {str(v): int(n) for v, n in enumerate(counts) if n and v != spec.fill_value}
-        return Statistics(sum(found.values()), values=found)
+        found = {v: int(n) for v, n in enumerate(np.bincount(values.ravel())) if n and v != spec.fill_value}
+        if not found:
+            return Statistics()
+        total, squares = (sum(float(v**power * n) for v, n in found.items()) for power in (1, 2))
+        counts = {str(v): n for v, n in found.items()}
+        return Statistics(sum(found.values()), min(found), max(found), total, squares, values=counts)
     holes = np.isnan(values)
     good = values[~holes] if holes.any() else values.ravel()
     if not good.size:
