@@ -698,18 +698,15 @@ def export(
 
     Cloud-Optimized GeoTIFFs for QGIS, ArcGIS and R; the endmembers as an ENVI spectral library and as CSV.
     """
-    import rasterio
-
     from hsi_dask.show.export import export as write_files
+    from hsi_dask.show.export import tiles_of
 
     def wrote(file: Path) -> None:
         print(f"{file.name:24} {_bytes(file.stat().st_size)}", flush=True)
 
     with _overviews_shown() as advanced:
         files = write_files(run_dir, out, compress=compress, wrote=wrote, advanced=advanced)
-    with rasterio.open(files[0]) as first:  # the run may have gone on meanwhile
-        tiles = first.tags()["tiles_done"]
-    print(f"{len(files)} files in {out}, of {tiles} tiles")
+    print(f"{len(files)} files in {out}, of {tiles_of(files[0])} tiles")
     return DONE
 
 

@@ -92,6 +92,14 @@ def export(
         return [file for files in _files(overviews, part, Path(out), compress) for file in _told(files, wrote)]
 
 
+def tiles_of(file: Path) -> str:
+    """The tiles that an exported map is of, as `9 of 36`: while it was written the run may have gone on."""
+    import rasterio
+
+    with rasterio.open(file) as found:
+        return str(found.tags()["tiles_done"])
+
+
 def _files(overviews: Overviews, part: Path, target: Path, compress: bool) -> Iterator[Sequence[Path]]:
     """The files of each map as soon as they are in place, then those of the spectra."""
     run, endmembers = overviews.run, store.open_endmembers(overviews.run.path)
