@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import product
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsi_dask.batch.work import Work
+from hsi_dask.errors import RunError
 from hsi_dask.io.levels import stored_array
 from hsi_dask.io.store import Grid
 from hsi_dask.schema import ENDMEMBER, VARIABLES
@@ -88,7 +90,10 @@ def statistics_of(
 
     def one(job: tuple[Plane, Cell]) -> Statistics:
         plane, cell = job
-        return measured(arrays[plane.name][(*plane.at, *place(grid, cell))], plane.name)
+        window = place(grid, cell)
+        with damage_named(plane.name, window, results):
+            values = arrays[plane.name][(*plane.at, *window)]
+        return measured(values, plane.name)
 
     sums: dict[Plane, Statistics] = dict.fromkeys(planes, Statistics())
     for (plane, _), found in zip(jobs, work.map(one, jobs), strict=True):
@@ -104,6 +109,21 @@ def place(grid: Grid, cell: Cell) -> tuple[slice, slice]:
     down, across = (slice(n * size, min((n + 1) * size, most))
                     for n, size, most in zip(cell, grid.chunk, grid.shape, strict=True))  # fmt: skip
     return down, across
+
+
+@contextmanager
+def damage_named(
+    name: str, window: tuple[slice, slice], path: Path, way_out: str = "`hsi-dask verify` names the damaged tile"
+) -> Iterator[None]:
+    """Raise RunError, which says where, for whatever a codec makes of damaged bytes inside."""
+    rows, columns = window
+    try:
+        yield
+    except Exception as error:
+        raise RunError(
+            f"{name} cannot be read at rows {rows.start} to {rows.stop}, columns {columns.start} to {columns.stop} of "
+            f"{path} ({error}); {way_out}"
+        ) from error
 
 
 def measured(values: NDArray[Any], name: str) -> Statistics:

@@ -85,6 +85,7 @@ def write_cog(
             tags = page.aspage().tags
             tags["TileOffsets"].overwrite(blocks.offsets)
             tags["TileByteCounts"].overwrite(blocks.counts)
+        file.filehandle.flush()
         os.fsync(file.filehandle.fileno())
 
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from hsi_dask.batch.overviews import Overviews, halved, kept_overviews
 from hsi_dask.batch.plan import free_bytes
 from hsi_dask.batch.state import Run, versions
-from hsi_dask.batch.statistics import Cell, Statistics, place
+from hsi_dask.batch.statistics import Cell, Statistics, damage_named, place
 from hsi_dask.batch.tile import Advanced
 from hsi_dask.errors import RunError
 from hsi_dask.io import cog, store
@@ -346,19 +346,9 @@ class _Stored:
         return rows, [self.pool.submit(self._read, band, at, rows) for at in places]
 
     def _read(self, band: int, at: tuple[slice, slice], rows: NDArray[Any]) -> None:
-        try:
+        way_out = {} if self.cells is not None else {"way_out": "remove that folder and export again"}
+        with damage_named(self.name, at, self.path, **way_out):
             rows[:, at[1]] = self.array[(*[band] * (self.array.ndim - 2), *at)]
-        except Exception as error:  # whatever a codec makes of damaged bytes
-            raise RunError(
-                f"{self.name} cannot be read at rows {at[0].start} to {at[0].stop}, columns {at[1].start} to "
-                f"{at[1].stop} of {self.path} ({error}); {self._way_out}"
-            ) from error
-
-    @property
-    def _way_out(self) -> str:
-        return (
-            "remove that folder and export again" if self.cells is None else "`hsi-dask verify` names the damaged tile"
-        )
 
 
 @dataclass(frozen=True)

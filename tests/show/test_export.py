@@ -18,6 +18,7 @@ import hsi_dask as hsi
 from hsi_dask.batch.state import Run
 from hsi_dask.cli import main
 from hsi_dask.errors import RunError
+from hsi_dask.io.levels import OVERVIEWS
 from hsi_dask.io.libraries import write_library, write_table
 from hsi_dask.io.spectra import read_spectra
 from hsi_dask.io.store import open_endmembers
@@ -303,6 +304,9 @@ def test_a_damaged_chunk_is_named_and_an_earlier_export_stays(own_run, tmp_path)
     before = (folder / "residual.tif").read_bytes()
     chunk = next((own_run / "results.zarr" / "residual" / "c" / "1").glob("0"))
     chunk.write_bytes(chunk.read_bytes()[:1000])
+    with pytest.raises(RunError, match=r"residual cannot be read at rows 300 to 600, .*hsi-dask verify"):
+        export(own_run, folder)
+    shutil.rmtree(own_run / OVERVIEWS)  # and where it is met already when these are made
     with pytest.raises(RunError, match=r"residual cannot be read at rows 300 to 600, .*hsi-dask verify"):
         export(own_run, folder)
     assert (folder / "residual.tif").read_bytes() == before
