@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
+from numba import njit, types
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 _TILE = 512  # pixels: long enough runs of memory from each plane, short enough that buffers stay in cache
@@ -89,14 +90,14 @@ def weights(endmembers: NDArray[Any], *, divergence: bool = True, floor: float =
 class Operator(NamedTuple):
     """Weights laid out for the kernel, with how numbers are stored; made once for many pixels."""
 
+    fill: float
     basis: NDArray[np.float64]
     logs: NDArray[np.float32]
     shares: NDArray[np.float32]
     offsets: NDArray[np.float32]
+    floors: NDArray[np.float32]
     shift: NDArray[np.float64]
     scale: float
-    fill: float
-    floor: float
 
 
 def operator(weights: Weights, *, scale: float = 1.0, fill: float | None = None) -> Operator:
@@ -105,15 +106,16 @@ def operator(weights: Weights, *, scale: float = 1.0, fill: float | None = None)
     mean = weights.logs.mean(axis=0) if len(weights.logs) else np.zeros(weights.basis.shape[1])
     offsets = (np.log(scale) - mean).astype(np.float32)
     logs = weights.logs - (np.log(scale) - offsets)
+    floors = np.full(offsets.shape, weights.floor / scale, np.float32)
     return Operator(
+        np.nan if fill is None else float(fill),
         _grouped(weights.basis, np.float64),
         _grouped(logs, np.float32),
         _grouped(weights.shares, np.float32),
-        offsets,
+        _in_groups(offsets),
+        _in_groups(floors),
         (weights.shares * logs).sum(axis=1),
         float(scale),
-        np.nan if fill is None else float(fill),
-        weights.floor,
     )
 
 
@@ -141,7 +143,14 @@ def accumulate(planes: NDArray[Any], operator: Operator, onto: Sums, pixels: sli
     planes = np.ascontiguousarray(planes).view()
     planes.flags.writeable = False  # what a reader hands over may be either: one kind, one compilation
     first, stop, _ = (pixels or slice(None)).indices(planes.shape[1])
-    _project(planes, first, stop, *operator, *onto)
+    _project(planes, first, stop, _as_stored(operator.fill, planes.dtype), *operator[1:], *onto)
+
+
+def _as_stored(fill: float, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """The one number of this type that means no data, or none: comparing narrow integers is cheap."""
+    limits = np.iinfo(dtype) if dtype.kind in "iu" else np.finfo(dtype)
+    stored = limits.min <= fill <= limits.max and (dtype.kind == "f" or fill == int(fill))
+    return np.array([fill] if stored else [], dtype)
 
 
 def _grouped(matrix: NDArray[np.float64], dtype: type) -> NDArray[Any]:
@@ -154,19 +163,40 @@ def _grouped(matrix: NDArray[np.float64], dtype: type) -> NDArray[Any]:
     return np.ascontiguousarray(steps).reshape(rows, columns, _GROUP * _GROUP)
 
 
+def _in_groups(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(L,) as (ceil(L/4), 4), zeros beyond the end."""
+    return np.pad(values, (0, -values.size % _GROUP)).reshape(-1, _GROUP)
+
+
+def _reinterpreting(given: Any, wanted: Any) -> Any:
+    """A compiled function that takes the bits of a number of one type for a number of another."""
+
+    def reinterpret(typing_context, value):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            return builder.bitcast(arguments[0], context.get_value_type(wanted))
+
+        return wanted(given), generate
+
+    return intrinsic(reinterpret)
+
+
+_bits = _reinterpreting(types.float32, types.int32)
+_from_bits = _reinterpreting(types.int32, types.float32)
+
+
 @njit(nogil=True, cache=True, fastmath=_CONTRACT)
 def _project(  # type: ignore[no-untyped-def]
     planes,
     first_pixel,
     last_pixel,
+    fills,
     basis,
     logs,
     shares,
     offsets,
+    floors,
     shift,
     scale,
-    fill,
-    floor,
     coordinates,
     energy,
     total,
@@ -176,95 +206,85 @@ def _project(  # type: ignore[no-untyped-def]
     L = planes.shape[0]
     r, p, steps = coordinates.shape[0], forward.shape[0], basis.shape[1]
     rows = logs.shape[0] * _GROUP
-    x = np.zeros((_GROUP, _TILE))
-    missing = np.empty(_TILE)
+    stored = np.zeros((_GROUP, _TILE), planes.dtype)
+    missing = np.empty(_TILE, np.bool_)
+    gone = np.empty(_TILE)
     squares = np.empty(_TILE)
     along = np.empty((basis.shape[0] * _GROUP, _TILE))
-    positive = np.zeros((_GROUP, _TILE), np.float32)
-    logarithm = np.zeros((_GROUP, _TILE), np.float32)
-    exponent = np.empty(_TILE, np.float32)
-    bits = positive.view(np.int32)
-    mantissa_bits = logarithm.view(np.int32)
+    positive = np.empty((_GROUP, _TILE), np.float32)
+    logarithm = np.empty((_GROUP, _TILE), np.float32)
     # of each: sum of x, sum of x log x, then x.log e and q.log x of every endmember
     short = np.empty((2 + 2 * rows, _TILE), np.float32)
     long = np.empty((2 + 2 * rows, _TILE))
-    lowest = np.float32(floor / scale)  # sums are of stored numbers, exact, and scaled at the end
     for start in range(first_pixel, last_pixel, _TILE):
         m = min(_TILE, last_pixel - start)
-        missing[:] = 0
+        missing[:] = False
         squares[:] = 0
         along[:] = 0
         short[:] = 0
         long[:] = 0
         for step in range(steps):
             first = step * _GROUP
-            for j in range(_GROUP):
-                if first + j >= L:
-                    x[j] = 0
-                elif m == _TILE:
-                    _load(planes[first + j, start : start + _TILE], fill, x[j], missing)
-                else:
-                    _load(planes[first + j, start : start + m], fill, x[j], missing)
-            _square(x, squares)
-            for k in range(basis.shape[0]):
-                _accumulate(along[k * _GROUP : (k + 1) * _GROUP], x, basis[k, step])
+            here = min(_GROUP, L - first)
+            if m < _TILE or here < _GROUP:
+                stored[:] = 0
+            for j in range(here):
+                _copy(planes[first + j, start : start + m], stored[j])
+            for fill in fills:
+                _mark(stored, fill, missing)
+            _square_and_accumulate(squares, along, stored, basis[0, step])
+            for k in range(1, basis.shape[0]):
+                _accumulate(along[k * _GROUP : (k + 1) * _GROUP], stored, basis[k, step])
             if p == 0:
                 continue
-            for j in range(min(_GROUP, L - first)):
-                _floored(x[j], lowest, positive[j])
-                _logarithm(bits[j], logarithm[j], mantissa_bits[j], exponent, offsets[first + j])
-            for j in range(L - first, _GROUP):  # beyond the end neither x nor its logarithm counts
-                positive[j] = 0
-                logarithm[j] = 0
-            _entropies(positive, logarithm, short[0], short[1])
+            _entropies(stored, floors[step], offsets[step], positive, logarithm, short[0], short[1])
             for k in range(2, 2 + rows, _GROUP):
                 _accumulate(short[k : k + _GROUP], positive, logs[(k - 2) // _GROUP, step])
                 _accumulate(short[k + rows : k + rows + _GROUP], logarithm, shares[(k - 2) // _GROUP, step])
             if step % _FLUSH == _FLUSH - 1 or step == steps - 1:
                 for k in range(2 + 2 * rows):
                     _flush(short[k], long[k])
-        for i in range(m):
-            if squares[i] != squares[i]:  # NaN in a float cube
-                missing[i] = np.nan
-            energy[start + i] += squares[i] * (scale * scale) + missing[i]
+        for i in range(_TILE):  # sums are of stored numbers, exact, and scaled at the end
+            gone[i] = np.nan if missing[i] or squares[i] != squares[i] else 0.0  # NaN in a float cube
+        _add(energy[start : start + m], squares, scale * scale, 0.0, gone)
         for k in range(r):
-            for i in range(m):
-                coordinates[k, start + i] += along[k, i] * scale + missing[i]
+            _add(coordinates[k, start : start + m], along[k], scale, 0.0, gone)
         if p > 0:
-            for i in range(m):
-                total[start + i] += long[0, i] * scale + missing[i]
+            _add(total[start : start + m], long[0], scale, 0.0, gone)
         for k in range(p):
-            for i in range(m):
-                forward[k, start + i] += (long[1, i] - long[2 + k, i]) * scale + missing[i]
-                backward[k, start + i] += long[2 + rows + k, i] - shift[k] + missing[i]
+            long[2 + k] = long[1] - long[2 + k]
+            _add(forward[k, start : start + m], long[2 + k], scale, 0.0, gone)
+            _add(backward[k, start : start + m], long[2 + rows + k], 1.0, -shift[k], gone)
 
 
 @njit(nogil=True, cache=True, fastmath=_CONTRACT)
-def _load(stored, fill, x, missing):  # type: ignore[no-untyped-def]
-    """Stored numbers as float64; `missing` becomes NaN, and stays so, where one is no data."""
-    for i in range(stored.size):
-        v = np.float64(stored[i])
-        x[i] = v
-        missing[i] = np.nan if v == fill else missing[i]
+def _copy(row, stored):  # type: ignore[no-untyped-def]
+    for i in range(row.size):
+        stored[i] = row[i]
 
 
 @njit(nogil=True, cache=True, fastmath=_CONTRACT)
-def _floored(x, lowest, positive):  # type: ignore[no-untyped-def]
+def _mark(stored, fill, missing):  # type: ignore[no-untyped-def]
+    """Pixels of which one of four stored numbers means no data."""
     for i in range(_TILE):
-        positive[i] = max(np.float32(x[i]), lowest)
+        here = (stored[0, i] == fill) | (stored[1, i] == fill) | (stored[2, i] == fill) | (stored[3, i] == fill)
+        missing[i] = missing[i] | here
 
 
 @njit(nogil=True, cache=True, fastmath=_CONTRACT)
-def _square(x, squares):  # type: ignore[no-untyped-def]
+def _square_and_accumulate(squares, sums, x, w):  # type: ignore[no-untyped-def]
+    """What `_accumulate` does, and the squares, of numbers that are converted once for both."""
+    a0, a1, a2, a3 = w[0], w[1], w[2], w[3]
+    b0, b1, b2, b3 = w[4], w[5], w[6], w[7]
+    c0, c1, c2, c3 = w[8], w[9], w[10], w[11]
+    d0, d1, d2, d3 = w[12], w[13], w[14], w[15]
     for i in range(_TILE):
-        squares[i] += x[0, i] * x[0, i] + x[1, i] * x[1, i] + x[2, i] * x[2, i] + x[3, i] * x[3, i]
-
-
-@njit(nogil=True, cache=True, fastmath=_CONTRACT)
-def _entropies(x, log, total, entropy):  # type: ignore[no-untyped-def]
-    for i in range(_TILE):
-        total[i] += (x[0, i] + x[1, i]) + (x[2, i] + x[3, i])
-        entropy[i] += x[0, i] * log[0, i] + x[1, i] * log[1, i] + x[2, i] * log[2, i] + x[3, i] * log[3, i]
+        x0, x1, x2, x3 = np.float64(x[0, i]), np.float64(x[1, i]), np.float64(x[2, i]), np.float64(x[3, i])
+        squares[i] += x0 * x0 + x1 * x1 + x2 * x2 + x3 * x3
+        sums[0, i] += a0 * x0 + a1 * x1 + a2 * x2 + a3 * x3
+        sums[1, i] += b0 * x0 + b1 * x1 + b2 * x2 + b3 * x3
+        sums[2, i] += c0 * x0 + c1 * x1 + c2 * x2 + c3 * x3
+        sums[3, i] += d0 * x0 + d1 * x1 + d2 * x2 + d3 * x3
 
 
 @njit(nogil=True, cache=True, fastmath=_CONTRACT)
@@ -283,10 +303,31 @@ def _accumulate(sums, x, w):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, fastmath=_CONTRACT)
+def _entropies(stored, floors, offsets, positive, logarithm, total, entropy):  # type: ignore[no-untyped-def]
+    """Four wavelengths floored and their logarithms, and the sums of both that no endmember enters."""
+    f0, f1, f2, f3 = floors[0], floors[1], floors[2], floors[3]
+    o0, o1, o2, o3 = offsets[0], offsets[1], offsets[2], offsets[3]
+    for i in range(_TILE):
+        x0, x1 = max(np.float32(stored[0, i]), f0), max(np.float32(stored[1, i]), f1)
+        x2, x3 = max(np.float32(stored[2, i]), f2), max(np.float32(stored[3, i]), f3)
+        log0, log1, log2, log3 = _logarithm(x0, o0), _logarithm(x1, o1), _logarithm(x2, o2), _logarithm(x3, o3)
+        positive[0, i], positive[1, i], positive[2, i], positive[3, i] = x0, x1, x2, x3
+        logarithm[0, i], logarithm[1, i], logarithm[2, i], logarithm[3, i] = log0, log1, log2, log3
+        total[i] += (x0 + x1) + (x2 + x3)
+        entropy[i] += x0 * log0 + x1 * log1 + x2 * log2 + x3 * log3
+
+
+@njit(nogil=True, cache=True, fastmath=_CONTRACT)
 def _flush(short, long):  # type: ignore[no-untyped-def]
     for i in range(_TILE):
         long[i] += short[i]
         short[i] = 0
+
+
+@njit(nogil=True, cache=True, fastmath=_CONTRACT)
+def _add(onto, sums, factor, shift, gone):  # type: ignore[no-untyped-def]
+    for i in range(onto.size):
+        onto[i] += (sums[i] * factor + shift) + gone[i]
 
 
 # log(2) as a part whose multiples are exact in float32, and the rest
@@ -297,18 +338,17 @@ _ROOT_HALF = np.int32(0x3F3504F3)  # float32 bits of sqrt(1/2): mantissas are ta
 _P0, _P1, _P2, _P3 = map(np.float32, (0.33333328, -0.25001060, 0.20001616, -0.16616523))
 _P4, _P5, _P6, _P7 = map(np.float32, (0.14190007, -0.13207892, 0.12854916, -0.07631191))
 _ONE, _HALF = np.float32(1), np.float32(0.5)
+_MANTISSA = np.int32(23)  # bits of it
 
 
 @njit(nogil=True, cache=True, fastmath=_CONTRACT)
-def _logarithm(bits, log, log_bits, exponent, offset):  # type: ignore[no-untyped-def]
-    """Natural logarithm of positive float32 (given as bits) plus offset, in loops that a compiler vectorises."""
-    for i in range(_TILE):
-        k = (bits[i] - _ROOT_HALF) >> np.int32(23)
-        exponent[i] = np.float32(k)
-        log_bits[i] = bits[i] - (k << np.int32(23))
-    for i in range(_TILE):
-        t = log[i] - _ONE
-        p = _P4 + t * (_P5 + t * (_P6 + t * _P7))
-        p = _P0 + t * (_P1 + t * (_P2 + t * (_P3 + t * p)))
-        whole = (exponent[i] * _LN2 + offset) + exponent[i] * _LN2_REST
-        log[i] = (t + t * t * (t * p - _HALF)) + whole
+def _logarithm(x, offset):  # type: ignore[no-untyped-def]
+    """Natural logarithm of a positive float32 plus offset, without a branch, so that a loop of it is vectorised."""
+    bits = _bits(x)  # integers are kept to 32 bits step by step: numba widens them, and vectors would be half as long
+    k = np.int32(np.int32(bits - _ROOT_HALF) >> _MANTISSA)
+    t = _from_bits(np.int32(bits - np.int32(k << _MANTISSA))) - _ONE
+    p = _P4 + t * (_P5 + t * (_P6 + t * _P7))
+    p = _P0 + t * (_P1 + t * (_P2 + t * (_P3 + t * p)))
+    exponent = np.float32(k)
+    whole = (exponent * _LN2 + offset) + exponent * _LN2_REST
+    return (t + t * t * (t * p - _HALF)) + whole

@@ -32,7 +32,7 @@ def check(sums: Sums, expected: list[np.ndarray], planes: np.ndarray, basis: np.
 
 
 @pytest.mark.parametrize("dtype", ["int16", "int32", "uint16", "float32", "float64"])
-@pytest.mark.parametrize(("count", "bands", "n"), [(1, 5, 3), (4, 30, 500), (7, 31, 129), (30, 64, 128), (3, 1, 1)])
+@pytest.mark.parametrize(("count", "bands", "n"), [(1, 5, 3), (4, 30, 500), (7, 31, 1100), (30, 64, 128), (3, 1, 1)])
 def test_sums_are_those_written_out(dtype: str, count: int, bands: int, n: int) -> None:
     rng = np.random.default_rng(count)
     stored = rng.integers(0, 12000, (bands, n)).astype(dtype)
@@ -66,6 +66,17 @@ def test_no_data_in_one_wavelength_makes_the_pixel_nan_everywhere_and_no_other()
     for plane in sums:
         assert set(np.flatnonzero(np.isnan(plane.reshape(-1, 300)).all(axis=0))) == {7, 299}
         assert np.isnan(plane).any(axis=0).sum() == 2 or plane.ndim == 1
+
+
+@pytest.mark.parametrize(
+    ("dtype", "fill", "hit"),
+    [("uint16", 65535, [1]), ("uint16", -9999, []), ("int16", 0.5, []), ("int16", None, []), ("float32", -9999, [2])],
+)
+def test_only_the_number_that_means_no_data_does(dtype: str, fill: float | None, hit: list[int]) -> None:
+    planes = np.full((5, 4), 2000, dtype)
+    planes[2, 1:3] = [65535, -9999] if dtype == "float32" else np.array([65535, -9999]).astype(dtype)
+    sums = project(planes, weights(np.full((1, 5), 0.3)), scale=1e-4, fill=fill)
+    assert np.flatnonzero(np.isnan(sums.energy)).tolist() == hit
 
 
 def test_nan_in_a_float_cube_is_no_data_too() -> None:
