@@ -29,9 +29,8 @@ from hsi_dask.schema import ENDMEMBER, VARIABLES
 #   what a process holds before its first tile: interpreter, libraries, compiled kernels, the sample
 _PROCESS = 340 * 2**20
 #   each thread holds one block of stored integers and the inflated chunk beside it; a slab that is one block is read
-#   by all threads in pieces of so many planes of int16
+#   by all threads in pieces of planes
 _COPIES_OF_BLOCK = 2
-_BYTES_OF_PIECE = 2 * hdf5.PIECE_PLANES
 #   the sums of a block's pixels are 3 planes an endmember and 2 more, float64; each thread holds one, and one more
 #   waits to be finished
 #   maps are held as they are finished, as they are joined, and while they are padded and compressed
@@ -135,7 +134,7 @@ class Plan:
         if tile.block_pixels < pixels:
             stored = threads * tile.block_bytes * _COPIES_OF_BLOCK
         else:
-            stored = max(pixels * _BYTES_OF_PIECE, tile.block_bytes)
+            stored = max(min(2 * pixels * hdf5.PIECE_PLANES, hdf5.PLANES_BYTES), tile.block_bytes)
         sums = (3 * count + 2) * 8 * min(pixels, (threads + 1) * tile.block_pixels)
         maps = sum(map(self._bytes_a_pixel, self.variables)) * pixels
         masks = _MASK_BYTES * pixels if self.config.masks != MaskConfig() else 0

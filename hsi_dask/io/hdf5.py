@@ -21,7 +21,8 @@ from hsi_dask.errors import FileFormatError
 
 BLOCK_BYTES = 32 * 2**20  # stored bytes of one dask block: a few blocks a thread stay far below 1 GB
 PIECE_BYTES = 2 * 2**20  # of a piece with all its planes: it is still in cache when it is used
-PIECE_PLANES = 32  # of a piece of whole planes: what is summed over them goes through memory once a piece
+PIECE_PLANES = 64  # of a piece of whole planes: what is summed over them goes through memory once a piece
+PLANES_BYTES = 128 * 2**20  # of such a piece
 READ_BYTES = 2**20  # chunks that lie together are read together up to this: fewer trips to a network file system
 MAX_CHUNK_BYTES = 2**30  # a larger chunk is a damaged header: one band of the longest flight line is 25 MB
 _DEFLATE, _SHUFFLE = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE
@@ -84,7 +85,8 @@ class StoredArray:
         if column <= PIECE_BYTES:
             together: tuple[int, ...] = (1, PIECE_BYTES // column, self.shape[2])
         else:
-            together = (*self.shape[:2], max(1, PIECE_PLANES // deep))
+            plane = max(1, _length(index[0]) * _length(index[1])) * self.dtype.itemsize
+            together = (*self.shape[:2], max(1, min(PIECE_PLANES, PLANES_BYTES // plane) // deep))
         buffer = np.empty(0, self.dtype)
         # what is asked of chunks along one dimension is worked out once, not for each of hundreds of pieces
         for cuts in product(*(list(_cuts(*along)) for along in zip(index, self.stored_chunks, together, strict=True))):
@@ -408,6 +410,8 @@ def _cuts(index: Index, chunk: int, together: int) -> Iterator[tuple[_Want, slic
 
 def _runs(source: NDArray[np.intp], target: int) -> list[tuple[Index, slice]]:
     """An ascending index as slices where it has few gaps: copying slices is several times faster."""
+    if source[-1] - source[0] + 1 == source.size:  # in chunks of one plane, hundreds of times
+        return [(slice(int(source[0]), int(source[-1]) + 1), slice(target, target + source.size))]
     breaks = [0, *(np.flatnonzero(np.diff(source) > 1) + 1).tolist(), source.size]
     if len(breaks) > 4:
         return [(source, slice(target, target + source.size))]
