@@ -169,6 +169,7 @@ def _fours(rows: Floats) -> Floats:
     return np.ascontiguousarray(np.pad(rows, ((0, -len(rows) % 4), (0, 0))))
 
 
+# called for every pixel, a few vertices are more work to hand over than to use: such functions are inlined
 _jit = partial(njit, nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
@@ -184,6 +185,8 @@ def _solve_all(z, centre, shrink, basis, c, rows, ct, gram, head, pull, out):
     whole = np.ones(p, np.bool_)
     start = np.empty((p, k + 1))
     whole_is_sound = _affine_map(c, whole, start)
+    settled = np.zeros(BLOCK, np.bool_)
+    total = np.empty(BLOCK)
     y = np.zeros((BLOCK, (k + 4) // 4 * 4))
     y[:, k] = 1.0
     planes = np.empty((k, BLOCK))
@@ -204,10 +207,14 @@ def _solve_all(z, centre, shrink, basis, c, rows, ct, gram, head, pull, out):
             rough[:] = planes
             _apply(head, rough, size, fixed)
             _sweep(pull, fixed, size, state, sizes)
+        if whole_is_sound and whole.all():
+            _store_settled(u, first, size, settled, total, out)
         for x in range(k):
             for i in range(size):
                 y[i, x] = planes[x, i]
         for i in range(size):
+            if settled[i]:
+                continue
             if not math.isfinite(u[0, i]):
                 for j in range(p):
                     out[j, first + i] = np.nan
@@ -290,7 +297,7 @@ def _sweep(pull, fixed, size, state, sizes):
                     state[j, i] += (a * sizes[x, i] + b * sizes[x + 1, i]) + (d * sizes[x + 2, i] + e * sizes[x + 3, i])
 
 
-@_jit()
+@_jit(forceinline=True)
 def _exchange(v, inside, tolerance):
     """0: v is optimal. -1: within rounding of being so. 1: the wrong-signed were exchanged."""
     wrong = 0
@@ -379,7 +386,7 @@ def _affine_map(c, inside, affine):
     return sound
 
 
-@_jit()
+@_jit(forceinline=True)
 def _combine(weights, rows, total):
     """weights @ rows, four rows at a time: rows are padded with zeros to a multiple of four."""
     width = rows.shape[1]
@@ -391,7 +398,7 @@ def _combine(weights, rows, total):
             total[j] += (a * rows[x, j] + b * rows[x + 1, j]) + (d * rows[x + 2, j] + e * rows[x + 3, j])
 
 
-@_jit()
+@_jit(forceinline=True)
 def _look_up(c, maps, supports, inside, pixel, v):
     """Abundances and multipliers by the support's tabled map, computed when it is first met."""
     p, k = c.shape
@@ -639,6 +646,22 @@ def _nearest(c, pixel, members, count, axes, triangle, goal, rest):
 
 
 @_jit()
+def _store_settled(u, first, size, settled, total, out):
+    """What `_store` does, in vector loops, for the pixels on whose optimum all vertices are; the others are to come."""
+    for i in range(size):
+        settled[i] = True
+        total[i] = 0.0
+    for j in range(len(u)):
+        for i in range(size):
+            settled[i] &= u[j, i] >= -ZERO
+            total[i] += u[j, i] if u[j, i] > ZERO else 0.0
+    for j in range(len(u)):
+        plane = out[j, first : first + size]
+        for i in range(size):
+            plane[i] = (u[j, i] if u[j, i] > ZERO else 0.0) / total[i]
+
+
+@_jit(forceinline=True)
 def _store(v, inside, out, i):
     """Rounding to zero, then to a sum of one."""
     total = 0.0
