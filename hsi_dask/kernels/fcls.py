@@ -169,6 +169,7 @@ def _fours(rows: Floats) -> Floats:
     return np.ascontiguousarray(np.pad(rows, ((0, -len(rows) % 4), (0, 0))))
 
 
+_CONTRACT = {"contract"}  # fused multiply-add: nothing else about a sum changes, NaN included
 # called for every pixel, a few vertices are more work to hand over than to use: such functions are inlined
 _jit = partial(njit, nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
@@ -386,7 +387,7 @@ def _affine_map(c, inside, affine):
     return sound
 
 
-@_jit(forceinline=True)
+@_jit(forceinline=True, fastmath=_CONTRACT)
 def _combine(weights, rows, total):
     """weights @ rows, four rows at a time: rows are padded with zeros to a multiple of four."""
     width = rows.shape[1]
@@ -425,7 +426,7 @@ def _look_up(c, maps, supports, inside, pixel, v):
     return supports[key] > 0
 
 
-@_jit()
+@_jit(fastmath=_CONTRACT)
 def _evaluate(c, ct, gram, pixel, inside, v, members, work):
     """Abundances and multipliers by Cholesky on the support's Gram matrix, refined once on the vertices.
 
@@ -479,7 +480,7 @@ def _evaluate(c, ct, gram, pixel, inside, v, members, work):
     return largest <= REFINABLE and abs(total - 1.0) <= ZERO
 
 
-@_jit()
+@_jit(fastmath=_CONTRACT)
 def _factorise(gram, members, s, factor):
     """Cholesky, lower, diagonal inverted, four rows at a time; False when a pivot is all rounding."""
     for q in range(s):
@@ -505,7 +506,7 @@ def _factorise(gram, members, s, factor):
     return True
 
 
-@_jit()
+@_jit(fastmath=_CONTRACT)
 def _substitute(factor, x, s):
     for m in range(s):
         x[m] = (x[m] - _dot(factor[m], x, m)) * factor[m, m]
