@@ -85,7 +85,7 @@ import os
 from hsi_dask.io import durable
 replace = os.replace
 def slowly(a, b):
-    time.sleep(0.01)
+    time.sleep(0.05)
     replace(a, b)
 durable.os.replace = slowly
 """
