@@ -33,8 +33,7 @@ logger = logging.getLogger(__name__)
 # A process works on one tile at a time, with all its threads: two would double the memory and gain nothing
 _ONE_TILE = threading.Lock()
 _REPORT_SECONDS = 0.2  # between two reports of progress inside a tile
-# Of glibc's mallopt: how much free memory at the end of a heap is kept, how large a block stands by itself, and heaps
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+_ARENA_MAX = -8  # glibc's M_ARENA_MAX
 
 Advanced = Callable[[float], None]  # takes the finished fraction of the tile, 0 to 1
 
@@ -103,16 +102,13 @@ def _opened(job: Job) -> tuple[NeonFile, xr.DataArray]:
 
 
 def share_heap() -> None:
-    """Let threads that are started from now on share one heap, which keeps what a tile leaves for the next.
+    """Let threads that are started from now on share a heap.
 
-    glibc gives each its own, and five tiles leave 0.4 GB in them. Blocks above 32 MB are given back at once, as
-    dask's workers do with all of them.
+    glibc gives each its own, and keeps there what a tile leaves: 0.4 GB after five tiles. In dask's workers, which
+    give memory back at once, it does not.
     """
     with suppress(AttributeError, OSError, TypeError):  # another C library, which does not do so
-        libc = ctypes.CDLL(None)
-        libc.mallopt(_M_ARENA_MAX, 1)
-        libc.mallopt(_M_MMAP_THRESHOLD, 32 * 2**20)
-        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+        ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)
 
 
 def _in_threads(number: int) -> AbstractContextManager[Any]:
