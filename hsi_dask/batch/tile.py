@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +32,6 @@ logger = logging.getLogger(__name__)
 # A process works on one tile at a time, with all its threads: two would double the memory and gain nothing
 _ONE_TILE = threading.Lock()
 _REPORT_SECONDS = 0.2  # between two reports of progress inside a tile
-_ARENA_MAX = -8  # glibc's M_ARENA_MAX
 
 Advanced = Callable[[float], None]  # takes the finished fraction of the tile, 0 to 1
 
@@ -99,16 +97,6 @@ def _opened(job: Job) -> tuple[NeonFile, xr.DataArray]:
         raise FileFormatError(f"{job.tile.path} changed while the run was going; run again")
     bands = job.config.bands
     return file, select_bands(open_cube(file), windows=bands.windows, drop_last=bands.drop_last)
-
-
-def share_heap() -> None:
-    """Let threads that are started from now on share a heap.
-
-    glibc gives each its own, and keeps there what a tile leaves: 0.4 GB after five tiles. In dask's workers, which
-    give memory back at once, it does not.
-    """
-    with suppress(AttributeError, OSError, TypeError):  # another C library, which does not do so
-        ctypes.CDLL(None).mallopt(_ARENA_MAX, 1)
 
 
 def _in_threads(number: int) -> AbstractContextManager[Any]:
