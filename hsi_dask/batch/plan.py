@@ -29,7 +29,7 @@ from hsi_dask.schema import ENDMEMBER, VARIABLES
 #   what a process holds before its first tile: interpreter, libraries, compiled kernels, the sample
 _PROCESS = 340 * 2**20
 #   each thread holds one block of stored integers and the inflated chunk beside it; a slab that is one block is read
-#   by all threads in pieces of planes
+#   by all threads in pieces of planes of int16
 _COPIES_OF_BLOCK = 2
 #   the sums of a block's pixels are 3 planes an endmember and 2 more, float64; each thread holds one, and one more
 #   waits to be finished

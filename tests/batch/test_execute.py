@@ -84,7 +84,7 @@ import os
 from hsi_dask.io import durable
 replace = os.replace
 def slowly(a, b):
-    time.sleep(0.05)
+    time.sleep(0.01)
     replace(a, b)
 durable.os.replace = slowly
 """
