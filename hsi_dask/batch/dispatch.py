@@ -35,6 +35,9 @@ ATTEMPTS = 3  # of a job whose workers died: an innocent tile is not blamed for 
 PATIENCE = 300.0
 _POLL = 2.0
 LOOK = 1.0  # seconds between looks at a tile in this process
+# Seconds that a stopped run waits for the tile's thread to let go: ended inside HDF5 with the process, it would leave
+# the library locked, and the process would never end
+LET_GO = 10.0
 THREAD = "hsi-dask tile"  # the name of its thread: alive at the end of the program it is in a read that never returns
 _ASIDE = "this process cannot put it aside, workers can (--cluster, see cluster_configs/local.yaml)"
 _LOOK = "look whether its file system answers, and run again"
@@ -73,7 +76,8 @@ def _here(work: Work, jobs: Sequence[Job], heard: Heard, full: Full) -> Iterator
 def _alone(work: Work, job: Job, threads: int, heard: Heard) -> Any:
     """A job in a thread of its own, so that this one hears Ctrl-C while a read does not return.
 
-    A thread cannot be ended: where nothing moves for long the run is, and the thread with the process.
+    A thread cannot be ended: it lets go by itself at its next news. Where nothing moves for long the run ends, and the
+    thread with the process.
     """
     outcome: ThreadFuture[Any] = ThreadFuture()
     patience, left = Patience(), threading.Event()
@@ -90,14 +94,15 @@ def _alone(work: Work, job: Job, threads: int, heard: Heard) -> Any:
         except BaseException as error:
             outcome.set_exception(error)
 
-    threading.Thread(target=compute, name=THREAD, daemon=True).start()
     try:
+        threading.Thread(target=compute, name=THREAD, daemon=True).start()
         while not wait([outcome], timeout=LOOK).done:
             if patience.look(f"tile {job.tile.id} ({job.tile.path})") > limit():
                 return Failure(f"{job.tile.path}: {stands(patience.last)}; {_ASIDE}", fatal=True)
         return outcome.result()
     finally:
         left.set()
+        wait([outcome], timeout=LET_GO)
 
 
 def cores() -> int:

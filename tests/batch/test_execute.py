@@ -164,6 +164,27 @@ def test_a_stopped_run_says_how_to_go_on(
     assert store_of(tmp_path / "run") == store_of(undisturbed)
 
 
+def test_a_stopped_run_leaves_no_thread_at_work(tmp_path: Path, spawn: Spawn) -> None:
+    """One that is inside HDF5 when Python ends leaves its lock behind, and the process would never end."""
+    driver = spawn("""
+import signal, time
+from _thread import interrupt_main
+from hsi_dask.batch.dispatch import carry_out
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+let_go = []
+def work(job, threads, advanced):
+    interrupt_main(signal.SIGTERM)
+    time.sleep(1.5)
+    let_go.append(job)
+try:
+    list(carry_out(work, ["tile"], client=None, heard=print))
+except KeyboardInterrupt:
+    print("let go", let_go)
+""")
+    said, _ = driver.communicate(timeout=60)
+    assert said == "let go ['tile']\n"
+
+
 def test_an_interrupted_call_carries_its_summary(config: RunConfig, tmp_path: Path) -> None:
     class Stopping(Observer):
         def tile_done(self, record: TileRecord) -> None:
