@@ -400,10 +400,26 @@ def open_endmembers(run_dir: str | os.PathLike[str]) -> xr.DataArray:
 def read_endmembers(path: Path) -> xr.DataArray:
     """As `open_endmembers`, from the Zarr folder itself; refuses spectra that do not match their digest."""
     try:
-        with xr.open_zarr(path, consolidated=False, chunks=None) as dataset:
-            endmembers: xr.DataArray = dataset["endmembers"].load()
+        return _endmembers(path, tuple(sorted(_files(path)))).copy()
+    except RunError:
+        raise
     except (OSError, KeyError, ValueError, RuntimeError) as error:
         raise RunError(f"{path} cannot be read ({error}); remove it and run again") from error
+
+
+def _files(path: Path) -> Iterator[tuple[str, int, int, int]]:
+    """The files below a folder, and what changes with their contents."""
+    for folder, _, names in os.walk(path):
+        for name in names:
+            status = os.stat(os.path.join(folder, name))
+            yield os.path.join(folder, name), status.st_ino, status.st_size, status.st_mtime_ns
+
+
+@lru_cache(maxsize=4)
+def _endmembers(path: Path, files: tuple[Any, ...]) -> xr.DataArray:
+    """What these files hold: every tile asks for the same, and for Zarr twenty small files are a sixtieth of a tile."""
+    with xr.open_zarr(path, consolidated=False, chunks=None) as dataset:
+        endmembers: xr.DataArray = dataset["endmembers"].load()
     attrs = dict(dataset.attrs)
     if "tiles" in attrs:
         endmembers = endmembers.assign_coords(tile=(ENDMEMBER, np.array(attrs.pop("tiles"), dtype=object)))
