@@ -22,7 +22,7 @@ from hsi_dask.batch.dispatch import Failure, carry_out
 from hsi_dask.batch.lock import Part, turn
 from hsi_dask.batch.plan import Plan, Tile, find_tiles, free_bytes, make_plan
 from hsi_dask.batch.state import MANIFEST, RECORDS, Run, TileRecord, create_results, taken
-from hsi_dask.batch.tile import Job, process_tile, sample_tile
+from hsi_dask.batch.tile import Job, process_tile, sample_tile, share_heap
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import EndmemberError, HsiDaskError, RunError
 from hsi_dask.io import store
@@ -151,6 +151,8 @@ def run(
     ('368000_4306000', '368040_4306000')
     """
     started = time.perf_counter()
+    if client is None:
+        share_heap()
     observer = observer or Observer()
     part = Part(*part) if isinstance(part, tuple) else part
     plan = make_plan(_paths(config, Path(run_dir)), config)

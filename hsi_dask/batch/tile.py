@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,8 @@ logger = logging.getLogger(__name__)
 # A process works on one tile at a time, with all its threads: two would double the memory and gain nothing
 _ONE_TILE = threading.Lock()
 _REPORT_SECONDS = 0.2  # between two reports of progress inside a tile
+# Of glibc's mallopt: how much free memory at the end of a heap is kept, how large a block stands by itself, and heaps
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 
 Advanced = Callable[[float], None]  # takes the finished fraction of the tile, 0 to 1
 
@@ -97,6 +100,19 @@ def _opened(job: Job) -> tuple[NeonFile, xr.DataArray]:
         raise FileFormatError(f"{job.tile.path} changed while the run was going; run again")
     bands = job.config.bands
     return file, select_bands(open_cube(file), windows=bands.windows, drop_last=bands.drop_last)
+
+
+def share_heap() -> None:
+    """Let threads that are started from now on share one heap, which keeps what a tile leaves for the next.
+
+    glibc gives each its own, and five tiles leave 0.4 GB in them. Blocks above 32 MB are given back at once, as
+    dask's workers do with all of them.
+    """
+    with suppress(AttributeError, OSError, TypeError):  # another C library, which does not do so
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_ARENA_MAX, 1)
+        libc.mallopt(_M_MMAP_THRESHOLD, 32 * 2**20)
+        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def _in_threads(number: int) -> AbstractContextManager[Any]:
