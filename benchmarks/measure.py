@@ -67,9 +67,9 @@ def process(*arguments: str, **environment: str) -> Cost:
     start = time.perf_counter()
     with tempfile.TemporaryFile() as complaints:
         child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=complaints, env=os.environ | environment)
-        peak = 0.0
+        highest = 0.0
         while os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-            peak = max(peak, _peak(child.pid))
+            highest = max(highest, peak(child.pid))
             time.sleep(0.02)
         wall = time.perf_counter() - start
         _, status, usage = os.wait4(child.pid, 0)
@@ -79,10 +79,10 @@ def process(*arguments: str, **environment: str) -> Cost:
             raise RuntimeError(
                 f"{' '.join(command)} ended with {child.returncode}: {complaints.read().decode()[-2000:]}"
             )
-    return Cost(wall, usage.ru_utime + usage.ru_stime, peak)
+    return Cost(wall, usage.ru_utime + usage.ru_stime, highest)
 
 
-def _peak(pid: int) -> float:
+def peak(pid: int) -> float:
     """Largest resident memory of a process so far, MB; wait4 would count what this process held at the fork."""
     try:
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():

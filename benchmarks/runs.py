@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import tiles
-from benchmarks.measure import Claim, claim, in_turn, process, ratios, seconds
+from benchmarks.measure import Claim, claim, in_turn, peak, process, ratios, seconds
 from hsi_dask import RunConfig
 from hsi_dask.batch.execute import run
 from hsi_dask.batch.plan import make_plan
@@ -76,13 +76,14 @@ def whole_run(folder: Path, rounds: int) -> list[Claim]:
 def two_workers(folder: Path, rounds: int) -> list[Claim]:
     """Eight tiles on one worker of one thread, and on two: what a second worker brings, and the memory of each."""
     paths = _eight_tiles(folder)
-    one, two = [], []
-    for _ in range(max(1, rounds // 2)):
-        one.append(_on_workers(paths, 1))
-        two.append(_on_workers(paths, 2))
+    turns = [(_on_workers(paths, 1), _on_workers(paths, 2)) for _ in range(max(1, rounds // 2))]
+    two = [there.wall for _, there in turns]
+    peaks = list(zip(*(alone.peaks for alone, _ in turns), strict=True))
     return [
-        claim("one worker / two, 8 tiles", ratios(one, two), "x", ">= 1.8"),
+        claim("one worker / two, 8 tiles", ratios([alone.wall for alone, _ in turns], two), "x", ">= 1.8"),
         claim("two workers, 8 tiles", two, "s"),
+        claim("one worker's peak memory, 8 tiles", peaks[0], "MB", "<= 1000"),
+        claim("one worker's peak memory, 16 tiles", peaks[1], "MB", "<= 1000"),
     ]
 
 
@@ -176,7 +177,12 @@ def _run_process(path: Path, *words: str, **environment: str):  # type: ignore[n
         shutil.rmtree(scratch)
 
 
-def _on_workers(paths: list[Path], workers: int) -> float:
+class _Turn(NamedTuple):
+    wall: float
+    peaks: tuple[float, float]  # MB, of the largest worker: after all tiles, and after all of them once more
+
+
+def _on_workers(paths: list[Path], workers: int) -> _Turn:
     from distributed import Client, LocalCluster
 
     with (
@@ -185,7 +191,10 @@ def _on_workers(paths: list[Path], workers: int) -> float:
         Client(cluster) as client,
     ):
         client.run(lambda: __import__("hsi_dask.batch.tile"))
+        processes = client.run(os.getpid).values()
         config = RunConfig(tiles=[str(path) for path in paths])
         run(config, scratch + "/warm", client=client)  # compiled code is loaded, files are in memory
+        first = max(map(peak, processes))
         shutil.rmtree(scratch + "/warm/records")
-        return seconds(lambda: run(config, scratch + "/warm", client=client))
+        wall = seconds(lambda: run(config, scratch + "/warm", client=client))
+        return _Turn(wall, (first, max(map(peak, processes))))
