@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +21,7 @@ from benchmarks.measure import Claim, claim, in_turn, peak, process, ratios, sec
 from hsi_dask import RunConfig
 from hsi_dask.batch.execute import run
 from hsi_dask.batch.plan import make_plan
-from hsi_dask.batch.tile import Job, process_tile
+from hsi_dask.batch.tile import Job, process_tile, sample_tile
 from hsi_dask.io import hdf5
 
 THREADS = os.cpu_count() or 1
@@ -31,13 +32,14 @@ def mapping_pass(folder: Path, rounds: int) -> list[Claim]:
     claims = []
     for layout in tiles.LAYOUTS:
         path = tiles.tile(folder, layout)
-        with _prepared(path) as work:
-            mapped, floor, library = in_turn(
-                rounds, work, tiles.inflate_everything(path, THREADS), tiles.read_with_h5py(path)
+        with _prepared(path) as (work, sample):
+            mapped, sampled, floor, library = in_turn(
+                rounds, work, sample, tiles.inflate_everything(path, THREADS), tiles.read_with_h5py(path)
             )
             claims += [
                 claim(f"{layout} pass / inflating the file", ratios(mapped, floor), "x", "<= 1.5"),
                 claim(f"{layout} pass / h5py dataset[...]", ratios(mapped, library), "x", "<= 0.4"),
+                claim(f"{layout} sampling / inflating the file", ratios(sampled, floor), "x"),
                 claim(f"{layout} pass", mapped, "s"),
                 claim(f"{layout} floor", floor, "s"),
                 claim(f"{layout} h5py", library, "s"),
@@ -100,7 +102,7 @@ def flight_lines(folder: Path, rounds: int) -> list[Claim]:
         cost = _run_process(path, "--no-report")
         name = f"line {shape[0]} x {shape[1]} in {chunks}"
         claims += [claim(f"{name}, hsi-dask run", [cost.wall], "s"), claim(f"{name}, peak memory", [cost.peak], "MB")]
-        with _prepared(path) as work:
+        with _prepared(path) as (work, _):
             claims.append(claim(f"{name}, bytes inflated / bytes in the file", [_inflated(path, work)], "x"))
     return claims
 
@@ -143,14 +145,18 @@ def _copy(source: Path, target: Path) -> None:
 
 
 @contextmanager
-def _prepared(path: Path) -> Iterator[Callable[[], object]]:
-    """The mapping pass of one tile as a function: endmembers found, results there, only the tile to be done."""
+def _prepared(path: Path) -> Iterator[tuple[Callable[[], object], Callable[[], object]]]:
+    """Mapping one tile and sampling it as functions: endmembers found, results there, only the tile to be done."""
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         config = RunConfig(tiles=[str(path)])
         run(config, scratch + "/run")
         (tile,) = make_plan([path], config).tiles
         job = Job(tile, scratch + "/run", config)
-        yield lambda: process_tile(job, THREADS, lambda fraction: None)
+        drawn = replace(job, size=config.endmembers.sample)
+        yield (
+            lambda: process_tile(job, THREADS, lambda fraction: None),
+            lambda: sample_tile(drawn, THREADS, lambda fraction: None),
+        )
 
 
 def _inflated(path: Path, work: Callable[[], object]) -> float:

@@ -83,10 +83,9 @@ class EndmemberConfig(_Section):
         ge=1,
         le=10_000_000,
     )
-    sample_tiles: int = _option(
-        16, "a whole number from 1 to 10000", "at most this many tiles, spread over all, are read for it",
-        strict=True,
-        ge=1, le=10_000,
+    sample_tiles: Annotated[int, Field(strict=True, ge=1, le=10_000)] | None = _option(
+        None, "null or a whole number from 1 to 10000",
+        "at most this many tiles, spread over all, are read for it; null: a tenth of all bytes, in 1 to 16 tiles",
     )  # fmt: skip
     seed: int = _option(
         0,

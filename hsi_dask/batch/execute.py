@@ -315,9 +315,13 @@ def _ensure_endmembers(state: Run, plan: Plan, client: Client | None, observer: 
         store.write_endmembers(state.endmembers, plan.spectra)
         return
     wanted = plan.config.endmembers
-    observer.message("sampling pixels")
+    observer.message(f"sampling pixels of {plan.sampled} of {len(plan.tiles)} tiles")
+    started = time.perf_counter()
     pixels = _sample(state, plan, client, observer)
-    observer.message(f"finding {wanted.count} endmembers among {pixels.sizes[PIXEL]} pixels")
+    seconds = time.perf_counter() - started
+    observer.message(
+        f"finding {wanted.count} endmembers among {pixels.sizes[PIXEL]} pixels, sampled in {seconds:.1f} s"
+    )
     from hsi_dask.ops.endmembers import find_endmembers  # compiles on import: only a new run needs it
 
     endmembers = find_endmembers(pixels, wanted.count, method=wanted.method, restarts=wanted.restarts, seed=wanted.seed)
@@ -347,8 +351,7 @@ def _sample(state: Run, plan: Plan, client: Client | None, observer: Observer) -
     Which pixels depends on the tiles, the sample's size and the seed, never on where or in what order they ran.
     """
     wanted = plan.config.endmembers
-    order = _spread(plan.tiles)
-    count = min(wanted.sample_tiles, len(order))
+    order, count = plan.in_sampling_order(), plan.sampled
     size = -(-wanted.sample // count)
     found: dict[str, xr.DataArray] = {}
     reason = ""
@@ -371,14 +374,6 @@ def _sample(state: Run, plan: Plan, client: Client | None, observer: Observer) -
     return (
         parts[0] if len(parts) == 1 else xr.concat(parts, PIXEL, coords="minimal", compat="override", join="override")
     )
-
-
-def _spread(tiles: Sequence[Tile]) -> list[Tile]:
-    """The tiles so that the first n, for any n, are spread over all: by their place, then by bits reversed."""
-    ordered = sorted(tiles, key=lambda t: (t.row, t.column))
-    bits = max(1, (len(ordered) - 1).bit_length())
-    reverse = sorted(range(2**bits), key=lambda i: f"{i:0{bits}b}"[::-1])
-    return [ordered[i] for i in reverse if i < len(ordered)]
 
 
 def _seed(seed: int, tile: Tile, tiles: int) -> int:

@@ -42,6 +42,9 @@ _MASK_BYTES = 40
 _COMPRESSED = {"abundance": 0.5, "residual": 0.95, "sam_class": 0.25, "sid_class": 0.25, "quality": 0.1}
 _COMPRESSED_SCORE = 0.9
 
+# Of all bytes, what is read to find endmembers in, unless the configuration says how many tiles; and at most so many
+_SAMPLED_SHARE, _MOST_SAMPLED = 0.1, 16
+
 VARIABLES_OF = {
     "fcls": ("abundance", "residual"),
     "sam": ("sam_angle", "sam_class"),
@@ -109,9 +112,30 @@ class Plan:
     @property
     def bytes_to_read(self) -> int:
         """Bytes of input files; those that are sampled are read twice."""
-        sizes = [tile.file_size for tile in self.tiles]
-        sampled = min(len(sizes), self.config.endmembers.sample_tiles) if self.spectra is None else 0
-        return sum(sizes) + sum(sizes) * sampled // len(sizes)
+        sampled = self.in_sampling_order()[: self.sampled] if self.spectra is None else []
+        return sum(tile.file_size for tile in (*self.tiles, *sampled))
+
+    @property
+    def sampled(self) -> int:
+        """How many tiles are read to find endmembers."""
+        if wanted := self.config.endmembers.sample_tiles:
+            return min(wanted, len(self.tiles))
+        read = np.cumsum([tile.file_size for tile in self.in_sampling_order()])
+        return int(np.clip(np.searchsorted(read, read[-1] * _SAMPLED_SHARE, side="right"), 1, _MOST_SAMPLED))
+
+    def in_sampling_order(self) -> list[Tile]:
+        """The tiles so that the first n, for any n, are spread over the site, from its middle on.
+
+        Files of less than half the usual size, as on the edge of a site, hold little but no data: they come last.
+        """
+        ordered = sorted(self.tiles, key=lambda tile: (tile.row, tile.column))
+        places = np.array([(tile.row, tile.column) for tile in ordered])
+        middle = int(((places - (places.min(axis=0) + places.max(axis=0)) / 2) ** 2).sum(axis=1).argmin())
+        ordered = ordered[middle:] + ordered[:middle]
+        bits = max(1, (len(ordered) - 1).bit_length())
+        reverse = sorted(range(2**bits), key=lambda i: f"{i:0{bits}b}"[::-1])
+        little = np.median([tile.file_size for tile in ordered]) / 2
+        return sorted((ordered[i] for i in reverse if i < len(ordered)), key=lambda tile: tile.file_size < little)
 
     @property
     def bytes_to_write(self) -> int:

@@ -75,6 +75,7 @@ def spawn(tmp_path: Path) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
         script.write_text(textwrap.dedent(code))
         process = subprocess.Popen(
             [sys.executable, str(script)],
+            cwd=tmp_path,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -267,6 +267,7 @@ def test_tiles_without_data_are_done_and_the_sample_goes_on_without_them(
     empty = simulate_scene((40, 40), no_data=1.0, origin=(368120, 4306000), wavelength=neon_wavelengths(100, step=20.0))
     write_neon_tile(own_site, empty)
     heard = Listener()
+    config = config.replace(endmembers={"sample_tiles": 7})
     summary = run(config.replace(tiles=[str(own_site)]), tmp_path / "run", observer=heard)
     assert len(summary.done) == 7
     assert any("368120_4306000 is left out of the sample" in text for text in heard.messages)
@@ -291,7 +292,10 @@ def test_the_sample_reads_a_bounded_number_of_tiles_spread_over_the_site(
     sample_tile = execute.sample_tile
     monkeypatch.setattr(execute, "sample_tile", counting)
     run(config.replace(endmembers={"sample_tiles": 2}), tmp_path / "run")
-    assert sampled == [(0, 0), (40, 40)]
+    assert sampled == [(0, 40), (40, 80)]
+    sampled.clear()
+    run(config, tmp_path / "by bytes")
+    assert sampled == [(0, 40)]  # a tenth of all bytes is less than a tile
 
 
 def test_a_full_disk_ends_the_run_and_blames_no_tile(
@@ -373,7 +377,7 @@ def tell():
     print("heaps", open("heaps.xml").read().count("<heap "))
 atexit.register(tell)
 """
-    said, _ = spawn(f"import os\nos.chdir({str(tmp_path)!r})\n" + script(config, tmp_path / "run", tell)).communicate()
+    said, _ = spawn(script(config, tmp_path / "run", tell)).communicate()
     heaps = int(said.rpartition("heaps ")[2])
     assert heaps <= 2, said  # one more is that of threads which imported libraries started
 

@@ -133,6 +133,30 @@ def test_projected_memory_grows_with_threads_and_endmembers(site: Site, monkeypa
     assert blocks.memory(2) < blocks.memory(8), "of many blocks each thread has one"
 
 
+@pytest.mark.parametrize(("side", "sampled"), [(1, 1), (2, 1), (3, 1), (7, 4), (10, 10), (30, 16)])
+def test_the_sample_reads_a_tenth_of_the_bytes_from_the_middle_of_the_site_on(
+    site: Site, config: RunConfig, side: int, sampled: int
+) -> None:
+    plan = make_plan(site.paths[:1], config)
+    (tile,) = plan.tiles
+    places = [(row, column) for row in range(side) for column in range(side)]
+    tiles = [replace(tile, id=f"{row} {column}", row=40 * row, column=40 * column) for row, column in places]
+    plan = replace(plan, tiles=tuple(tiles))
+    assert plan.sampled == sampled
+    assert plan.bytes_to_read == (side**2 + sampled) * tile.file_size
+    order = plan.in_sampling_order()
+    assert sorted(t.id for t in order) == sorted(t.id for t in tiles)
+    assert abs(order[0].row - 20 * (side - 1)) <= 20 >= abs(order[0].column - 20 * (side - 1))
+    first = order[:sampled]
+    for start in range(0, 40 * side, 80 * side // sampled if sampled > 1 else 40 * side):  # in every two n-th of rows
+        assert any(start <= t.row < start + 80 * side / sampled for t in first)
+    edge = replace(plan, tiles=(*(replace(t, file_size=t.file_size // 3) for t in first), *order[sampled:]))
+    if side > 2:
+        assert {t.id for t in edge.in_sampling_order()[-sampled:]} == {t.id for t in first}
+    wanted = plan.config.replace(endmembers={"sample_tiles": 5})
+    assert replace(plan, config=wanted).sampled == min(5, side**2)
+
+
 def test_hundreds_of_tiles_are_planned_in_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Metadata are read for each of 200 links to one file; only their places are made up."""
     source = write(tmp_path, 368000, 4306000)
