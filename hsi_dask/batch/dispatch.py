@@ -37,7 +37,7 @@ _POLL = 2.0
 LOOK = 1.0  # seconds between looks at a tile in this process
 # Seconds that a stopped run waits for the tile's thread to let go: ended inside HDF5 with the process, it would leave
 # the library locked, and the process would never end
-LET_GO = 10.0
+LET_GO = 5.0
 THREAD = "hsi-dask tile"  # the name of its thread: alive at the end of the program it is in a read that never returns
 _ASIDE = "this process cannot put it aside, workers can (--cluster, see cluster_configs/local.yaml)"
 _LOOK = "look whether its file system answers, and run again"
