@@ -21,7 +21,7 @@ from hsi_dask.errors import FileFormatError
 
 BLOCK_BYTES = 32 * 2**20  # stored bytes of one dask block: a few blocks a thread stay far below 1 GB
 PIECE_BYTES = 2 * 2**20  # of a piece with all its planes: it is still in cache when it is used
-PIECE_PLANES = 48  # of a piece of whole planes: what is summed over them goes through memory once a piece
+PIECE_PLANES = 61  # of a piece of whole planes: what is summed over them goes through memory once a piece
 PLANES_BYTES = 128 * 2**20  # of such a piece
 READ_BYTES = 2**20  # chunks that lie together are read together up to this: fewer trips to a network file system
 MAX_CHUNK_BYTES = 2**30  # a larger chunk is a damaged header: one band of the longest flight line is 25 MB

@@ -10,13 +10,17 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from llvmlite import ir
 from numba import njit, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-_TILE = 512  # pixels: long enough runs of memory from each plane, short enough that buffers stay in cache
+_TILE = 1008  # pixels: half a chunk of 32 x 63; rows of a power of two would all fall into the same few sets of the cache
 _GROUP = 4  # wavelengths and weights a step: 16 products for every 8 loads
 _FLUSH = 8  # steps after which float32 sums go to float64
+_LINE = 64  # bytes that come into the cache together
+_READ, _SECOND_LEVEL, _DATA = 0, 2, 1  # of LLVM's prefetch: what for, how near, which cache
 _CONTRACT = {"contract"}  # fused multiply-add only: NaN, order and zeros keep their meaning
 
 
@@ -59,10 +63,10 @@ class Sums(NamedTuple):
     backward: NDArray[np.float64]
 
     @classmethod
-    def zeros(cls, weights: Weights, n: int) -> Sums:
-        """Sums over no wavelength yet, of n pixels, for these weights."""
+    def empty(cls, weights: Weights, n: int) -> Sums:
+        """Room for the sums of n pixels, for these weights; what it holds is no number yet."""
         r, p = weights.basis.shape[0], weights.shares.shape[0]
-        return cls(np.zeros((r, n)), np.zeros(n), np.zeros(n if p else 0), np.zeros((p, n)), np.zeros((p, n)))
+        return cls(np.empty((r, n)), np.empty(n), np.empty(n if p else 0), np.empty((p, n)), np.empty((p, n)))
 
     def plus(self, *others: Sums) -> Sums:
         """The sums over the wavelengths of all of them, added from the left."""
@@ -121,12 +125,14 @@ def operator(weights: Weights, *, scale: float = 1.0, fill: float | None = None)
 
 def project(planes: NDArray[Any], weights: Weights, *, scale: float = 1.0, fill: float | None = None) -> Sums:
     """Sums over wavelength of pixels as they are stored: (L, n) integers or floats; see `operator`, `accumulate`."""
-    sums = Sums.zeros(weights, planes.shape[1])
-    accumulate(planes, operator(weights, scale=scale, fill=fill), sums)
+    sums = Sums.empty(weights, planes.shape[1])
+    accumulate(planes, operator(weights, scale=scale, fill=fill), sums, anew=True)
     return sums
 
 
-def accumulate(planes: NDArray[Any], operator: Operator, onto: Sums, pixels: slice | None = None) -> None:
+def accumulate(
+    planes: NDArray[Any], operator: Operator, onto: Sums, pixels: slice | None = None, *, anew: bool = False
+) -> None:
     """Add the sums over some wavelengths of pixels as they are stored to those over others, in place.
 
     A pixel with one value that means no data becomes NaN in every sum.
@@ -135,15 +141,16 @@ def accumulate(planes: NDArray[Any], operator: Operator, onto: Sums, pixels: sli
     ----------
     planes : (L, n) integers or floats, wavelengths first; contiguous planes are taken as they are.
     operator : of the same L wavelengths.
-    onto : sums of the same n pixels; `Sums.zeros` to begin with.
+    onto : sums of the same n pixels.
     pixels : which of them; all, when none are named.
+    anew : these wavelengths are the first; what `onto` holds of these pixels counts for nothing.
     """
     if planes.dtype.kind not in "iuf" or planes.dtype.itemsize > 8 or not planes.dtype.isnative:
         raise ValueError(f"planes must be native integers or floats, not {planes.dtype}")
     planes = np.ascontiguousarray(planes).view()
     planes.flags.writeable = False  # what a reader hands over may be either: one kind, one compilation
     first, stop, _ = (pixels or slice(None)).indices(planes.shape[1])
-    _project(planes, first, stop, _as_stored(operator.fill, planes.dtype), *operator[1:], *onto)
+    _project(planes, first, stop, _as_stored(operator.fill, planes.dtype), *operator[1:], *onto, anew)
 
 
 def _as_stored(fill: float, dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -180,6 +187,22 @@ def _reinterpreting(given: Any, wanted: Any) -> Any:
     return intrinsic(reinterpret)
 
 
+@intrinsic  # type: ignore[untyped-decorator]
+def _prefetch(typing_context, row, index):  # type: ignore[no-untyped-def]
+    """Have the cache line of a row's element brought into the cache, without waiting for it."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        start = context.make_array(row)(context, builder, arguments[0]).data
+        line = builder.bitcast(builder.gep(start, [arguments[1]]), cgutils.voidptr_t)
+        number = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [line.type, number, number, number])
+        prefetch = builder.module.declare_intrinsic("llvm.prefetch", [line.type], kind)
+        builder.call(prefetch, [line, number(_READ), number(_SECOND_LEVEL), number(_DATA)])
+        return context.get_dummy_value()
+
+    return types.void(row, types.intp), generate
+
+
 _bits = _reinterpreting(types.float32, types.int32)
 _from_bits = _reinterpreting(types.int32, types.float32)
 
@@ -202,6 +225,7 @@ def _project(  # type: ignore[no-untyped-def]
     total,
     forward,
     backward,
+    anew,
 ):
     L = planes.shape[0]
     r, p, steps = coordinates.shape[0], forward.shape[0], basis.shape[1]
@@ -228,6 +252,15 @@ def _project(  # type: ignore[no-untyped-def]
             here = min(_GROUP, L - first)
             if m < _TILE or here < _GROUP:
                 stored[:] = 0
+            below, right = (first + here, start) if step < steps - 1 else (0, start + _TILE)
+            for j in range(below, min(below + _GROUP, L)):
+                _fetch(planes[j, right : min(right + _TILE, last_pixel)])
+            a, b = start + step * m // steps, start + (step + 1) * m // steps
+            for sums in (coordinates, forward, backward):
+                for k in range(sums.shape[0]):
+                    _fetch(sums[k, a:b])
+            _fetch(energy[a:b])
+            _fetch(total[a:b])
             for j in range(here):
                 _copy(planes[first + j, start : start + m], stored[j])
             for fill in fills:
@@ -246,15 +279,22 @@ def _project(  # type: ignore[no-untyped-def]
                     _flush(short[k], long[k])
         for i in range(_TILE):  # sums are of stored numbers, exact, and scaled at the end
             gone[i] = np.nan if missing[i] or squares[i] != squares[i] else 0.0  # NaN in a float cube
-        _add(energy[start : start + m], squares, scale * scale, 0.0, gone)
+        _add(energy[start : start + m], anew, squares, scale * scale, 0.0, gone)
         for k in range(r):
-            _add(coordinates[k, start : start + m], along[k], scale, 0.0, gone)
+            _add(coordinates[k, start : start + m], anew, along[k], scale, 0.0, gone)
         if p > 0:
-            _add(total[start : start + m], long[0], scale, 0.0, gone)
+            _add(total[start : start + m], anew, long[0], scale, 0.0, gone)
         for k in range(p):
             long[2 + k] = long[1] - long[2 + k]
-            _add(forward[k, start : start + m], long[2 + k], scale, 0.0, gone)
-            _add(backward[k, start : start + m], long[2 + rows + k], 1.0, -shift[k], gone)
+            _add(forward[k, start : start + m], anew, long[2 + k], scale, 0.0, gone)
+            _add(backward[k, start : start + m], anew, long[2 + rows + k], 1.0, -shift[k], gone)
+
+
+@njit(nogil=True, cache=True)
+def _fetch(row):  # type: ignore[no-untyped-def]
+    """What will be needed next: rows lie far apart in memory, where the processor does not see it coming."""
+    for i in range(0, row.size, _LINE // row.itemsize):
+        _prefetch(row, i)
 
 
 @njit(nogil=True, cache=True, fastmath=_CONTRACT)
@@ -325,7 +365,9 @@ def _flush(short, long):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, fastmath=_CONTRACT)
-def _add(onto, sums, factor, shift, gone):  # type: ignore[no-untyped-def]
+def _add(onto, anew, sums, factor, shift, gone):  # type: ignore[no-untyped-def]
+    if anew:
+        onto[:] = 0
     for i in range(onto.size):
         onto[i] += (sums[i] * factor + shift) + gone[i]
 

@@ -320,20 +320,20 @@ def _project_pieces(array: PieceSource, key: Any, w: Weights, scale: float, fill
     dask has nothing else for share the reads of a piece, and then its pixels.
     """
     height, width = (k.stop - k.start for k in key[:2])
-    whole = Sums.zeros(w, height * width)
+    whole = Sums.empty(w, height * width)
     operators: dict[tuple[int, int], Operator] = {}
     with ThreadPoolExecutor(_threads()) if together else nullcontext() as pool:
         spread: Spread = pool.map if pool else map
         for (rows, columns), pieces in groupby(array.pieces(key, spread), key=lambda piece: piece.place[:2]):
             size = (rows.stop - rows.start) * (columns.stop - columns.start)
-            sums = whole if size == height * width else Sums.zeros(w, size)
+            sums = whole if size == height * width else Sums.empty(w, size)
             shares = [slice(start, start + _SHARE_PIXELS) for start in range(0, size, _SHARE_PIXELS)]
-            for piece in pieces:
+            for number, piece in enumerate(pieces):
                 part = piece.place[2]
                 how = operators.get((part.start, part.stop)) or operator(w.take(part), scale=scale, fill=fill)
                 operators[part.start, part.stop] = how
                 planes = piece.values.transpose(2, 0, 1).reshape(-1, size)
-                for _ in spread(partial(accumulate, planes, how, sums), shares):
+                for _ in spread(partial(accumulate, planes, how, sums, anew=number == 0), shares):
                     pass
             if sums is not whole:
                 for plane, part_of_plane in zip(whole, sums, strict=True):
