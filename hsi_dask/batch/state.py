@@ -31,7 +31,7 @@ from hsi_dask.io.store import ENDMEMBERS, RESULTS, Grid, Receipt
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1  # of the run directory; a reader refuses a newer one
+FORMAT = 2  # of the run directory; a reader refuses another
 CONFIG, MANIFEST, RECORDS, FAILURES = "config.yaml", "manifest.json", "records", "failures"
 _OURS = {CONFIG, MANIFEST, RECORDS, FAILURES, LOCK, PARTS, ENDMEMBERS, RESULTS, ENDMEMBERS + PART, RESULTS + PART}
 _PACKAGES = ("hsi-dask", "numpy", "numba", "dask", "xarray", "zarr", "numcodecs", "h5py")
@@ -416,8 +416,12 @@ def _write_json(path: Path, values: Any) -> None:
 def _read_manifest(path: Path) -> Manifest:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        if values["format"] > FORMAT:
-            raise RunError(f"{path} was written by a newer hsi_dask (format {values['format']}); update hsi_dask")
+        if (found := values["format"]) > FORMAT:
+            raise RunError(f"{path} was written by a newer hsi_dask (format {found}, not {FORMAT}); update hsi_dask")
+        if found < FORMAT:
+            raise RunError(
+                f"{path} was written by an older hsi_dask (format {found}, not {FORMAT}); start a new run directory"
+            )
         grid = values["grid"]
         pairs = {name: tuple(grid[name]) for name in ("resolution", "shape", "chunk")}
         return Manifest(

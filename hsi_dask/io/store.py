@@ -13,7 +13,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -91,7 +91,7 @@ class Grid:
 
 
 class Receipt(NamedTuple):
-    """What was written for one chunk: its key in the store, its length and blake2b of its bytes."""
+    """What was written for one chunk: its key in the store, its length and sha256 of its bytes."""
 
     key: str
     nbytes: int
@@ -255,8 +255,8 @@ def write_region(path: Path, maps: xr.Dataset, row: int, column: int) -> tuple[R
         for _ in pool.map(lambda plane: plane.write(), chain.from_iterable(planes)):
             pass  # to raise what a thread raised
     receipts = tuple(sorted(ledger.receipts))
-    folders = {parent for r in receipts for parent in (path / r.key).parents if parent.is_relative_to(path)}
-    sync_folders(sorted(folders))
+    names = {name for r in receipts for name in accumulate(r.key.split("/")[:-1], "{}/{}".format)}
+    sync_folders([path, *(path / name for name in sorted(names))])
     return receipts
 
 

@@ -17,6 +17,8 @@ TABLED = 12  # up to this many vertices every support's affine map is kept: 2^12
 SWEEPS = 6  # of guessing, above that: 1-3 exchanges are then left at p = 30, from the full support 8-10
 OVERSTEP = np.float32(1.6)  # over-relaxation, where alternating directions are usually fastest
 _NONE, _ONE = np.float32(0), np.float32(1)
+_NO_SWEEP = np.empty((0, 0), np.float32), np.empty((0, 0), np.float32)
+_TILE = 496  # pixels of a residual's buffers, which stay in cache
 BLOCK = 64  # pixels per block: their planes stay in the L1 and L2 caches
 PIVOTS = 12  # whole-block exchanges before the monotone descent takes over; 2-4 are usual
 ZERO = 1e-12  # abundances are known to about 1e-16 x condition number: below this they are rounding
@@ -75,7 +77,7 @@ def fcls(coordinates: ArrayLike, vertices: ArrayLike) -> Floats:
     c *= shrink  # vertices of size 1; a power of two costs no digit
     gram = c @ c.T + 1.0  # the sum constraint makes the constant free; with it independent means definite
     c, basis = np.ascontiguousarray(c), np.ascontiguousarray(basis)
-    head, pull = _sweep_maps(c, gram)
+    head, pull = _sweep_maps(c, gram) if p > TABLED else _NO_SWEEP
     _solve_all(z, centre, shrink, basis, c, _fours(c), _fours(c.T), gram, head, pull, abundances)
     return abundances
 
@@ -98,22 +100,34 @@ def residual(
     (n,) float32, in the unit of the pixels.
     """
     out = np.empty(energy.size, np.float32)
-    _residual(coordinates, energy, vertices, abundances, wavelengths, out)
+    _residual(np.ascontiguousarray(coordinates), energy, vertices, abundances, wavelengths, out)
     return out
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
 def _residual(coordinates, energy, vertices, abundances, wavelengths, out):
+    """In short loops over rows of pixels from their start, which a compiler vectorises."""
     p, r = vertices.shape
-    for i in range(energy.size):
-        outside, inside = energy[i], 0.0
+    norm = np.sqrt(wavelengths)
+    gap, outside, inside = np.empty(_TILE), np.empty(_TILE), np.empty(_TILE)
+    for start in range(0, energy.size, _TILE):
+        size = min(_TILE, energy.size - start)
+        outside[:size] = energy[start : start + size]
+        inside[:] = 0.0
         for j in range(r):
-            gap = coordinates[j, i]
-            outside -= gap * gap
+            along = coordinates[j, start : start + size]
+            for i in range(size):
+                gap[i] = along[i]
+                outside[i] -= along[i] * along[i]
             for k in range(p):
-                gap -= abundances[k, i] * vertices[k, j]
-            inside += gap * gap
-        out[i] = np.sqrt(max(outside, 0.0) + inside) / np.sqrt(wavelengths)
+                share, vertex = abundances[k, start : start + size], vertices[k, j]
+                for i in range(size):
+                    gap[i] -= share[i] * vertex
+            for i in range(size):
+                inside[i] += gap[i] * gap[i]
+        root = out[start : start + size]
+        for i in range(size):
+            root[i] = np.sqrt((outside[i] if outside[i] > 0.0 else 0.0) + inside[i]) / norm
 
 
 def fcls_cvxopt(coordinates: ArrayLike, vertices: ArrayLike) -> Floats:
@@ -166,7 +180,9 @@ def _sweep_maps(c: Floats, gram: Floats) -> tuple[NDArray[np.float32], NDArray[n
 
 def _fours(rows: Floats) -> Floats:
     """Rows are combined four at a time: padded with zeros to a multiple of four."""
-    return np.ascontiguousarray(np.pad(rows, ((0, -len(rows) % 4), (0, 0))))
+    padded = np.zeros((len(rows) + -len(rows) % 4, rows.shape[1]))
+    padded[: len(rows)] = rows
+    return padded
 
 
 _CONTRACT = {"contract"}  # fused multiply-add: nothing else about a sum changes, NaN included
@@ -250,16 +266,17 @@ def _reduce(z, centre, shrink, basis, first, size, planes):
     """Pixels about the centroid, on the basis if there is one. Vector lanes are pixels: no lane sees another."""
     if basis.shape[0] == 0:
         for x in range(z.shape[0]):
+            plane = z[x, first : first + size]
             for i in range(size):
-                planes[x, i] = shrink * (z[x, first + i] - centre[x])
+                planes[x, i] = shrink * (plane[i] - centre[x])
         return
     for x in range(basis.shape[0]):
         for i in range(size):
             planes[x, i] = 0.0
         for b in range(z.shape[0]):
-            weight = shrink * basis[x, b]
+            weight, plane = shrink * basis[x, b], z[b, first : first + size]
             for i in range(size):
-                planes[x, i] += weight * (z[b, first + i] - centre[b])
+                planes[x, i] += weight * (plane[i] - centre[b])
 
 
 @_jit()

@@ -16,7 +16,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-_TILE = 1008  # pixels: half a chunk of 32 x 63; rows of a power of two would all fall into the same few sets of the cache
+_TILE = 1008  # pixels, half a chunk of 32 x 63: rows of a power of two would fall into the same few sets of the cache
 _GROUP = 4  # wavelengths and weights a step: 16 products for every 8 loads
 _FLUSH = 8  # steps after which float32 sums go to float64
 _LINE = 64  # bytes that come into the cache together
@@ -73,9 +73,9 @@ class Sums(NamedTuple):
         return Sums(*(sum(planes[1:], start=planes[0]) for planes in zip(self, *others, strict=True)))
 
     def take(self, pixels: slice) -> Sums:
-        """The sums of some of the pixels, without a copy."""
+        """The sums of some of the pixels; of the coordinates, which loops go through again and again, a copy."""
         return Sums(
-            self.coordinates[:, pixels],
+            np.ascontiguousarray(self.coordinates[:, pixels]),
             self.energy[pixels],
             self.total[pixels],
             self.forward[:, pixels],
@@ -187,8 +187,7 @@ def _reinterpreting(given: Any, wanted: Any) -> Any:
     return intrinsic(reinterpret)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _prefetch(typing_context, row, index):  # type: ignore[no-untyped-def]
+def _asking_ahead(typing_context, row, index):  # type: ignore[no-untyped-def]
     """Have the cache line of a row's element brought into the cache, without waiting for it."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
@@ -203,6 +202,7 @@ def _prefetch(typing_context, row, index):  # type: ignore[no-untyped-def]
     return types.void(row, types.intp), generate
 
 
+_prefetch: Any = intrinsic(_asking_ahead)
 _bits = _reinterpreting(types.float32, types.int32)
 _from_bits = _reinterpreting(types.int32, types.float32)
 

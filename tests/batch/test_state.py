@@ -96,16 +96,17 @@ def test_a_folder_that_cannot_be_written_is_refused(config: RunConfig) -> None:
         run(config, "/proc/run")
 
 
-def test_what_is_no_run_or_a_newer_one_is_one_sentence(done_run: Path, tmp_path: Path) -> None:
+def test_what_is_no_run_or_that_of_another_version_is_one_sentence(done_run: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="nowhere does not exist"):
         Run.open(tmp_path / "nowhere")
     with pytest.raises(RunError, match="is not a run directory"):
         Run.open(done_run / "records")
     manifest = done_run / "manifest.json"
     values = json.loads(manifest.read_text())
-    manifest.write_text(json.dumps(values | {"format": 99}))
-    with pytest.raises(RunError, match=r"newer hsi_dask \(format 99\)"):
-        Run.open(done_run)
+    for number, version, way_out in ((99, "a newer", "update hsi_dask"), (1, "an older", "a new run directory")):
+        manifest.write_text(json.dumps(values | {"format": number}))
+        with pytest.raises(RunError, match=rf"{version} hsi_dask \(format {number}, not 2\); .*{way_out}"):
+            Run.open(done_run)
     manifest.write_text("{")
     with pytest.raises(RunError, match=r"manifest.json is damaged"):
         Run.open(done_run)
