@@ -200,8 +200,8 @@ def _carry_out(
                     done.append(job.tile.id)
                     observer.tile_done(outcome)
                     continue
-                _require_no_end(outcome)
                 _require_results(state)
+                _require_no_end(outcome)
                 _fail(state, job.tile.id, job.tile.path, outcome.reason, failed, observer)
         finally:
             outcomes.close()  # type: ignore[attr-defined]  # a generator: drops what is in flight

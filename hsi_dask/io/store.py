@@ -10,10 +10,10 @@ import asyncio
 import os
 import threading
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate, chain
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -250,14 +250,22 @@ def write_region(path: Path, maps: xr.Dataset, row: int, column: int) -> tuple[R
 
     ledger = _ledger_type()(path)
     # chunks that hold no data are written too: what a record vouches for is there
-    with zarr.config.set({"array.write_empty_chunks": True}), ThreadPoolExecutor(_WRITES) as pool:
-        planes = pool.map(lambda name: list(_planes(ledger, maps[name], row, column)), maps.data_vars)
-        for _ in pool.map(lambda plane: plane.write(), chain.from_iterable(planes)):
-            pass  # to raise what a thread raised
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        planes = [plane for name in maps.data_vars for plane in _planes(ledger, maps[name], row, column)]
+        writing = [_writers(os.getpid()).submit(plane.write) for plane in planes]
+        wait(writing)  # also those beside one that failed
+        for written in writing:
+            written.result()
     receipts = tuple(sorted(ledger.receipts))
     names = {name for r in receipts for name in accumulate(r.key.split("/")[:-1], "{}/{}".format)}
     sync_folders([path, *(path / name for name in sorted(names))])
     return receipts
+
+
+@lru_cache
+def _writers(process: int) -> ThreadPoolExecutor:
+    """Threads that stay: to start them anew is a hundredth of a tile. A forked process has not got its parent's."""
+    return ThreadPoolExecutor(_WRITES, thread_name_prefix="hsi-dask-write")
 
 
 class _Plane(NamedTuple):
@@ -271,11 +279,26 @@ class _Plane(NamedTuple):
         self.array[self.place] = self.values
 
 
-def _planes(ledger: Any, maps: xr.DataArray, row: int, column: int) -> Iterator[_Plane]:
+def _array(ledger: Any, name: str) -> Any:
+    """One of the store's arrays, to write to; every tile asks for the same: what opening them takes is kept."""
+    import zarr
+    from zarr.storage import StorePath
+
+    status = os.stat(Path(ledger.root) / name / "zarr.json")
+    metadata = _metadata(Path(ledger.root), name, (status.st_ino, status.st_size, status.st_mtime_ns))
+    return zarr.Array(zarr.AsyncArray(metadata, StorePath(ledger, name)))
+
+
+@lru_cache(maxsize=32)
+def _metadata(path: Path, name: str, file: tuple[int, ...]) -> Any:
     import zarr
 
+    return zarr.open_array(path, path=name, mode="r").metadata
+
+
+def _planes(ledger: Any, maps: xr.DataArray, row: int, column: int) -> Iterator[_Plane]:
     spec = VARIABLES[str(maps.name)]
-    array = zarr.open_array(ledger, path=spec.name, mode="r+")
+    array = _array(ledger, spec.name)
     values = maps.transpose(*spec.dims).values
     padding: list[tuple[int, int]] = [(0, 0)] * (values.ndim - 2)
     target: list[slice] = []
