@@ -41,7 +41,7 @@ Solver = Literal["exact", "cvxopt"]
 Threshold = float | Sequence[float] | None
 
 _SCORES = {"sam": ("sam_angle", "sam_class", "radians"), "sid": ("sid_divergence", "sid_class", "nats")}
-_FINISH_PIXELS = 2**17  # pixels finished by one task: enough to hide its overhead, few enough for every core
+_FINISH_PIXELS = 2**18  # pixels finished by one task: enough to hide what dask takes for it, few enough to share them
 _CACHED_PIXELS = 2**14  # finished at a time: what one step leaves the next one finds in cache
 _WAITING = 2  # sums over blocks of wavelengths that wait for each other: each holds planes of all its pixels
 _SHARE_PIXELS = 2**16  # of a plane that threads share: a few milliseconds of arithmetic
