@@ -252,6 +252,7 @@ def _project(  # type: ignore[no-untyped-def]
             here = min(_GROUP, L - first)
             if m < _TILE or here < _GROUP:
                 stored[:] = 0
+            # the next step's numbers, of this tile or the next, and a part of the sums that this tile ends in
             below, right = (first + here, start) if step < steps - 1 else (0, start + _TILE)
             for j in range(below, min(below + _GROUP, L)):
                 _fetch(planes[j, right : min(right + _TILE, last_pixel)])
