@@ -17,8 +17,9 @@ TABLED = 12  # up to this many vertices every support's affine map is kept: 2^12
 SWEEPS = 6  # of guessing, above that: 1-3 exchanges are then left at p = 30, from the full support 8-10
 OVERSTEP = np.float32(1.6)  # over-relaxation, where alternating directions are usually fastest
 _NONE, _ONE = np.float32(0), np.float32(1)
+_CONTRACT = {"contract"}  # fused multiply-add: nothing else about a sum changes, NaN included
 _NO_SWEEP = np.empty((0, 0), np.float32), np.empty((0, 0), np.float32)
-_TILE = 496  # pixels of a residual's buffers, which stay in cache
+_TILE = 512  # pixels of a residual's buffers, which stay in cache
 BLOCK = 64  # pixels per block: their planes stay in the L1 and L2 caches
 PIVOTS = 12  # whole-block exchanges before the monotone descent takes over; 2-4 are usual
 ZERO = 1e-12  # abundances are known to about 1e-16 x condition number: below this they are rounding
@@ -104,7 +105,7 @@ def residual(
     return out
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_CONTRACT)
 def _residual(coordinates, energy, vertices, abundances, wavelengths, out):
     """In short loops over rows of pixels from their start, which a compiler vectorises."""
     p, r = vertices.shape
@@ -185,7 +186,6 @@ def _fours(rows: Floats) -> Floats:
     return padded
 
 
-_CONTRACT = {"contract"}  # fused multiply-add: nothing else about a sum changes, NaN included
 # called for every pixel, a few vertices are more work to hand over than to use: such functions are inlined
 _jit = partial(njit, nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
