@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from benchmarks import tiles
 from benchmarks.measure import Claim, claim, in_turn, peak, process, ratios, seconds
 from hsi_dask import RunConfig
-from hsi_dask.batch.execute import run
-from hsi_dask.batch.plan import make_plan
-from hsi_dask.batch.tile import Job, process_tile, sample_tile
+from hsi_dask.batch.execution.run import run
+from hsi_dask.batch.execution.tile import Job, process_tile, sample_tile
+from hsi_dask.batch.tiles.plan import make_plan
 from hsi_dask.io import hdf5
 
 THREADS = os.cpu_count() or 1
@@ -196,7 +196,7 @@ def _on_workers(paths: list[Path], workers: int) -> _Turn:
         LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster,
         Client(cluster) as client,
     ):
-        client.run(lambda: __import__("hsi_dask.batch.tile"))
+        client.run(lambda: __import__("hsi_dask.batch.execution.tile"))
         processes = client.run(os.getpid).values()
         config = RunConfig(tiles=[str(path) for path in paths])
         run(config, scratch + "/warm", client=client)  # compiled code is loaded, files are in memory

@@ -16,7 +16,7 @@ import psutil
 
 from benchmarks.measure import Claim, claim
 from hsi_dask import RunConfig
-from hsi_dask.batch.execute import run
+from hsi_dask.batch.execution.run import run
 from hsi_dask.cluster import ClusterConfig, connect
 from hsi_dask.synthetic import neon_wavelengths, simulate_site
 

@@ -32,9 +32,10 @@ from typing import Any
 import numpy as np
 import psutil
 
-from hsi_dask.batch.execute import Observer, run
-from hsi_dask.batch.state import TileRecord
-from hsi_dask.batch.verify import verify
+from hsi_dask.batch.execution.run import run
+from hsi_dask.batch.observer import Observer
+from hsi_dask.batch.state.run_directory import TileRecord
+from hsi_dask.batch.state.verify import verify
 from hsi_dask.cluster import ClusterConfig, connect
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import HsiDaskError

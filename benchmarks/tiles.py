@@ -16,7 +16,7 @@ import numpy as np
 
 from hsi_dask import synthetic
 from hsi_dask.io.hdf5 import StoredArray
-from hsi_dask.io.neon import read_metadata
+from hsi_dask.io.neon.cube import read_metadata
 
 LAYOUTS: dict[str, tuple[synthetic.Revision, tuple[int, int, int]]] = {
     "(32,63,27)": ("DP3.001", (32, 63, 27)),

@@ -39,8 +39,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hsi_dask import synthetic
-    from hsi_dask.batch.execute import RunSummary, run
-    from hsi_dask.batch.mosaic import open_mosaic
+    from hsi_dask.batch.execution.run import RunSummary, run
+    from hsi_dask.batch.tiles.mosaic import open_mosaic
     from hsi_dask.config import RunConfig
     from hsi_dask.errors import (
         ClusterError,
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
         RunError,
         SchemaError,
     )
-    from hsi_dask.io.neon import open_neon
+    from hsi_dask.io.neon.cube import open_neon
     from hsi_dask.io.spectra import read_spectra
     from hsi_dask.io.store import open_results
     from hsi_dask.ops.bands import select_bands
@@ -93,11 +93,11 @@ __all__ = [
 
 # A name is imported when it is first used: numba, dask and distributed take a second each
 _HOMES = {
-    "batch.execute": ("RunSummary", "run"),
-    "batch.mosaic": ("open_mosaic",),
+    "batch.execution.run": ("RunSummary", "run"),
+    "batch.tiles.mosaic": ("open_mosaic",),
     "config": ("RunConfig",),
     "errors": tuple(name for name in __all__ if name.endswith("Error")),
-    "io.neon": ("open_neon",),
+    "io.neon.cube": ("open_neon",),
     "io.spectra": ("read_spectra",),
     "io.store": ("open_results",),
     "ops.bands": ("select_bands",),

@@ -11,12 +11,11 @@ from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from hsi_dask.batch.execute import Observer
-from hsi_dask.batch.tile import Advanced
+from hsi_dask.batch.observer import Advanced, Observer, Stage
 
 if TYPE_CHECKING:
-    from hsi_dask.batch.plan import Plan, Tile
-    from hsi_dask.batch.state import TileRecord
+    from hsi_dask.batch.state.run_directory import TileRecord
+    from hsi_dask.batch.tiles.plan import Plan, Tile
 
 SILENCE = 15.0  # seconds after which a log gets a line although no tile is finished
 
@@ -27,7 +26,7 @@ class Pace(Observer):
     def __init__(self) -> None:
         self.lock = threading.RLock()  # news from inside tiles come from other threads
         self.total = self.settled = self.now = 0
-        self.flying: dict[str, float] = {}
+        self.in_flight: dict[str, float] = {}
         self.mapping_since: float | None = None
         self.sampling, self.latest = False, ""
 
@@ -38,33 +37,33 @@ class Pace(Observer):
             + (f", {len(skipped)} done before" if skipped else "")
         )
 
-    def message(self, text: str) -> None:
+    def stage(self, stage: Stage) -> None:
         with self.lock:
-            self.sampling = text.startswith("sampling")
-            self.flying.clear()
+            self.sampling = stage == "sampling"
+            self.in_flight.clear()
 
     def tile_advanced(self, tile: str, fraction: float) -> None:
         with self.lock:
             if not self.sampling and self.mapping_since is None:
                 self.mapping_since = time.monotonic()
-            self.flying[tile] = max(fraction, self.flying.get(tile, 0.0))
-            self.latest = f"{tile} {self.flying[tile]:.0%}"
+            self.in_flight[tile] = max(fraction, self.in_flight.get(tile, 0.0))
+            self.latest = f"{tile} {self.in_flight[tile]:.0%}"
 
     def tile_done(self, record: TileRecord) -> None:
         with self.lock:
             self.settled, self.now = self.settled + 1, self.now + 1
-            self.flying.pop(record.tile, None)
+            self.in_flight.pop(record.tile, None)
 
     def tile_failed(self, tile: str, reason: str) -> None:
         with self.lock:
             self.settled += 1
-            self.flying.pop(tile, None)
+            self.in_flight.pop(tile, None)
 
     @property
     def progress(self) -> float:
         """Tiles, with the finished part of those in flight."""
         with self.lock:
-            return self.settled + (0.0 if self.sampling else sum(self.flying.values()))
+            return self.settled + (0.0 if self.sampling else sum(self.in_flight.values()))
 
     @property
     def rate(self) -> float:
@@ -72,7 +71,7 @@ class Pace(Observer):
         with self.lock:
             if self.mapping_since is None or self.sampling:
                 return 0.0
-            return (self.now + sum(self.flying.values())) / max(time.monotonic() - self.mapping_since, 1e-3)
+            return (self.now + sum(self.in_flight.values())) / max(time.monotonic() - self.mapping_since, 1e-3)
 
     def so_far(self) -> str:
         """`2 of 8 tiles, 3.1 tiles a minute, 0:01:56 left`."""
@@ -88,9 +87,9 @@ class Pace(Observer):
         with self.lock:
             if self.sampling:
                 return f"sampling {self.latest}" if self.latest else "sampling"
-            if len(self.flying) > 2:
-                return f"{len(self.flying)} at a time"
-            return ", ".join(f"{tile} {part:.0%}" for tile, part in sorted(self.flying.items()))
+            if len(self.in_flight) > 2:
+                return f"{len(self.in_flight)} at a time"
+            return ", ".join(f"{tile} {part:.0%}" for tile, part in sorted(self.in_flight.items()))
 
 
 # ---------------------------------------------------------------------------------------------------- plain lines
@@ -109,7 +108,6 @@ class _Lines(Pace):
         self.write(f"{time.strftime('%H:%M:%S')} {text}")
 
     def message(self, text: str) -> None:
-        super().message(text)
         self.line(text)
 
     def tile_advanced(self, tile: str, fraction: float) -> None:
@@ -177,7 +175,6 @@ class _Live(Pace):
             self.bar.update(self.task, total=self.total or None, completed=self.progress, description=text)
 
     def message(self, text: str) -> None:
-        super().message(text)
         self.bar.console.print(text, markup=False, soft_wrap=True)
         self.show()
 

@@ -13,6 +13,7 @@ import pytest
 
 import hsi_dask as hsi
 from hsi_dask import cli, progress
+from hsi_dask.cli.app import PIPE_CLOSED
 from hsi_dask.synthetic import MATERIALS, simulate_scene, simulate_site, write_neon_tile
 
 HSI_DASK = (sys.executable, "-m", "hsi_dask")
@@ -229,7 +230,7 @@ def test_a_closed_pipe_is_not_an_error():
     with subprocess.Popen([*HSI_DASK, "config"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.close()
         err = process.stderr.read()
-    assert process.returncode == cli.PIPE_CLOSED
+    assert process.returncode == PIPE_CLOSED
     assert err == b""
 
 
@@ -290,7 +291,7 @@ def test_a_bug_is_one_line_too_and_debug_shows_where(monkeypatch, capsys):
     def broken(tiles):
         raise ZeroDivisionError("by\nzero")
 
-    monkeypatch.setattr("hsi_dask.batch.plan.find_tiles", broken)
+    monkeypatch.setattr("hsi_dask.batch.tiles.plan.find_tiles", broken)
     code, _, err = inside(capsys, "info", "x.h5")
     assert code == 2
     assert err == "error: ZeroDivisionError: by zero; this is a bug: `hsi-dask --debug ...` shows where\n"
@@ -399,11 +400,15 @@ def test_the_pace_counts_tiles_and_what_is_in_flight(monkeypatch):
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     pace = progress.Pace()
     pace.total = 4
-    pace.message("sampling pixels")
+    pace.stage("sampling")
     pace.tile_advanced("a", 0.9)
     assert pace.progress == 0
     assert pace.inside() == "sampling a 90%"
-    pace.message("finding 4 endmembers")
+    pace.message("tile b is left out of the sample: no pixel has data")
+    assert pace.inside() == "sampling a 90%"
+    pace.stage("endmembers")
+    assert pace.inside() == ""
+    pace.stage("mapping")
     assert pace.so_far() == "0 of 4 tiles"
     pace.tile_advanced("a", 0.0)
     now[0] = 30.0

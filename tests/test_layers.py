@@ -24,12 +24,15 @@ MAY_IMPORT = {
     "io": {"errors", "schema"},
     "ops": {"errors", "schema", "kernels"},
     "batch": {"errors", "schema", "config", "io", "ops"},
-    "show": {"errors", "schema", "io", "ops", "batch"},
+    "overviews": {"errors", "schema", "io", "batch"},
+    "show": {"errors", "schema", "io", "ops", "batch", "overviews"},
     "progress": {"batch"},
     "cli": {"errors", "config", "cluster", "synthetic", "io", "batch", "show", "progress", "__init__"},
     "__main__": {"cli"},
     "__init__": {"errors", "config", "synthetic", "io", "ops", "batch", "show"},  # when a name is first used
 }
+# Rooms of a folder, each of which may import those before it
+FLOORS = {"batch": ("tiles", "state", "execution")}
 # Replacing one of these touches one place
 HOMES = {
     "h5py": {"io", "synthetic"},
@@ -82,6 +85,16 @@ def name_of(path):
 def test_a_module_imports_only_what_lies_below_it(path):
     allowed = MAY_IMPORT[layer(path)] | {layer(path)}
     assert set(ours(path)) <= allowed
+
+
+@pytest.mark.parametrize("folder", FLOORS)
+def test_rooms_of_a_folder_import_only_rooms_before_them(folder):
+    order = FLOORS[folder]
+    for path in (PACKAGE / folder).glob("*/*.py"):
+        for name in imports(path):
+            parts = name.split(".")
+            if parts[:2] == ["hsi_dask", folder] and len(parts) > 3 and parts[2] in order:
+                assert order.index(parts[2]) <= order.index(path.parent.name), f"{path} imports {name}"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

@@ -315,7 +315,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_part(tmp_path, scene, mon
     def full(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(synthetic, "_digital_numbers", full)
+    monkeypatch.setattr("hsi_dask.synthetic.neon_files.digital_numbers", full)
     with pytest.raises(OSError, match="disk full"):
         synthetic.write_neon_tile(tmp_path, scene)
     assert path.read_bytes() == before

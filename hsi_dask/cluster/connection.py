@@ -26,7 +26,7 @@ _LOCAL: dict[str, Any] = {
 # Dask's profiler keeps an hour of call trees: on workers 60 kB a small tile, memory that grows as long as a run does
 _NO_PROFILE = {"distributed.worker.profile.enabled": False}
 # evaluated on workers, so that nothing of ours needs to be importable there to find out
-_VERSION = "__import__('hsi_dask.batch.tile').__version__"
+_VERSION = "__import__('hsi_dask.batch.execution.tile').__version__"
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from hsi_dask.errors import ClusterError
 
 def prove() -> None:
     """Import all that tasks need, in the version of the driver; raise if it cannot be."""
-    import_module("hsi_dask.batch.tile")
+    import_module("hsi_dask.batch.execution.tile")
     if (expected := os.environ.get(EXPECTED, __version__)) != __version__:
         raise ClusterError(f"this worker has hsi_dask {__version__}, its driver {expected}; install the same one here")
 

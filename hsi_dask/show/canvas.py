@@ -18,16 +18,16 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from hsi_dask.batch.overviews import open_overviews
-from hsi_dask.batch.tile import Advanced
+from hsi_dask.batch.observer import Advanced
 from hsi_dask.errors import FileFormatError
 from hsi_dask.io import store
 from hsi_dask.io.levels import QUICKLOOK, level_grids
-from hsi_dask.io.metadata import read_metadata
-from hsi_dask.io.neon import open_cube
+from hsi_dask.io.neon.cube import open_cube
+from hsi_dask.io.neon.metadata import read_metadata
 from hsi_dask.io.store import Grid
 from hsi_dask.ops.bands import select_bands
 from hsi_dask.ops.materials import threshold_classes
+from hsi_dask.overviews.overviews import open_overviews
 from hsi_dask.schema import ENDMEMBER, FLAGS, NO_CLASS, WAVELENGTH, X, Y
 from hsi_dask.show.figures import BANDS, PICTURES, names_of
 from hsi_dask.show.palettes import class_colours, class_table, quality_table

@@ -21,17 +21,17 @@ from xml.sax.saxutils import escape
 import numpy as np
 from numpy.typing import NDArray
 
-from hsi_dask.batch.overviews import Overviews, halved, kept_overviews
-from hsi_dask.batch.plan import free_bytes
-from hsi_dask.batch.state import Run, versions
-from hsi_dask.batch.statistics import Cell, Statistics, damage_named, place
-from hsi_dask.batch.tile import Advanced
+from hsi_dask.batch.observer import Advanced
+from hsi_dask.batch.state.run_directory import Run, versions
+from hsi_dask.batch.tiles.plan import free_bytes
 from hsi_dask.errors import RunError
 from hsi_dask.io import cog, store
 from hsi_dask.io.durable import PART, sync_folders, write_file
 from hsi_dask.io.levels import level_grids, stored_array
 from hsi_dask.io.libraries import write_library, write_table
 from hsi_dask.io.store import Grid
+from hsi_dask.overviews.overviews import Overviews, halved, kept_overviews
+from hsi_dask.overviews.statistics import Cell, Statistics, damage_named, place
 from hsi_dask.schema import ENDMEMBER, FLAGS, UNCLASSIFIED, VARIABLES, Variable
 from hsi_dask.show.figures import names_of
 from hsi_dask.show.palettes import ERRORS, SEQUENTIAL, class_table, quality_table

@@ -7,12 +7,12 @@ from functools import cached_property
 
 import xarray as xr
 
-from hsi_dask.batch.overviews import Overviews
-from hsi_dask.batch.state import Run, TileRecord
-from hsi_dask.batch.statistics import Statistics
+from hsi_dask.batch.state.run_directory import Run, TileRecord
 from hsi_dask.errors import FileFormatError
-from hsi_dask.io.metadata import NeonFile, read_metadata
+from hsi_dask.io.neon.metadata import NeonFile, read_metadata
 from hsi_dask.io.store import open_endmembers
+from hsi_dask.overviews.overviews import Overviews
+from hsi_dask.overviews.statistics import Statistics
 from hsi_dask.show import figures, palettes
 
 _PIXELS = 600  # of the overviews that are drawn, at least, along their longer side

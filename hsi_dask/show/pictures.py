@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from hsi_dask.io.metadata import WATER_VAPOUR_WINDOWS
+from hsi_dask.io.neon.metadata import WATER_VAPOUR_WINDOWS
 from hsi_dask.schema import ENDMEMBER, FLAGS, X, Y
 from hsi_dask.show import figures, palettes
 from hsi_dask.show.facts import Facts, area

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from hsi_dask.batch.overviews import kept_overviews
-from hsi_dask.batch.state import versions
-from hsi_dask.batch.tile import Advanced
+from hsi_dask.batch.observer import Advanced
+from hsi_dask.batch.state.run_directory import versions
 from hsi_dask.errors import RunError
 from hsi_dask.io.durable import sync_folders, write_file
+from hsi_dask.overviews.overviews import kept_overviews
 from hsi_dask.schema import ENDMEMBER, FLAGS, X, Y
 from hsi_dask.show import palettes, pictures
 from hsi_dask.show.facts import Facts, area, bytes_text, duration

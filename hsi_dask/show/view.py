@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from hsi_dask.batch.tile import Advanced
+from hsi_dask.batch.observer import Advanced
 from hsi_dask.errors import RunError
 from hsi_dask.schema import FLAGS, UNCLASSIFIED, WAVELENGTH
 from hsi_dask.show.canvas import SCORES, Bounds, Canvas, Layer, Painted, Pixel

@@ -15,14 +15,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hsi_dask.batch import dispatch, execute
-from hsi_dask.batch.execute import Interrupted, Observer, run
-from hsi_dask.batch.plan import Plan, Tile, make_plan
-from hsi_dask.batch.state import Run, TileRecord
-from hsi_dask.batch.verify import verify
+from hsi_dask.batch.execution import dispatch
+from hsi_dask.batch.execution import run as execute
+from hsi_dask.batch.execution.run import Interrupted, run
+from hsi_dask.batch.observer import Observer
+from hsi_dask.batch.state.run_directory import Run, TileRecord
+from hsi_dask.batch.state.verify import verify
+from hsi_dask.batch.tiles.plan import Plan, Tile, make_plan
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import EndmemberError, RunError
-from hsi_dask.io.neon import open_cube, read_metadata
+from hsi_dask.io.neon.cube import open_cube, read_metadata
 from hsi_dask.io.store import open_endmembers, open_results
 from hsi_dask.ops.bands import select_bands
 from hsi_dask.ops.materials import map_materials
@@ -63,7 +65,8 @@ def script(config: RunConfig, run_dir: Path, before: str = "") -> str:
     """A driver process that says each finished tile."""
     return f"""
 import signal, sys, time
-from hsi_dask.batch.execute import Interrupted, Observer, run
+from hsi_dask.batch.execution.run import Interrupted, run
+from hsi_dask.batch.observer import Observer
 from hsi_dask.config import RunConfig
 signal.signal(signal.SIGINT, signal.default_int_handler)  # who runs the tests in the background may ignore it
 {before}
@@ -170,7 +173,7 @@ def test_a_stopped_run_leaves_no_thread_at_work(tmp_path: Path, spawn: Spawn) ->
     driver = spawn("""
 import signal, time
 from _thread import interrupt_main
-from hsi_dask.batch.dispatch import carry_out
+from hsi_dask.batch.execution.dispatch import carry_out
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 let_go = []
 def work(job, threads, advanced):
@@ -178,7 +181,7 @@ def work(job, threads, advanced):
     time.sleep(1.5)
     let_go.append(job)
 try:
-    list(carry_out(work, ["tile"], client=None, heard=print))
+    list(carry_out(work, ["tile"], client=None, on_progress=print))
 except KeyboardInterrupt:
     print("let go", let_go)
 """)
@@ -330,7 +333,7 @@ def test_too_little_disk_is_refused_before_anything_is_computed(
 
 
 def test_slabs_give_the_same_maps_as_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hsi_dask.batch import layout
+    from hsi_dask.batch.tiles import layout
     from hsi_dask.io import hdf5
 
     scene = simulate_scene((120, 30), wavelength=neon_wavelengths(100, step=20.0), no_data=0.2)
@@ -432,7 +435,7 @@ def test_a_tile_that_kills_its_workers_fails_and_the_others_do_not(site: Site, c
     jobs = [dispatch.Job(tile, "", config) for tile in make_plan(site.paths, config).tiles]
     outcomes = {
         job.tile.id: outcome
-        for job, outcome in dispatch.carry_out(deadly, jobs, client=cluster, heard=lambda tile, fraction: None)
+        for job, outcome in dispatch.carry_out(deadly, jobs, client=cluster, on_progress=lambda tile, fraction: None)
     }
     failed = {tile: outcome for tile, outcome in outcomes.items() if isinstance(outcome, dispatch.Failure)}
     assert list(failed) == ["368000_4306040"]
@@ -454,7 +457,7 @@ def test_a_lost_scheduler_ends_the_run_with_a_sentence(
 ) -> None:
     before = """
 from distributed import Client, LocalCluster
-import hsi_dask.batch.execute as execute
+import hsi_dask.batch.execution.run as execute
 plain = run
 def run(config, run_dir, observer):
     with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as cluster:
@@ -479,7 +482,7 @@ def run(config, run_dir, observer):
 def test_no_workers_for_long_ends_the_run_with_a_sentence(config: RunConfig, tmp_path: Path, spawn: Spawn) -> None:
     before = """
 from distributed import Client, LocalCluster
-from hsi_dask.batch import dispatch
+from hsi_dask.batch.execution import dispatch
 dispatch.PATIENCE, dispatch._POLL = 1.0, 0.2
 plain = run
 def run(config, run_dir, observer):

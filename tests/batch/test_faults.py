@@ -22,12 +22,13 @@ import h5py
 import psutil
 import pytest
 
-from hsi_dask.batch.execute import Observer, run
-from hsi_dask.batch.state import Run, TileRecord
-from hsi_dask.batch.verify import verify
+from hsi_dask.batch.execution.run import run
+from hsi_dask.batch.observer import Observer
+from hsi_dask.batch.state.run_directory import Run, TileRecord
+from hsi_dask.batch.state.verify import verify
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import RunError
-from hsi_dask.io.neon import read_metadata
+from hsi_dask.io.neon.cube import read_metadata
 from hsi_dask.synthetic import Site, neon_wavelengths, simulate_scene, write_neon_tile
 
 Store = Callable[[Path], dict[str, bytes]]
@@ -39,7 +40,8 @@ TILE = "368040_4306000"
 PROLOGUE = """
 import sys, time
 import hsi_dask.ops.endmembers
-from hsi_dask.batch.execute import Observer, run
+from hsi_dask.batch.execution.run import run
+from hsi_dask.batch.observer import Observer
 from hsi_dask.cluster import ClusterConfig, connect
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import HsiDaskError

@@ -11,10 +11,10 @@ import pytest
 import xarray as xr
 
 import hsi_dask as hsi
-from hsi_dask.batch.execute import run
-from hsi_dask.batch.plan import make_plan
-from hsi_dask.batch.state import Run
-from hsi_dask.batch.verify import verify
+from hsi_dask.batch.execution.run import run
+from hsi_dask.batch.state.run_directory import Run
+from hsi_dask.batch.state.verify import verify
+from hsi_dask.batch.tiles.plan import make_plan
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import ConfigError, EndmemberError
 from hsi_dask.io.store import open_endmembers, open_results
@@ -120,7 +120,7 @@ def test_masked_pixels_are_never_candidates_for_endmembers(config: RunConfig, si
 def test_the_sample_has_the_size_asked_for_and_holds_good_pixels_only(
     site: Site, config: RunConfig, masks: dict[str, Any]
 ) -> None:
-    from hsi_dask.batch.tile import Job, sample_tile
+    from hsi_dask.batch.execution.tile import Job, sample_tile
 
     settings = config.replace(masks=masks)
     tile = make_plan(site.paths, settings).tiles[1]
@@ -157,7 +157,7 @@ def test_a_layer_that_one_file_lacks_fails_that_tile_alone(tmp_path: Path, confi
 
 
 def test_slabs_change_no_flag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hsi_dask.batch import layout
+    from hsi_dask.batch.tiles import layout
     from hsi_dask.io import hdf5
 
     path = write_neon_tile(tmp_path / "line.h5", simulate_scene((120, 30), no_data=0.2), chunks=(10, 30, 50))

@@ -17,10 +17,10 @@ import pytest
 import xarray as xr
 
 import hsi_dask as hsi
-from hsi_dask.batch import mosaic as opening
+from hsi_dask.batch.tiles import mosaic as opening
 from hsi_dask.errors import ConfigError, FileFormatError, GridError, SchemaError
 from hsi_dask.io import hdf5
-from hsi_dask.io.metadata import NeonFile, read_metadata
+from hsi_dask.io.neon.metadata import NeonFile, read_metadata
 from hsi_dask.synthetic import Scene, Site, neon_wavelengths, simulate_scene, write_neon_tile
 
 WAVELENGTH = neon_wavelengths(100, step=20.0)

@@ -17,12 +17,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hsi_dask.batch import lock
-from hsi_dask.batch.execute import Interrupted, Observer, run
-from hsi_dask.batch.lock import Part
-from hsi_dask.batch.plan import find_tiles, make_plan
-from hsi_dask.batch.state import Run, TileRecord, taken
-from hsi_dask.batch.verify import verify
+from hsi_dask.batch.execution.run import Interrupted, run
+from hsi_dask.batch.observer import Observer
+from hsi_dask.batch.state import lock
+from hsi_dask.batch.state.lock import Part
+from hsi_dask.batch.state.run_directory import Run, TileRecord, open_run_directory
+from hsi_dask.batch.state.verify import verify
+from hsi_dask.batch.tiles.plan import find_tiles, make_plan
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import ConfigError, HsiDaskError, RunError
 
@@ -38,7 +39,8 @@ def script(config: RunConfig, run_dir: Path, part: tuple[int, int] | None, befor
     """A process that waits for a line, then works on its part and tells what it does."""
     return f"""
 import sys, time
-from hsi_dask.batch.execute import Interrupted, Observer, run
+from hsi_dask.batch.execution.run import Interrupted, run
+from hsi_dask.batch.observer import Observer
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import HsiDaskError
 from hsi_dask.io import durable
@@ -167,7 +169,7 @@ def test_the_same_part_twice_other_parts_and_a_whole_run_beside_parts_are_refuse
         run(config, tmp_path / "run")
     holder.kill()
     holder.wait()
-    with taken(tmp_path / "run", make_plan(find_tiles(config.tiles), config), Part(3, 3)):
+    with open_run_directory(tmp_path / "run", make_plan(find_tiles(config.tiles), config), Part(3, 3)):
         pass
 
 

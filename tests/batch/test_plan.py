@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hsi_dask.batch import plan as planning
-from hsi_dask.batch.layout import lay_out
-from hsi_dask.batch.plan import find_tiles, make_plan
+from hsi_dask.batch.tiles import plan as planning
+from hsi_dask.batch.tiles.layout import lay_out
+from hsi_dask.batch.tiles.plan import find_tiles, make_plan
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import ConfigError, FileFormatError, GridError
-from hsi_dask.io.neon import NeonFile, read_metadata
+from hsi_dask.io.neon.cube import NeonFile, read_metadata
 from hsi_dask.synthetic import Site, neon_wavelengths, simulate_scene, write_neon_tile
 
 WAVELENGTH = neon_wavelengths(100, step=20.0)
@@ -112,7 +112,7 @@ def test_a_file_that_cannot_be_read_is_put_aside_with_its_place(site: Site, tmp_
 
 
 def test_a_large_line_is_cut_into_slabs_of_whole_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hsi_dask.batch import layout
+    from hsi_dask.batch.tiles import layout
     from hsi_dask.io import hdf5
 
     path = write(tmp_path, 368000, 4306000, (200, 30), chunks=(10, 30, 50))

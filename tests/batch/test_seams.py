@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hsi_dask.batch.execute import run
+from hsi_dask.batch.execution.run import run
 from hsi_dask.config import RunConfig
 from hsi_dask.io.store import open_results
 from hsi_dask.synthetic import simulate_scene, write_neon_tile
 
-from .conftest import WAVELENGTH
+from ..conftest import WAVELENGTH
 
 
 @pytest.mark.parametrize(("revision", "chunks"), [("DP3.001", (16, 9, 27)), ("DP3.002", None)])

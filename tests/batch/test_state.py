@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from hsi_dask.batch.execute import run
-from hsi_dask.batch.plan import make_plan
-from hsi_dask.batch.state import Run, taken
+from hsi_dask.batch.execution.run import run
+from hsi_dask.batch.state.run_directory import Run, open_run_directory
+from hsi_dask.batch.tiles.plan import make_plan
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import EndmemberError, RunError
 from hsi_dask.synthetic import Site
@@ -116,18 +116,18 @@ def test_a_creation_that_was_killed_is_taken_over(config: RunConfig, tmp_path: P
     (tmp_path / "run/records").mkdir(parents=True)
     (tmp_path / "run/config.yaml").write_text("endmembers: {count: 3}\n")
     (tmp_path / "run/.manifest.json.12345678.part").write_text("{")
-    with taken(tmp_path / "run", make_plan([*_paths(config)], config)) as (state, _):
+    with open_run_directory(tmp_path / "run", make_plan([*_paths(config)], config)) as (state, _):
         assert len(state.pending()) == 6
     assert not list((tmp_path / "run").glob(".*.part"))
 
 
 def test_a_second_run_is_refused_and_told_who_holds_it(config: RunConfig, tmp_path: Path, spawn: Spawn) -> None:
     code = f"""
-        from hsi_dask.batch.plan import find_tiles, make_plan
-        from hsi_dask.batch.state import taken
+        from hsi_dask.batch.tiles.plan import find_tiles, make_plan
+        from hsi_dask.batch.state.run_directory import open_run_directory
         from hsi_dask.config import RunConfig
         config = RunConfig(**{config.model_dump()!r})
-        with taken({str(tmp_path / "run")!r}, make_plan(find_tiles(config.tiles), config)):
+        with open_run_directory({str(tmp_path / "run")!r}, make_plan(find_tiles(config.tiles), config)):
             print("taken", flush=True)
             input()
     """
@@ -138,7 +138,7 @@ def test_a_second_run_is_refused_and_told_who_holds_it(config: RunConfig, tmp_pa
         run(config, tmp_path / "run")
     holder.kill()
     holder.communicate()
-    with taken(tmp_path / "run", make_plan(_paths(config), config)) as (state, _):
+    with open_run_directory(tmp_path / "run", make_plan(_paths(config), config)) as (state, _):
         assert len(state.pending()) == 6
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hsi_dask.batch.verify import verify
+from hsi_dask.batch.state.verify import verify
 from hsi_dask.errors import RunError
 
 TILE = "368040_4306000"

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from hsi_dask.batch.execute import run
-from hsi_dask.batch.verify import verify
+from hsi_dask.batch.execution.run import run
+from hsi_dask.batch.state.verify import verify
 from hsi_dask.config import RunConfig
 from hsi_dask.synthetic import Site, neon_wavelengths, simulate_site
 

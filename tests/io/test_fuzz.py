@@ -34,7 +34,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hsi_dask.errors import HsiDaskError
-from hsi_dask.io.neon import open_cube, read_metadata
+from hsi_dask.io.neon.cube import open_cube, read_metadata
 from hsi_dask.synthetic import neon_wavelengths, simulate_scene, write_neon_tile
 
 REVISIONS = ("DP1.001-2016", "DP3.001", "DP3.002", "rewritten", "radiance", "flat-2013")

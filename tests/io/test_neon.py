@@ -14,7 +14,7 @@ import xarray as xr
 
 from hsi_dask import schema
 from hsi_dask.errors import FileFormatError, SchemaError
-from hsi_dask.io import neon
+from hsi_dask.io.neon import cube as neon
 from hsi_dask.synthetic import simulate_scene, write_neon_tile
 
 REVISIONS = ("DP1.001-2016", "DP3.001", "DP3.002", "rewritten")

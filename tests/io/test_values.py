@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hsi_dask.io.values import holds
+from hsi_dask.io.neon.values import holds
 
 
 @pytest.mark.parametrize(

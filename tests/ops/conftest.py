@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 from hsi_dask import synthetic
-from hsi_dask.io.neon import open_cube, read_metadata
+from hsi_dask.io.neon.cube import open_cube, read_metadata
 from hsi_dask.ops.bands import select_bands
 
 CHUNKINGS: list[Any] = [(60, 70, -1), (13, 70, -1), (60, 70, 50), (17, 23, 61), (60, 70, 1)]

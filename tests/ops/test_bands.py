@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 
 from hsi_dask.errors import ConfigError, SchemaError
-from hsi_dask.io.neon import open_cube, read_metadata
+from hsi_dask.io.neon.cube import open_cube, read_metadata
 from hsi_dask.ops.bands import select_bands, single_pixel, single_wavelength
 
 from .conftest import CHUNKINGS

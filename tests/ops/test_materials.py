@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from hsi_dask.errors import ConfigError, EndmemberError, SchemaError
-from hsi_dask.io.neon import open_cube, read_metadata
+from hsi_dask.io.neon.cube import open_cube, read_metadata
 from hsi_dask.ops.materials import classify, map_materials, threshold_classes, unmix
 from hsi_dask.ops.source import find_source
 

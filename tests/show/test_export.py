@@ -15,7 +15,7 @@ import xarray as xr
 from rio_cogeo.cogeo import cog_validate
 
 import hsi_dask as hsi
-from hsi_dask.batch.state import Run
+from hsi_dask.batch.state.run_directory import Run
 from hsi_dask.cli import main
 from hsi_dask.errors import RunError
 from hsi_dask.io.levels import OVERVIEWS

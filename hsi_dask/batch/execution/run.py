@@ -1,0 +1,404 @@
+"""Carry out a plan: endmembers, then the pending tiles, a bounded number at a time; safe to stop and repeat."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+from hsi_dask.batch.execution.dispatch import Failure, carry_out
+from hsi_dask.batch.execution.tile import Job, process_tile, sample_tile, share_heap
+from hsi_dask.batch.observer import Observer
+from hsi_dask.batch.state.lock import Part, turn
+from hsi_dask.batch.state.run_directory import MANIFEST, RECORDS, Run, TileRecord, create_results, open_run_directory
+from hsi_dask.batch.tiles.plan import Plan, Tile, find_tiles, free_bytes, make_plan
+from hsi_dask.config import RunConfig
+from hsi_dask.errors import EndmemberError, HsiDaskError, RunError
+from hsi_dask.io import store
+from hsi_dask.schema import ENDMEMBER, PIXEL
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a run came to.
+
+    Attributes
+    ----------
+    done : tiles computed now
+    skipped : tiles that an earlier run had done
+    failed : tile -> one sentence
+    pending : tiles not reached, because the run was stopped
+    pixels : of all tiles that are done: how many are "valid", "no_data", and masked for every other reason; a pixel
+        may have several
+    """
+
+    run_dir: Path
+    results: Path
+    endmembers: Path
+    done: tuple[str, ...]
+    skipped: tuple[str, ...]
+    failed: dict[str, str]
+    pending: tuple[str, ...]
+    seconds: float
+    pixels: dict[str, int] = field(default_factory=dict)
+
+
+class Interrupted(KeyboardInterrupt):
+    """The run was stopped by a signal; everything recorded is safe. Its message says how to go on."""
+
+    def __init__(self, summary: RunSummary, part: Part | None = None) -> None:
+        finished, total = len(summary.done) + len(summary.skipped), len(summary.pending) + len(summary.failed)
+        tiles, same = ("tiles", "") if part is None else (f"tiles of part {part}", f" --part {part}")
+        super().__init__(
+            f"stopped with {finished} of {finished + total} {tiles} done; "
+            f"run again with --out {summary.run_dir}{same} to go on"
+        )
+        self.summary = summary
+
+
+def run(
+    config: RunConfig,
+    run_dir: str | os.PathLike[str],
+    *,
+    client: Client | None = None,
+    observer: Observer | None = None,
+    part: Part | tuple[int, int] | None = None,
+) -> RunSummary:
+    """Map the materials of all tiles of a configuration, or go on where an earlier run stopped.
+
+    Parameters
+    ----------
+    config : RunConfig
+        With `tiles`; without, those of the run that `run_dir` holds.
+    run_dir : path
+        Everything is written here, nothing elsewhere. A run that is repeated does only what is missing.
+    client : distributed.Client, optional
+        Tiles go to its workers, which need to see the input files and `run_dir` under the same paths. None: one
+        tile after another in this process, on all cores.
+    observer : Observer, optional
+        Hears about progress.
+    part : (i, n), optional
+        Only the i-th of n shares of the tiles: every n-th by name, counted from 1. Parts may run at the same time on
+        machines that know of each other only by the file system. The first to come makes the run and finds the
+        endmembers, the others wait for it. A whole run beside parts is refused, as are parts of another n.
+
+    Returns
+    -------
+    RunSummary
+        Of a part: about its own tiles.
+
+    Raises
+    ------
+    ConfigError, GridError, FileFormatError, EndmemberError
+        The request cannot be carried out; nothing was computed.
+    RunError
+        `run_dir` is in use, holds something else or a run with other settings or inputs; or it cannot be written any
+        more, for want of space or permission.
+    ClusterError
+        Workers are lost for good.
+    Interrupted
+        Ctrl-C or SIGTERM; or SIGUSR1, after which the tiles in work are finished and no more begun. Everything recorded
+        is safe; call again to go on.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from hsi_dask.synthetic import simulate_site
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     site = simulate_site(folder, tiles=(1, 2), size=40)
+    ...     summary = run(RunConfig(tiles=[folder]), f"{folder}/run")
+    >>> summary.done
+    ('368000_4306000', '368040_4306000')
+    """
+    started = time.perf_counter()
+    if client is None:
+        share_heap()
+    observer = observer or Observer()
+    part = Part(*part) if isinstance(part, tuple) else part
+    plan = make_plan(_paths(config, Path(run_dir)), config)
+    with (
+        _terminable(),
+        _warned() as warned,
+        open_run_directory(run_dir, plan, part) as (state, placed),
+        _writing(state),
+    ):
+        outcome = _carry_out(state, placed, client, observer, part, warned)
+        summary = replace(outcome, seconds=time.perf_counter() - started)
+    if outcome.pending:
+        raise Interrupted(summary, part)
+    return summary
+
+
+def _paths(config: RunConfig, run_dir: Path) -> list[Path]:
+    if not config.tiles and (run_dir / MANIFEST).is_file():
+        return [Path(tile.path) for tile in Run.open(run_dir).manifest.tiles]
+    return find_tiles(config.tiles)
+
+
+def _carry_out(
+    state: Run,
+    whole: Plan,
+    client: Client | None,
+    observer: Observer,
+    part: Part | None,
+    warned: Callable[[], bool],
+) -> RunSummary:
+    plan = whole if part is None else state.share(whole, part)
+    own = {tile.id for tile in plan.tiles} | {tile.id for tile in plan.bad}
+    skipped = [tile for tile in state.done() if tile in own or part is None] if state.endmembers.exists() else []
+    todo = [tile for tile in plan.tiles if tile.id not in set(skipped)]
+    _require_room(state, whole, todo, client)
+    observer.planned(plan, todo, skipped)
+    done: list[str] = []
+    failed = _settle_bad_tiles(state, plan, skipped, observer)
+    interrupted = False
+    try:
+        if todo or part is None:
+            with _turn(state, part, observer):
+                _ensure_endmembers(state, whole, client, observer)
+                _ensure_results(state)
+        observer.stage("mapping")
+        jobs = [Job(tile, str(state.path.absolute()), plan.config) for tile in todo]
+        outcomes = carry_out(process_tile, jobs, client=client, on_progress=observer.tile_advanced, should_stop=warned)
+        try:
+            for job, outcome in outcomes:
+                if isinstance(outcome, TileRecord):
+                    done.append(job.tile.id)
+                    observer.tile_done(outcome)
+                    continue
+                _require_results(state)
+                raise_if_fatal(outcome)
+                _fail(state, job.tile.id, job.tile.path, outcome.reason, failed, observer)
+        finally:
+            outcomes.close()  # type: ignore[attr-defined]  # a generator: drops what is in flight
+    except KeyboardInterrupt:
+        interrupted = True
+    settled = {*skipped, *done, *failed}
+    stopped = interrupted or warned()
+    pending = tuple(tile.id for tile in todo if tile.id not in settled) if stopped else ()
+    return RunSummary(
+        run_dir=state.path,
+        results=state.results,
+        endmembers=state.endmembers,
+        done=tuple(done),
+        skipped=tuple(skipped),
+        failed=failed,
+        pending=pending,
+        seconds=0.0,
+        pixels=_pixels(state, {*skipped, *done}),
+    )
+
+
+def _pixels(state: Run, tiles: set[str]) -> dict[str, int]:
+    """Counts by reason over these tiles' records."""
+    counts: Counter[str] = Counter()
+    for record in map(state.record, sorted(tiles)):
+        counts.update(record.pixels if record else {})
+    return dict(counts)
+
+
+def raise_if_fatal(failure: Failure) -> None:
+    if failure.fatal:
+        raise RunError(f"{failure.reason}; finished tiles are safe, {_MEND}")
+
+
+_MEND = "make room or restore access, and run again to go on"
+
+
+@contextmanager
+def _writing(state: Run) -> Iterator[None]:
+    """What the run directory refuses to take, in one sentence; tiles' own troubles never get here."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, HsiDaskError) or error.errno is None:
+            raise
+        where = error.filename or state.path
+        raise RunError(f"{where}: {error.strerror}; finished tiles are safe, {_MEND}") from error
+
+
+def _turn(state: Run, part: Part | None, observer: Observer) -> AbstractContextManager[None]:
+    """One part at a time makes what all of them need, and only the first has to."""
+    if part is None:
+        return nullcontext()
+    return turn(state.path, part, lambda: state.endmembers.exists() and state.results.exists(), observer.message)
+
+
+def _fail(state: Run, tile: str, path: str, reason: str, failed: dict[str, str], observer: Observer) -> None:
+    state.fail(tile, path, reason)
+    failed[tile] = reason
+    observer.tile_failed(tile, reason)
+
+
+def _settle_bad_tiles(state: Run, plan: Plan, done: Sequence[str], observer: Observer) -> dict[str, str]:
+    """Note the files that cannot be read, and forget the notes of those that now can."""
+    failed: dict[str, str] = {}
+    for tile in plan.bad:
+        if tile.id not in done:
+            _fail(state, tile.id, tile.path, tile.reason, failed, observer)
+    readable = {tile.path: tile.id for tile in plan.tiles}
+    for before in state.manifest.tiles:
+        if not before.readable and readable.get(before.path, before.id) != before.id:
+            state.forget_failure(before.id)  # its name said nothing; now it goes by its place
+    return failed
+
+
+def _require_room(state: Run, plan: Plan, todo: Sequence[Tile], client: Client | None) -> None:
+    """Refuse before anything starts what would end for want of disk or memory."""
+    needed, free = sum(map(plan.output_bytes, todo)), free_bytes(state.path)
+    if needed > free:
+        raise RunError(
+            f"{state.path} has {free / 1e9:.1f} GB free, the results need about {needed / 1e9:.1f} GB; make room"
+        )
+    if client is None:
+        return
+    for name, threads, limit in client.run_on_scheduler(_workers):
+        if limit and (projected := plan.memory(threads)) > limit:
+            raise RunError(
+                f"a tile needs about {projected / 2**30:.1f} GiB with {threads} threads, worker {name} may use "
+                f"{limit / 2**30:.1f} GiB; give workers more memory or fewer threads"
+            )
+
+
+def _workers(dask_scheduler: Any) -> list[tuple[str, int, int]]:
+    """Name, threads and memory limit of every worker; runs on the scheduler."""
+    return [(str(w.name), w.nthreads, w.memory_limit) for w in dask_scheduler.workers.values()]
+
+
+# ------------------------------------------------------------------------------------------------ endmembers
+
+
+def _ensure_endmembers(state: Run, plan: Plan, client: Client | None, observer: Observer) -> None:
+    """Find the run's endmembers once, or take those given; they are reused by every later start."""
+    if state.endmembers.exists():
+        stored = store.endmembers_digest(store.read_endmembers(state.endmembers))
+        if plan.spectra is not None and store.endmembers_digest(plan.spectra) != stored:
+            file = plan.config.endmembers.file
+            raise RunError(f"{file} holds other spectra than when the run began; restore it, or start a new run")
+        return
+    if plan.spectra is not None:
+        observer.message(f"taking {plan.spectra.sizes[ENDMEMBER]} endmembers from {plan.config.endmembers.file}")
+        store.write_endmembers(state.endmembers, plan.spectra)
+        return
+    wanted = plan.config.endmembers
+    observer.stage("sampling")
+    observer.message(f"sampling pixels of {plan.sampled} of {len(plan.tiles)} tiles")
+    started = time.perf_counter()
+    pixels = _sample(state, plan, client, observer)
+    seconds = time.perf_counter() - started
+    observer.stage("endmembers")
+    observer.message(
+        f"finding {wanted.count} endmembers among {pixels.sizes[PIXEL]} pixels, sampled in {seconds:.1f} s"
+    )
+    from hsi_dask.ops.endmembers import find_endmembers  # compiles on import: only a new run needs it
+
+    endmembers = find_endmembers(pixels, wanted.count, method=wanted.method, restarts=wanted.restarts, seed=wanted.seed)
+    store.write_endmembers(state.endmembers, endmembers)
+
+
+def _ensure_results(state: Run) -> None:
+    if state.results.exists() or state.recorded():
+        _require_results(state)
+        return
+    endmembers = store.read_endmembers(state.endmembers)
+    create_results(state.results, state.manifest, endmembers.sizes[ENDMEMBER])
+
+
+def _require_results(state: Run) -> None:
+    """Without its store a run must not go on: records would vouch for what is gone, and tiles be blamed for it."""
+    if not (state.results / "zarr.json").is_file():
+        raise RunError(
+            f"{state.results} is gone, finished tiles with it; put it back, or remove {state.path / RECORDS} to "
+            "compute all anew, and run again"
+        )
+
+
+def _sample(state: Run, plan: Plan, client: Client | None, observer: Observer) -> xr.DataArray:
+    """Pixels from a bounded number of tiles spread over all; a tile that gives none is replaced by another.
+
+    Which pixels depends on the tiles, the sample's size and the seed, never on where or in what order they ran.
+    """
+    wanted = plan.config.endmembers
+    order, count = plan.in_sampling_order(), plan.sampled
+    size = -(-wanted.sample // count)
+    found: dict[str, xr.DataArray] = {}
+    reason = ""
+    while order and len(found) < count:
+        batch, order = order[: count - len(found)], order[count - len(found) :]
+        jobs = [
+            Job(tile, str(state.path.absolute()), plan.config, size, _seed(wanted.seed, tile, len(plan.tiles)))
+            for tile in batch
+        ]
+        for job, outcome in carry_out(sample_tile, jobs, client=client, on_progress=observer.tile_advanced):
+            if isinstance(outcome, Failure):
+                raise_if_fatal(outcome)
+                reason = outcome.reason
+                observer.message(f"tile {job.tile.id} is left out of the sample: {reason}")
+            else:
+                found[job.tile.id] = outcome
+    if not found:
+        raise EndmemberError(f"no tile has a usable pixel to find endmembers in; the last said: {reason}")
+    parts = [found[tile.id] for tile in plan.tiles if tile.id in found]
+    return (
+        parts[0] if len(parts) == 1 else xr.concat(parts, PIXEL, coords="minimal", compat="override", join="override")
+    )
+
+
+def _seed(seed: int, tile: Tile, tiles: int) -> int:
+    """The run's seed, so that one tile gives what `sample_pixels` gives; of several each draws its own."""
+    if tiles == 1:
+        return seed
+    return int.from_bytes(hashlib.blake2b(f"{seed}:{tile.id}".encode(), digest_size=4).digest(), "big")
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends a run as Ctrl-C does, unless whoever calls has decided already what it does."""
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _warned() -> Iterator[Callable[[], bool]]:
+    """Whether SIGUSR1 has come, by which batch schedulers warn of the wall time: finish what is in work, begin no more.
+
+    Whoever calls may have decided already what it does.
+    """
+    warned = threading.Event()
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGUSR1) is not signal.SIG_DFL:
+        yield warned.is_set
+        return
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: warned.set())
+    try:
+        yield warned.is_set
+    finally:
+        signal.signal(signal.SIGUSR1, before)

@@ -1,0 +1,147 @@
+"""One tile, from its file to its record: what a worker does. Reads and writes by itself; receipts come back."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import threading
+import time
+from collections import Counter
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from hsi_dask.batch.observer import Advanced
+from hsi_dask.batch.state.run_directory import Run, TileRecord, record_of
+from hsi_dask.batch.tiles.masks import tile_flags, unmasked_pixels
+from hsi_dask.batch.tiles.plan import Tile
+from hsi_dask.config import RunConfig
+from hsi_dask.errors import FileFormatError
+from hsi_dask.io import store
+from hsi_dask.io.neon.cube import open_cube
+from hsi_dask.io.neon.metadata import NeonFile, read_metadata
+from hsi_dask.ops.bands import select_bands
+from hsi_dask.ops.materials import map_materials
+from hsi_dask.ops.quality import count_flags, mask_maps
+from hsi_dask.schema import PIXEL
+
+logger = logging.getLogger(__name__)
+
+# A process works on one tile at a time, with all its threads: two would double the memory and gain nothing
+_ONE_TILE = threading.Lock()
+_REPORT_SECONDS = 0.2  # between two reports of progress inside a tile
+# Of glibc's mallopt: how much free memory at the end of a heap is kept, how large a block stands by itself, and heaps
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+
+
+@dataclass(frozen=True)
+class Job:
+    """What travels to a worker."""
+
+    tile: Tile
+    run_dir: str
+    config: RunConfig
+    size: int = 0  # pixels to sample
+    seed: int = 0
+
+
+def process_tile(job: Job, threads: int, advanced: Advanced) -> TileRecord:
+    """Compute a tile's maps slab by slab, write them, and commit the record.
+
+    Raises
+    ------
+    HsiDaskError, OSError
+        For the tile's own reasons; nothing is committed.
+    """
+    with _ONE_TILE, _one_blas_thread(), _in_threads(threads):
+        advanced(0.0)
+        started = time.perf_counter()
+        run = Run.open(job.run_dir)
+        endmembers = store.read_endmembers(run.endmembers)
+        chosen = job.config.thresholds
+        limits = {"sam": chosen.sam, "sid": chosen.sid}
+        file, cube = _opened(job)
+        maps = map_materials(cube, endmembers, methods=job.config.methods, thresholds=limits)
+        flags = tile_flags(file, cube, job.config.masks)
+        if flags is not None:
+            maps = maps.assign(quality=flags)
+        receipts: list[store.Receipt] = []
+        counts: Counter[str] = Counter()
+        for number, (start, stop) in enumerate(job.tile.slabs):
+            with _Progress(advanced, number, len(job.tile.slabs)):
+                slab = maps.isel(y=slice(start, stop)) if len(job.tile.slabs) > 1 else maps
+                computed = mask_maps(slab.compute())
+            receipts += store.write_region(run.results, computed, job.tile.row + start, job.tile.column)
+            counts.update(count_flags(computed["quality"].values))
+            del computed  # before the next slab needs the room
+        spectra = store.endmembers_digest(endmembers)
+        record = record_of(run, job.tile, tuple(receipts), counts, time.perf_counter() - started, spectra)
+        run.commit(record)
+        return record
+
+
+def sample_tile(job: Job, threads: int, advanced: Advanced) -> xr.DataArray:
+    """Random pixels of a tile that have data and are not masked: at most size x wavelengths x 4 bytes."""
+    with _ONE_TILE, _one_blas_thread(), _Progress(advanced, 0, 1), _in_threads(threads):
+        advanced(0.0)
+        file, cube = _opened(job)
+        pixels = unmasked_pixels(file, cube, job.size, job.seed, job.config.masks)
+        return pixels.assign_coords(tile=(PIXEL, np.full(pixels.sizes[PIXEL], job.tile.id, dtype=object)))
+
+
+def _opened(job: Job) -> tuple[NeonFile, xr.DataArray]:
+    file = read_metadata(job.tile.path)
+    if (file.file_size, file.mtime_ns) != (job.tile.file_size, job.tile.mtime_ns):
+        raise FileFormatError(f"{job.tile.path} changed while the run was going; run again")
+    bands = job.config.bands
+    return file, select_bands(open_cube(file), windows=bands.windows, drop_last=bands.drop_last)
+
+
+def share_heap() -> None:
+    """Let threads that are started from now on share one heap, which keeps what a tile leaves for the next.
+
+    glibc gives each its own, and five tiles leave 0.4 GB in them. Blocks above 32 MB are given back at once, as
+    dask's workers do with all of them.
+    """
+    with suppress(AttributeError, OSError, TypeError):  # another C library, which does not do so
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_ARENA_MAX, 1)
+        libc.mallopt(_M_MMAP_THRESHOLD, 32 * 2**20)
+        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def _in_threads(number: int) -> AbstractContextManager[Any]:
+    """Dask computes in so many threads here; asked for them by their name, it would import distributed (0.2 s)."""
+    import dask
+    from dask import threaded
+
+    return dask.config.set(scheduler=threaded.get, num_workers=number)
+
+
+def _one_blas_thread() -> AbstractContextManager[Any]:
+    """Dask's threads fill the cores; BLAS threads below each of them would fight for the same ones."""
+    from threadpoolctl import threadpool_limits
+
+    limits: AbstractContextManager[Any] = threadpool_limits(limits=1)
+    return limits
+
+
+def _Progress(advanced: Advanced, number: int, of: int) -> Any:  # noqa: N802  a class made late: dask is slow to import
+    """Reports the share of a dask graph's tasks that are finished, as part `number` of `of`."""
+    from dask.callbacks import Callback
+
+    last = 0.0
+
+    def posttask(key: Any, result: Any, dsk: Any, state: Any, worker: Any) -> None:
+        nonlocal last
+        if time.monotonic() - last < _REPORT_SECONDS:
+            return
+        last = time.monotonic()
+        finished = len(state["finished"])
+        total = finished + sum(len(state[name]) for name in ("waiting", "ready", "running"))
+        advanced((number + finished / max(total, 1)) / of)
+
+    return Callback(posttask=posttask)

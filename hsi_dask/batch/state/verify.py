@@ -1,0 +1,114 @@
+"""Does every record match what the store holds? Recomputes the checksum of every chunk that was written."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hsi_dask.batch.state.run_directory import RECORDS, Run, TileRecord, create_results, versions
+from hsi_dask.errors import RunError
+from hsi_dask.io import store
+from hsi_dask.io.durable import PART, digest
+from hsi_dask.schema import ENDMEMBER
+
+_WRITERS = ("hsi-dask", "zarr", "numcodecs")  # who decides the bytes of an empty store
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is not as it was recorded. `tile` is "" where it is not about one tile."""
+
+    tile: str
+    variable: str
+    what: str
+
+
+def verify(run_dir: str | os.PathLike[str]) -> list[Finding]:
+    """Compare a run's records with its store.
+
+    Finds a flipped byte, a missing or torn chunk, damaged metadata, coordinates and endmembers, records that cannot
+    be read, were edited or belong to other settings; and, once all tiles are done, chunks that no record vouches for.
+    Tiles without a record are not findings: they are pending.
+
+    Raises
+    ------
+    RunError
+        The folder is not a run.
+    """
+    run = Run.open(run_dir)
+    tiles = sorted(run.recorded())
+    records = {tile: run.record(tile) for tile in tiles}
+    findings = list(_check_stores(run)) if tiles else []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # reading and hashing release the GIL
+        for found in pool.map(lambda tile: _check_tile(run, tile, records[tile]), tiles):
+            findings += found
+    return findings + list(_check_strangers(run, [record for record in records.values() if record]))
+
+
+def _check_stores(run: Run) -> Iterator[Finding]:
+    try:
+        endmembers = store.read_endmembers(run.endmembers)
+    except RunError as error:
+        yield Finding("", "endmembers", str(error))
+        return
+    with TemporaryDirectory() as folder:
+        expected = Path(folder) / run.results.name
+        create_results(expected, run.manifest, endmembers.sizes[ENDMEMBER])
+        for path in sorted(p for p in expected.rglob("*") if p.is_file()):
+            name = path.relative_to(expected)
+            if what := _differs(run, run.results / name, path):
+                yield Finding("", name.parts[0], f"{run.results / name} {what}; start a new run directory")
+
+
+def _differs(run: Run, found: Path, expected: Path) -> str:
+    """How a file of the empty store differs from what was written; "" where it does not."""
+    try:
+        data = found.read_bytes()
+        if found.suffix == ".json":
+            json.loads(data)
+    except (OSError, ValueError):
+        return "is missing or damaged"
+    same = all(run.manifest.versions.get(name) == versions()[name] for name in _WRITERS)  # others may write otherwise
+    return "was changed" if same and data != expected.read_bytes() else ""
+
+
+def _check_tile(run: Run, tile: str, record: TileRecord | None) -> list[Finding]:
+    if record is None:
+        path = run.path / RECORDS / f"{tile}.json"
+        return [Finding(tile, "", f"its record {path} is damaged or was edited; run again to compute the tile anew")]
+    if record.fingerprint != run.manifest.fingerprint or record.endmembers != run.endmembers_digest():
+        return [Finding(tile, "", "its record is of other settings or endmembers; run again to compute it anew")]
+    return [Finding(tile, key.partition("/")[0], what) for key, what in _wrong_chunks(run, record)]
+
+
+def _wrong_chunks(run: Run, record: TileRecord) -> Iterator[tuple[str, str]]:
+    for key, nbytes, expected in record.chunks:
+        try:
+            data = (run.results / key).read_bytes()
+        except FileNotFoundError:
+            yield key, f"chunk {key} is missing"
+            continue
+        except OSError as error:
+            yield key, f"chunk {key} cannot be read ({error.strerror})"
+            continue
+        if len(data) != nbytes:
+            yield key, f"chunk {key} is torn: {len(data)} of {nbytes} bytes"
+        elif digest(data) != expected:
+            yield key, f"chunk {key} holds other bytes than were written"
+
+
+def _check_strangers(run: Run, records: list[TileRecord]) -> Iterator[Finding]:
+    """Chunks of maps that no record names; while a tile is not done they may be its own."""
+    if len(run.done()) < len(run.manifest.tiles):
+        return
+    known = {chunk.key for record in records for chunk in record.chunks}
+    for name in run.manifest.variables:
+        for path in (run.results / name / "c").rglob("*"):
+            key = path.relative_to(run.results).as_posix()
+            if path.is_file() and key not in known and not path.name.endswith(PART):
+                yield Finding("", name, f"chunk {key} is of no tile; nothing here wrote it: remove it")

@@ -1,0 +1,106 @@
+"""A tile's masks: its quality layers read, its spectra looked at, its sample kept clear of them."""
+
+from __future__ import annotations
+
+import logging
+import math
+
+import numpy as np
+import xarray as xr
+
+from hsi_dask.config import MaskConfig
+from hsi_dask.errors import EndmemberError, FileFormatError
+from hsi_dask.io.neon.cube import open_cube
+from hsi_dask.io.neon.layers import layer_dataset, read_layers
+from hsi_dask.io.neon.metadata import NeonFile
+from hsi_dask.ops.quality import NEAR_INFRARED, Masks, has_spectral, layer_flags, plane_numbers, spectral_flags
+from hsi_dask.ops.sampling import sample_pixels
+from hsi_dask.schema import PIXEL, WAVELENGTH, X, Y
+
+logger = logging.getLogger(__name__)
+
+_MOST = 8  # times as many pixels as wanted are drawn where masks leave few
+
+
+def tile_flags(file: NeonFile, cube: xr.DataArray, config: MaskConfig) -> xr.DataArray | None:
+    """Everything but no data that is flagged: (y, x) uint8, lazy as far as it needs the spectra; None if nothing is.
+
+    Parameters
+    ----------
+    cube : the file's, with the wavelengths that are kept
+
+    Raises
+    ------
+    FileFormatError
+        The file lacks a layer that a mask needs.
+    ConfigError
+        An index needs a wavelength that is not kept.
+    """
+    masks = Masks(**config.model_dump())
+    if masks == Masks():
+        return None
+    planes = _planes(file, cube, masks)
+    layers = _layer_flags(file, masks, planes)
+    if not has_spectral(masks):
+        return layers.assign_coords({dim: cube[dim] for dim in (Y, X)})
+    flags = spectral_flags(cube, masks, planes)
+    return flags if not masks.layers else flags | layers.chunk({dim: flags.chunksizes[dim] for dim in (Y, X)})
+
+
+def unmasked_pixels(file: NeonFile, cube: xr.DataArray, size: int, seed: int, config: MaskConfig) -> xr.DataArray:
+    """`sample_pixels` that no mask flags. Spectra are judged by those drawn: no plane is read for it.
+
+    Raises
+    ------
+    EndmemberError
+        There is no such pixel; further, the errors of `tile_flags`.
+    """
+    masks = Masks(**config.model_dump())
+    if masks == Masks():
+        return sample_pixels(cube, size, seed=seed)
+    planes = _planes(file, cube, masks) if masks.shadow else None
+    where = _layer_flags(file, masks, planes) == 0 if masks.layers else None
+    if where is not None and not where.any():
+        raise EndmemberError(f"{file.path} has no pixel left that is not masked; loosen the masks")
+    drawn, good = size, np.empty(0, np.intp)
+    while True:
+        pixels = sample_pixels(cube, drawn, seed=seed, where=where)
+        good = np.flatnonzero(spectral_flags(pixels, masks) == 0)
+        if good.size >= size or pixels.sizes[PIXEL] < drawn or drawn == _MOST * size:
+            break
+        share = max(good.size / drawn, 1 / _MOST)
+        drawn = min(math.ceil(1.2 * size / share), _MOST * size)
+    if not good.size:
+        raise EndmemberError(f"{file.path}: the masks leave none of {pixels.sizes[PIXEL]} pixels drawn; loosen them")
+    return pixels.isel({PIXEL: good[:size]})
+
+
+def missing_layer(names: tuple[str, ...], masks: MaskConfig) -> str | None:
+    """What a file with these layers lacks for the masks, as the end of a sentence; None if nothing."""
+    for layer, mask in Masks(**masks.model_dump()).layers.items():
+        if layer not in names:
+            default = "null" if mask == "cloud" else "false"
+            return f"has no layer {layer}, which masks.{mask} needs; set masks.{mask} to {default}, or leave it out"
+    return None
+
+
+def _planes(file: NeonFile, cube: xr.DataArray, masks: Masks) -> xr.DataArray | None:
+    """The few planes that masks look at, as stored, read with their own chunks only."""
+    numbers = [
+        int(np.abs(file.wavelength - cube[WAVELENGTH].values[n]).argmin()) for n in plane_numbers(cube, masks).values()
+    ]
+    return open_cube(file, chunks=None).isel({WAVELENGTH: numbers}).load() if numbers else None
+
+
+def _layer_flags(file: NeonFile, masks: Masks, planes: xr.DataArray | None) -> xr.DataArray:
+    wanted = masks.layers
+    if not wanted:
+        return xr.DataArray(np.zeros(file.shape[:2], np.uint8), dims=(Y, X))
+    found = read_layers(file, wanted).maps
+    if (lack := missing_layer(tuple(found), MaskConfig(cloud=masks.cloud, shadow=masks.shadow))) is not None:
+        raise FileFormatError(f"{file.path} {lack}")
+    brightness = None
+    if masks.shadow and planes is not None:  # where no data, no edge: the fill value is negative
+        brightness = planes.sel({WAVELENGTH: NEAR_INFRARED}, method="nearest", drop=True)
+    logger.info("%s: masks by %s", file.path, ", ".join(wanted))
+    return layer_flags(layer_dataset(found), masks, brightness)

@@ -1,0 +1,350 @@
+"""RunConfig to Plan: tiles, their place in the mosaic, memory and cost. Reads metadata only."""
+
+from __future__ import annotations
+
+import glob
+import math
+import os
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from hsi_dask.batch.stalls import REMARK, Patience
+from hsi_dask.batch.tiles.layout import corner_in_name, difference, lay_out, slabs
+from hsi_dask.batch.tiles.masks import missing_layer
+from hsi_dask.batch.tiles.supplied_endmembers import supplied_endmembers
+from hsi_dask.config import MaskConfig, RunConfig
+from hsi_dask.errors import ConfigError, FileFormatError, GridError
+from hsi_dask.io import hdf5
+from hsi_dask.io.neon.metadata import NeonFile, read_metadata
+from hsi_dask.io.store import Grid
+from hsi_dask.schema import ENDMEMBER, VARIABLES
+
+# Memory of one tile's task, measured on tiles of 1 km in both chunk layouts:
+#   what a process holds before its first tile: interpreter, libraries, compiled kernels, the sample
+_PROCESS = 340 * 2**20
+#   each thread holds one block of stored integers and the inflated chunk beside it; a slab that is one block is read
+#   by all threads in pieces of planes of int16
+_COPIES_OF_BLOCK = 2
+#   the sums of a block's pixels are 3 planes an endmember and 2 more, float64; each thread holds one, and one more
+#   waits to be finished
+#   maps are held as they are finished, as they are joined, and while they are padded and compressed
+_COPIES_OF_MAPS = 3
+#   masks, of every pixel: layers as stored, planes of indices in float32, least and largest values, flags
+_MASK_BYTES = 40
+
+# Stored share of a map's bytes, from planes of simulated and real scenes; on the high side
+_COMPRESSED = {"abundance": 0.5, "residual": 0.95, "sam_class": 0.25, "sid_class": 0.25, "quality": 0.1}
+_COMPRESSED_SCORE = 0.9
+
+# Of all bytes, what is read to find endmembers in, unless the configuration says how many tiles; and at most so many
+_SAMPLED_SHARE, _MOST_SAMPLED = 0.1, 16
+
+VARIABLES_OF = {
+    "fcls": ("abundance", "residual"),
+    "sam": ("sam_angle", "sam_class"),
+    "sid": ("sid_divergence", "sid_class"),
+}
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One input file and its place: what a task needs to know.
+
+    Attributes
+    ----------
+    id : easting_northing of the south-west corner
+    row, column : of its north-west pixel in the mosaic
+    slabs : row ranges of the tile, computed and written one after another
+    block_bytes, block_pixels : stored integers of one dask block, and its pixels
+    """
+
+    id: str
+    path: str
+    file_size: int
+    mtime_ns: int
+    shape: tuple[int, int]
+    row: int
+    column: int
+    slabs: tuple[tuple[int, int], ...]
+    block_bytes: int
+    block_pixels: int
+
+
+@dataclass(frozen=True)
+class BadTile:
+    """A file whose metadata cannot be read; it fails, the others go on. Size and time are 0 where it is gone."""
+
+    id: str
+    path: str
+    file_size: int
+    mtime_ns: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be done.
+
+    Attributes
+    ----------
+    config : with the number of endmembers, also where these are given
+    bad : files that cannot be read
+    spectra : the endmembers, if they are given
+    """
+
+    config: RunConfig
+    grid: Grid
+    tiles: tuple[Tile, ...]
+    bad: tuple[BadTile, ...]
+    spectra: xr.DataArray | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The maps to be computed, by their names in the data model."""
+        return (*(name for method in self.config.methods for name in VARIABLES_OF[method]), "quality")
+
+    @property
+    def bytes_to_read(self) -> int:
+        """Bytes of input files; those that are sampled are read twice."""
+        sampled = self.in_sampling_order()[: self.sampled] if self.spectra is None else []
+        return sum(tile.file_size for tile in (*self.tiles, *sampled))
+
+    @property
+    def sampled(self) -> int:
+        """How many tiles are read to find endmembers."""
+        if wanted := self.config.endmembers.sample_tiles:
+            return min(wanted, len(self.tiles))
+        read = np.cumsum([tile.file_size for tile in self.in_sampling_order()])
+        return int(np.clip(np.searchsorted(read, read[-1] * _SAMPLED_SHARE, side="right"), 1, _MOST_SAMPLED))
+
+    def in_sampling_order(self) -> list[Tile]:
+        """The tiles so that the first n, for any n, are spread over the site, from its middle on.
+
+        Files of less than half the usual size, as on the edge of a site, hold little but no data: they come last.
+        """
+        ordered = sorted(self.tiles, key=lambda tile: (tile.row, tile.column))
+        places = np.array([(tile.row, tile.column) for tile in ordered])
+        middle = int(((places - (places.min(axis=0) + places.max(axis=0)) / 2) ** 2).sum(axis=1).argmin())
+        ordered = ordered[middle:] + ordered[:middle]
+        bits = max(1, (len(ordered) - 1).bit_length())
+        reverse = sorted(range(2**bits), key=lambda i: f"{i:0{bits}b}"[::-1])
+        little = np.median([tile.file_size for tile in ordered]) / 2
+        return sorted((ordered[i] for i in reverse if i < len(ordered)), key=lambda tile: tile.file_size < little)
+
+    @property
+    def bytes_to_write(self) -> int:
+        """Projected bytes of the results store, on the high side."""
+        return sum(self.output_bytes(tile) for tile in self.tiles)
+
+    def output_bytes(self, tile: Tile) -> int:
+        """Projected stored bytes of one tile's maps."""
+        share = sum(_COMPRESSED.get(v, _COMPRESSED_SCORE) * self._bytes_a_pixel(v) for v in self.variables)
+        return math.ceil(share * math.prod(tile.shape))
+
+    def memory(self, threads: int) -> int:
+        """Projected peak bytes of a process that works on the largest tile with so many threads."""
+        return max(self.tile_memory(tile, threads) for tile in self.tiles)
+
+    def tile_memory(self, tile: Tile, threads: int) -> int:
+        """Projected peak bytes of a process that works on this tile."""
+        count = self.config.endmembers.count
+        pixels = max(stop - start for start, stop in tile.slabs) * tile.shape[1]
+        if tile.block_pixels < pixels:
+            stored = threads * tile.block_bytes * _COPIES_OF_BLOCK
+        else:
+            stored = max(min(2 * pixels * hdf5.PIECE_PLANES, hdf5.PLANES_BYTES), tile.block_bytes)
+        sums = (3 * count + 2) * 8 * min(pixels, (threads + 1) * tile.block_pixels)
+        maps = sum(map(self._bytes_a_pixel, self.variables)) * pixels
+        masks = _MASK_BYTES * pixels if self.config.masks != MaskConfig() else 0
+        return _PROCESS + stored + max(sums + maps, maps * _COPIES_OF_MAPS) + masks
+
+    def _bytes_a_pixel(self, name: str) -> int:
+        spec = VARIABLES[name]
+        planes = self.config.endmembers.count if ENDMEMBER in spec.dims else 1
+        return planes * np.dtype(spec.dtype).itemsize
+
+
+def find_tiles(tiles: Sequence[str | os.PathLike[str]]) -> list[Path]:
+    """Files, folders (their *.h5) and patterns as a sorted list of files, each once.
+
+    Raises
+    ------
+    ConfigError
+        An argument matches nothing.
+    """
+    if not tiles:
+        raise ConfigError("no tiles; give NEON reflectance files, folders of them or patterns such as site/*.h5")
+    found: dict[str, Path] = {}
+    for path in (path for tile in tiles for path in _expand(os.path.expanduser(os.fspath(tile)))):
+        found.setdefault(os.path.realpath(path), Path(os.path.abspath(path)))
+    return sorted(found.values())
+
+
+def _expand(tile: str) -> list[str]:
+    if os.path.isdir(tile):
+        inside = glob.glob(os.path.join(glob.escape(tile), "*.h5"))
+        if not inside:
+            raise ConfigError(f"the folder {tile} holds no .h5 file; give NEON reflectance files")
+        return inside
+    if os.path.exists(tile):
+        return [tile]
+    if glob.has_magic(tile):
+        matches = [path for path in glob.glob(tile, recursive=True) if os.path.isfile(path)]
+        if not matches:
+            raise ConfigError(f"the pattern {tile} matches no file; check it, and quote it if the shell expands it")
+        return matches
+    raise ConfigError(f"{tile} does not exist; check the path")
+
+
+def make_plan(paths: Sequence[str | os.PathLike[str]], config: RunConfig) -> Plan:
+    """Plan a run over these files.
+
+    A file whose metadata cannot be read is put aside in `Plan.bad`, unless none can be read; so is one of another site,
+    whose CRS, pixels or wavelengths are not those of more than half of the files.
+
+    Raises
+    ------
+    GridError
+        The tiles do not share CRS, resolution, wavelengths and pixel grid, or overlap.
+    FileFormatError
+        No file can be read.
+    EndmemberError
+        Given endmembers cannot be used.
+    ConfigError
+        No file has a layer that a mask needs.
+    """
+    if not paths:
+        raise ConfigError("no tiles; give NEON reflectance files, folders of them or patterns such as site/*.h5")
+    read = _read_all([os.fspath(path) for path in paths])
+    files = [file for file in read if isinstance(file, NeonFile)]
+    bad = [file for file in read if isinstance(file, BadTile)]
+    if not files:
+        more = f" (and {len(bad) - 1} more files cannot be read either)" if len(bad) > 1 else ""
+        raise FileFormatError(bad[0].reason + more)
+    files, strangers = _of_one_site(files)
+    _require_layers(files, config)
+    config, spectra = supplied_endmembers(config, files[0])
+    layout = lay_out(files, [tile.path for tile in bad])
+    tiles = tuple(
+        Tile(
+            id=_tile_id(file),
+            path=file.path,
+            file_size=file.file_size,
+            mtime_ns=file.mtime_ns,
+            shape=(file.shape[0], file.shape[1]),
+            row=box.top,
+            column=box.left,
+            slabs=slabs(file, layout.grid),
+            block_bytes=math.prod(block) * file.reflectance.dtype.itemsize,
+            block_pixels=math.prod(block[:2]),
+        )
+        for file, box in zip(files, layout.boxes, strict=True)
+        for block in [hdf5.block_shape(file.reflectance)]
+    )
+    aside = _with_unique_ids([*bad, *strangers], {tile.id for tile in tiles})
+    return Plan(config, layout.grid, tiles, aside, spectra)
+
+
+def _of_one_site(files: Sequence[NeonFile]) -> tuple[list[NeonFile], list[BadTile]]:
+    """The files that share a grid and wavelengths, when they are more than half, and the others with the reason.
+
+    Without such a majority nobody can say which is the stranger: all stay, and laying them out refuses them.
+    """
+    kinds: list[list[NeonFile]] = []
+    for file in files:
+        kind = next((kind for kind in kinds if not difference(kind[0], file)), None)
+        if kind is None:
+            kinds.append([file])
+        else:
+            kind.append(file)
+    most = max(kinds, key=len)
+    if 2 * len(most) <= len(files):
+        return list(files), []
+    strangers = [file for kind in kinds if kind is not most for file in kind]
+    return most, [
+        BadTile(_tile_id(file), file.path, file.file_size, file.mtime_ns, difference(most[0], file))
+        for file in strangers
+    ]
+
+
+def _require_layers(files: Sequence[NeonFile], config: RunConfig) -> None:
+    """Where only some files lack a layer, their tiles fail alone, each with its sentence."""
+    lacks = [missing_layer(file.layer_names, config.masks) for file in files]
+    if all(lacks):
+        others = f" (nor has any of the {len(files) - 1} others)" if len(files) > 1 else ""
+        raise ConfigError(f"{files[0].path} {lacks[0]}{others}")
+
+
+def on_grid(plan: Plan, grid: Grid) -> Plan:
+    """The same plan on a run's existing grid; tiles keep their place on the ground.
+
+    Raises
+    ------
+    GridError
+        A tile lies outside that grid or across its chunks.
+    """
+    if plan.grid == grid:
+        return plan
+    down = round((grid.north - plan.grid.north) / grid.resolution[1])
+    right = round((plan.grid.west - grid.west) / grid.resolution[0])
+    tiles = []
+    for tile in plan.tiles:
+        row, column = tile.row + down, tile.column + right
+        inside = 0 <= row <= grid.shape[0] - tile.shape[0] and 0 <= column <= grid.shape[1] - tile.shape[1]
+        if not inside or (plan.grid.epsg, plan.grid.resolution) != (grid.epsg, grid.resolution):
+            raise GridError(f"{tile.path} lies outside the mosaic of this run; start a new run directory for it")
+        tiles.append(replace(tile, row=row, column=column))
+    return replace(plan, grid=grid, tiles=tuple(tiles))
+
+
+def free_bytes(run_dir: str | os.PathLike[str]) -> int:
+    """Free disk space where the run directory is or will be."""
+    folder = Path(os.path.abspath(run_dir))
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def _read_all(paths: Sequence[str]) -> list[NeonFile | BadTile]:
+    with ThreadPoolExecutor(8) as pool:  # on network file systems opening is mostly waiting
+        reading, patience = [pool.submit(_try_read, path) for path in paths], Patience()
+        for path, file in zip(paths, reading, strict=True):
+            while not wait([file], timeout=REMARK / 10).done:
+                patience.look(f"reading the metadata of {path}")
+            patience.moved()
+    return [file.result() for file in reading]
+
+
+def _try_read(path: str) -> NeonFile | BadTile:
+    try:
+        return read_metadata(path)
+    except (FileFormatError, OSError) as error:
+        reason = str(error)
+    try:
+        status = os.stat(path)
+        size, mtime = status.st_size, status.st_mtime_ns
+    except OSError:
+        size, mtime = 0, 0
+    return BadTile(corner_in_name(path) or Path(path).stem, os.path.abspath(path), size, mtime, reason)
+
+
+def _tile_id(file: NeonFile) -> str:
+    west, south, _, _ = file.bounds
+    return f"{west:.10g}_{south:.10g}"
+
+
+def _with_unique_ids(bad: Sequence[BadTile], taken: set[str]) -> tuple[BadTile, ...]:
+    found = []
+    for tile in bad:
+        name, number = tile.id, 2
+        while name in taken:
+            name, number = f"{tile.id}-{number}", number + 1
+        taken.add(name)
+        found.append(replace(tile, id=name))
+    return tuple(found)

@@ -1,0 +1,29 @@
+"""What verbs show on stderr while they work."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hsi_dask.batch.observer import Advanced, Observer
+
+
+@contextlib.contextmanager
+def run_observer() -> Iterator[Observer]:
+    """Progress as it suits stderr: live on a terminal, lines elsewhere."""
+    from hsi_dask.progress import in_lines, live
+
+    with live() if sys.stderr.isatty() else in_lines() as observer:
+        yield observer
+
+
+@contextlib.contextmanager
+def overviews_progress() -> Iterator[Advanced]:
+    """The making of overviews on stderr, if they have to be made."""
+    from hsi_dask.progress import stage
+
+    with stage("making overviews") as advanced:
+        yield advanced

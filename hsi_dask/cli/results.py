@@ -1,0 +1,79 @@
+"""Verbs `report`, `export` and `view`: look at what a run has found."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hsi_dask.cli.app import DONE, RunDir, app, complain
+from hsi_dask.cli.output import bytes_text
+from hsi_dask.cli.progress import overviews_progress
+
+if TYPE_CHECKING:
+    pass
+
+
+@app.command()
+def report(run_dir: RunDir) -> int:
+    """Write RUN_DIR/report.html: the run on one page.
+
+    Summary, pictures of the site, endmembers, maps, classes with their areas, quality and tiles. It opens from disk,
+    offline. `run` and `demo` write it at their end.
+    """
+    from hsi_dask.show.report import write_report
+
+    with overviews_progress() as advanced:
+        page = write_report(run_dir, advanced=advanced)
+    print(page)
+    return DONE
+
+
+@app.command()
+def export(
+    run_dir: RunDir,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The files are written here.")],
+    compress: Annotated[
+        bool, typer.Option(help="Without, files are half as large again, and written nearly as fast as the disk is.")
+    ] = True,
+) -> int:
+    """Write maps and spectra for GIS programs.
+
+    Cloud-Optimized GeoTIFFs for QGIS, ArcGIS and R; the endmembers as an ENVI spectral library and as CSV.
+    """
+    from hsi_dask.show.export import export as write_files
+    from hsi_dask.show.export import tiles_of
+
+    def wrote(file: Path) -> None:
+        print(f"{file.name:24} {bytes_text(file.stat().st_size)}", flush=True)
+
+    with overviews_progress() as advanced:
+        files = write_files(run_dir, out, compress=compress, wrote=wrote, advanced=advanced)
+    print(f"{len(files)} files in {out}, of {tiles_of(files[0])} tiles")
+    return DONE
+
+
+@app.command()
+def view(
+    run_dir: RunDir,
+    port: Annotated[int, typer.Option(metavar="N", min=0, max=65535, help="0 takes a free one.")] = 0,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
+) -> int:
+    """Look at a run in the browser.
+
+    Zoom, switch layers, click pixels for their spectra, move thresholds. Served to this machine only, until Ctrl-C.
+    """
+    import webbrowser
+
+    from hsi_dask.show.view import served, wait
+
+    with overviews_progress() as advanced, served(run_dir, port=port, advanced=advanced) as address:
+        print(address, flush=True)
+        complain("Ctrl-C ends it")
+        if not no_browser:
+            webbrowser.open(address)
+        with contextlib.suppress(KeyboardInterrupt):
+            wait()
+    return DONE

@@ -1,0 +1,77 @@
+"""Verb `run`: map the materials of tiles, resume, or only show the plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hsi_dask.cli.app import DONE, FOUND, app
+from hsi_dask.cli.output import bytes_text, print_rows
+from hsi_dask.cli.runs import carry_out_run, draw_report, settings_of, show_summary, with_endmembers
+
+if TYPE_CHECKING:
+    from hsi_dask.config import RunConfig
+
+
+@app.command()
+def run(
+    out: Annotated[Path, typer.Option("--out", metavar="RUN_DIR", help="Everything is written here.")],
+    tiles: Annotated[
+        list[str] | None, typer.Argument(metavar="TILE...", help="Reflectance files, folders of them, or patterns.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="What to compute; see `hsi-dask config`.")] = None,
+    count: Annotated[int | None, typer.Option(metavar="N", help="How many endmembers (4).")] = None,
+    endmembers: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Given spectra: an earlier run, endmembers.zarr, .csv or ENVI .sli."),
+    ] = None,
+    cluster: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to compute; see cluster_configs.")] = None,
+    part: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Only this share of the tiles; others run beside it.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and stop.")] = False,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Draw no page of pictures at the end.")] = False,
+) -> int:
+    """Map the materials of all tiles, or resume.
+
+    Repeated, a run goes on where it stopped; then --out is all it needs.
+    """
+    settings = with_endmembers(settings_of(tiles or [], out, config, count), count, endmembers)
+    if dry_run:
+        return _show_plan(settings, out)
+    summary = carry_out_run(settings, out, cluster, part)
+    show_summary(summary)
+    if not no_report:
+        draw_report(summary)
+    return FOUND if summary.failed else DONE
+
+
+def _show_plan(settings: RunConfig, out: Path) -> int:
+    from dask.system import CPU_COUNT
+
+    from hsi_dask.batch.state.run_directory import MANIFEST, Run
+    from hsi_dask.batch.tiles.plan import find_tiles, free_bytes, make_plan
+
+    before = Run.open(out) if (out / MANIFEST).is_file() else None
+    paths = find_tiles(settings.tiles) if settings.tiles or before is None else [t.path for t in before.manifest.tiles]
+    plan = make_plan(paths, settings)
+    done = len(before.done()) if before else 0
+    (rows, columns), (tall, wide) = plan.grid.shape, plan.grid.chunk
+    wanted, masks = plan.config.endmembers, plan.config.masks.model_dump(exclude_defaults=True)
+    print_rows({
+        "tiles": f"{len(plan.tiles)} to map" + (f", {done} of them done before" if done else ""),
+        "blocks": f"of whole stored chunks, up to {bytes_text(max(t.block_bytes for t in plan.tiles))} each",
+        "mosaic": f"{rows} x {columns} pixels in EPSG:{plan.grid.epsg}, chunks of {tall} x {wide}",
+        "maps": ", ".join(plan.variables),
+        "spectra": f"{wanted.count} endmembers, {f'from {wanted.file}' if wanted.file else 'to be found'}",
+        "masks": ", ".join(f"{name} {value}" for name, value in masks.items()) or "of no data only",
+        "to read": bytes_text(plan.bytes_to_read),
+        "to write": f"at most about {bytes_text(plan.bytes_to_write)}, {bytes_text(free_bytes(out))} free at {out}",
+        "memory": f"about {bytes_text(plan.memory(CPU_COUNT))} a process with {CPU_COUNT} threads, "
+        f"{bytes_text(plan.memory(1))} with one",
+    })  # fmt: skip
+    for tile in plan.bad:
+        print(f"cannot be read  {tile.reason}")
+    return FOUND if plan.bad else DONE

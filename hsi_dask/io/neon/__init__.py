@@ -1,0 +1,1 @@
+"""NEON AOP reflectance files, HDF5: metadata, quality layers, lazy cubes."""

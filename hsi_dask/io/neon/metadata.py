@@ -1,0 +1,327 @@
+"""What a NEON reflectance file says about itself, whatever its revision; no pixel is read."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from hsi_dask.errors import FileFormatError
+from hsi_dask.io import hdf5
+from hsi_dask.io.hdf5 import StoredArray
+from hsi_dask.io.neon import values
+
+logger = logging.getLogger(__name__)
+
+# What files that lost an attribute mean by its absence: the value of every NEON file looked at
+WATER_VAPOUR_WINDOWS = ((1340.0, 1445.0), (1790.0, 1955.0))  # nm
+SCALE_FACTOR, NO_DATA = 10000.0, -9999.0
+
+NAME = re.compile(r"NEON_D\d\d_[A-Z0-9]{4}_(DP\d)_(.+?)_(bidirectional_)?reflectance.*\.h5")
+_WINDOW = re.compile(r"Band_Window_\d+_Nanometers")
+_DATE = re.compile(r"(?<!\d)(20\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(?!\d)")
+
+Say = Callable[[str], None]  # takes one sentence on what the file lacks and what was done about it
+
+
+@dataclass(frozen=True, eq=False)
+class NeonFile:
+    """What a NEON reflectance file holds, without its pixels. Pickles; no handle inside.
+
+    Attributes
+    ----------
+    site : str, the root group's name
+    level : "DP1" (flight line), "DP3" (mosaic tile) or "unknown"
+    product : such as "DP3.30006.001", or "unknown"; inferred from the layout unless the file's name tells
+    reflectance : the cube (y, x, wavelength) as stored: reflectance x `scale_factor`, no data `fill_value`
+    wavelength, fwhm : (L,) float64, nm; a width the file does not give is NaN
+    windows : (low, high) of the water-vapour windows, nm; the fallback where `own_windows` is False
+    west, north : outer edges of the north-west pixel, metres in `epsg`
+    resolution : (x, y) of a pixel, metres, both positive
+    dates, flight_lines : days of acquisition, "2022-06-23", and lines, where the name or the logs tell
+    remarks : the file's own words on cloud conditions and BRDF correction
+    layer_names : the maps beside the cube, as `io.layers.read_layers` names them; opening them takes longer
+    notes : one sentence for everything that was missing and how it was replaced
+    """
+
+    site: str
+    level: str
+    product: str
+    product_inferred: bool
+    reflectance: StoredArray
+    scale_factor: float
+    fill_value: float | None
+    wavelength: NDArray[np.float64] = field(repr=False)
+    fwhm: NDArray[np.float64] = field(repr=False)
+    windows: tuple[tuple[float, float], ...]
+    own_windows: bool
+    epsg: int
+    west: float
+    north: float
+    resolution: tuple[float, float]
+    dates: tuple[str, ...]
+    flight_lines: tuple[str, ...]
+    remarks: Mapping[str, str]
+    layer_names: tuple[str, ...] = field(repr=False)
+    notes: tuple[str, ...]
+
+    @property
+    def path(self) -> str:
+        return self.reflectance.path
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.reflectance.shape
+
+    @property
+    def file_size(self) -> int:
+        return self.reflectance.file_size
+
+    @property
+    def mtime_ns(self) -> int:
+        return self.reflectance.mtime_ns
+
+    @property
+    def good_wavelength(self) -> NDArray[np.bool_]:
+        """(L,) bool: outside the water-vapour windows, whose ends belong to them."""
+        w = self.wavelength
+        good: NDArray[np.bool_] = np.all([(w < low) | (w > high) for low, high in self.windows], axis=0)
+        return good
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """Outer edges (west, south, east, north), metres."""
+        (rows, columns), (dx, dy) = self.shape[:2], self.resolution
+        return self.west, self.north - rows * dy, self.west + columns * dx, self.north
+
+
+_REMARKS = ("Cloud_conditions", "Cloud conditions", "BRDF Correction")  # by revision
+
+
+def read_metadata(path: str | os.PathLike[str]) -> NeonFile:
+    """Read what a NEON reflectance file says about itself: a few ms, no pixel, safe in threads.
+
+    Raises
+    ------
+    FileFormatError
+        As `open_neon`.
+    """
+    where = os.path.abspath(os.path.expanduser(os.fspath(path)))
+    with hdf5.open_file(where) as file:
+        try:
+            found = _read(file)
+        except FileFormatError:
+            raise
+        except (OSError, RuntimeError, LookupError, ValueError, TypeError, OverflowError) as error:
+            # what h5py and numpy raise on damaged headers and on attributes of absurd types
+            raise FileFormatError(f"{where} has unreadable metadata ({error}); download it again") from error
+    for note in found.notes:
+        logger.info("%s: %s", where, note)
+    return found
+
+
+def _read(file: h5py.File) -> NeonFile:
+    notes: list[str] = []
+    say = notes.append
+    named = NAME.fullmatch(os.path.basename(file.filename))
+    site, group = _reflectance_group(file)
+    data = _member(group, "Reflectance_Data", h5py.Dataset)
+    metadata = _member(group, "Metadata", h5py.Group)
+    stored = _cube(data)
+    wavelength, fwhm = _spectral(_member(metadata, "Spectral_Data", h5py.Group), stored.shape[2], say)
+    grid = _grid(_member(metadata, "Coordinate_System", h5py.Group), say)
+    windows, own_windows = _windows(group, data, say)
+    layers = _layer_names(metadata)
+    remarks = {n.lower().replace(" ", "_"): values.text(values.attribute(data, n)) for n in _REMARKS if n in data.attrs}
+    level, product = _product(named, layers, remarks)
+    flight_lines, dates = _acquisition(named, metadata.get("Logs"))
+    return NeonFile(
+        site=site, level=level, product=product, product_inferred=named is None,
+        reflectance=stored, scale_factor=_scale(data, say), fill_value=_no_data(data, say),
+        wavelength=wavelength, fwhm=fwhm, windows=windows, own_windows=own_windows,
+        epsg=grid.epsg, west=grid.west, north=grid.north, resolution=grid.resolution,
+        dates=dates, flight_lines=flight_lines, remarks=remarks, layer_names=layers, notes=tuple(notes),
+    )  # fmt: skip
+
+
+def _reflectance_group(file: h5py.File) -> tuple[str, h5py.Group]:
+    """The site's code and its group Reflectance; what else NEON delivers in HDF5 is named and refused."""
+    if isinstance(file.get("Reflectance"), h5py.Dataset):
+        raise values.error(file, "has the flat layout of 2013 to 2015; download the reprocessed DP1.30006 or DP3.30006")
+    sites = [(name, group) for name, group in file.items() if isinstance(group, h5py.Group)]
+    for name, group in sites:
+        if isinstance(group.get("Reflectance"), h5py.Group):
+            return name, group["Reflectance"]
+    if any("Radiance" in group for _, group in sites):
+        raise values.error(file, "holds at-sensor radiance, not reflectance; download DP1.30006 or DP3.30006")
+    held = ", ".join(list(file)[:5]) or "nothing"
+    raise values.error(file, f"has no group <SITE>/Reflectance but {held}; give a NEON reflectance file")
+
+
+def _member(parent: h5py.Group, name: str, kind: type) -> Any:
+    found = parent.get(name)
+    if isinstance(found, kind):
+        return found
+    what = "dataset" if kind is h5py.Dataset else "group"
+    raise values.error(parent, f"has no {what} {parent.name}/{name}; download it again")
+
+
+def _cube(data: h5py.Dataset) -> StoredArray:
+    if data.dtype.kind not in "iuf":
+        raise values.error(data, f"holds {data.dtype} in {data.name}, not numbers; give a NEON reflectance file")
+    if data.ndim != 3 or not data.size:
+        raise values.error(data, f"holds {data.shape} in {data.name}, not (y, x, band) pixels; download it again")
+    return hdf5.stored_array(data, data.file.filename)
+
+
+def _spectral(group: h5py.Group, bands: int, say: Say) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Wavelengths and widths, nm, one a band."""
+    stored = _member(group, "Wavelength", h5py.Dataset)
+    if stored.size != bands:
+        raise values.error(group, f"has {stored.size} wavelengths for {bands} bands; download it again")
+    wavelength = np.asarray(stored[()], dtype=np.float64).ravel()
+    wrong = ~(np.isfinite(wavelength) & (wavelength > np.append(0.0, wavelength[:-1])))
+    if wrong.any():
+        at = int(wrong.argmax())
+        raise values.error(group, f"has wavelength {wavelength[at]:g} at {at}, not increasing; download it again")
+    if wavelength[-1] < 100:
+        raise values.error(
+            group,
+            f"has wavelengths up to {wavelength[-1]:g}, micrometres as in the layout of 2013 to 2015; "
+            "download the reprocessed file, or rewrite Wavelength and FWHM in nm",
+        )
+    return wavelength, _fwhm(group.get("FWHM"), bands, say)
+
+
+def _fwhm(stored: Any, bands: int, say: Say) -> NDArray[np.float64]:
+    """(bands,) nm. Missing entries are taken to be the last ones, NaN; too many fit no band: all NaN."""
+    fwhm = np.full(bands, np.nan)
+    count = stored.size or 0 if isinstance(stored, h5py.Dataset) else 0
+    if 0 < count <= bands:
+        fwhm[:count] = np.asarray(stored[()], dtype=np.float64).ravel()
+    if count != bands:
+        unknown = "the last are NaN" if 0 < count < bands else "all are NaN"
+        say(f"FWHM has {count or 'no'} entries for {bands} bands: {unknown}")
+    return fwhm
+
+
+class _Grid(NamedTuple):
+    """Where the pixels are: outer edges of the north-west one and the size of one, metres."""
+
+    epsg: int
+    west: float
+    north: float
+    resolution: tuple[float, float]
+
+
+def _grid(system: h5py.Group, say: Say) -> _Grid:
+    """The grid by Map_Info and "EPSG Code"; not by Proj4, which is malformed in files of 2016."""
+    info = values.line(system, "Map_Info")
+    fields = [part.strip() for part in info.strip("{} ").split(",")]
+    try:
+        column, row, east, north, dx, dy = (float(part) for part in fields[1:7])
+    except ValueError:
+        column, row, east, north, dx, dy = (np.nan,) * 6
+    if not np.isfinite([column, row, east, north, dx, dy]).all() or min(dx, dy) <= 0:
+        raise values.error(system, f"has no position and pixel size in Map_Info, {info!r}; download it again")
+    # pixel (1, 1) is the outer corner of the north-west pixel
+    return _Grid(_epsg(system, fields, say), east - (column - 1) * dx, north + (row - 1) * dy, (dx, dy))
+
+
+def _epsg(system: h5py.Group, fields: list[str], say: Say) -> int:
+    stated = re.search(r"(?<!\d)\d{4,5}(?!\d)", values.line(system, "EPSG Code"))
+    derived = _utm_epsg(fields)
+    if stated:
+        if derived not in (None, int(stated[0])):
+            say(f"EPSG Code is {stated[0]}, Map_Info means {derived}: the code is used")
+        return int(stated[0])
+    if derived is None:
+        raise values.error(system, f"has no EPSG code, nor a UTM zone in Map_Info; write '{system.name}/EPSG Code'")
+    say(f"EPSG Code is missing: {derived} taken from Map_Info")
+    return derived
+
+
+def _utm_epsg(fields: list[str]) -> int | None:
+    zone, hemisphere, datum = (*fields[7:10], "", "", "")[:3]
+    first = {"north": 32600, "south": 32700}.get(hemisphere.lower())
+    if fields[0].upper() != "UTM" or not datum.upper().startswith("WGS") or first is None:
+        return None
+    return first + int(zone) if zone in map(str, range(1, 61)) else None
+
+
+def _windows(group: h5py.Group, data: h5py.Dataset, say: Say) -> tuple[tuple[tuple[float, float], ...], bool]:
+    """The water-vapour windows, nm, and whether they are the file's own."""
+    windows = set()
+    for item in (group, data):
+        for name in filter(_WINDOW.fullmatch, item.attrs):
+            ends = values.numbers(values.attribute(item, name))
+            if ends.size != 2 or not ends[0] < ends[1]:
+                raise values.error(group, f"has {name} {ends.tolist()}, not (low, high) nm; correct or delete it")
+            windows.add((float(ends[0]), float(ends[1])))
+    if windows:
+        return tuple(sorted(windows)), True
+    shown = " and ".join(f"{low:g}-{high:g}" for low, high in WATER_VAPOUR_WINDOWS)
+    say(f"Band_Window attributes are missing: {shown} nm taken as water-vapour windows")
+    return WATER_VAPOUR_WINDOWS, False
+
+
+def _scale(data: h5py.Dataset, say: Say) -> float:
+    scale = values.number(data, "Scale_Factor")
+    if scale is None and data.dtype.kind == "f":
+        raise values.error(data, f"has {data.dtype} reflectance without Scale_Factor; write it (1 if within 0 to 1)")
+    if scale is None:
+        say(f"Scale_Factor is missing: {SCALE_FACTOR:g} assumed")
+        return SCALE_FACTOR
+    if not 0 < scale < np.inf:
+        raise values.error(data, f"has Scale_Factor {scale:g}; it must be positive, NEON's is 10000")
+    return scale
+
+
+def _no_data(data: h5py.Dataset, say: Say) -> float | None:
+    value = values.number(data, "Data_Ignore_Value")
+    if value is None:
+        say(f"Data_Ignore_Value is missing: {NO_DATA:g} assumed")
+        value = NO_DATA
+    if values.holds(data.dtype, value):
+        return value
+    say(f"Data_Ignore_Value {value:g} cannot occur in {data.dtype}: nothing is taken as no data")
+    return None
+
+
+def _layer_names(metadata: h5py.Group) -> tuple[str, ...]:
+    imagery = metadata.get("Ancillary_Imagery")
+    names = [name for name in metadata if metadata.get(name, getclass=True) is h5py.Dataset]
+    return tuple(dict.fromkeys(map(layer_name, [*names, *(imagery if isinstance(imagery, h5py.Group) else ())])))
+
+
+def layer_name(stored: str) -> str:
+    """Our name of a layer: its own in lower case, whatever the revision; some spell Acquisition_Date without an i."""
+    return re.sub(r"\W+", "_", stored).lower().replace("acqusition", "acquisition")
+
+
+def _product(named: re.Match[str] | None, layers: Sequence[str], remarks: Mapping[str, str]) -> tuple[str, str]:
+    """Level, and product with revision: by NEON's name, else by the layout, for no attribute states them."""
+    if named:
+        return named[1], f"{named[1]}.30006.{'002' if named[3] else '001'}"
+    if not layers:
+        return "unknown", "unknown"
+    level = "DP3" if "data_selection_index" in layers else "DP1"  # a flight line selects from no others
+    corrected = "brdf_correction" in remarks or "aerosol_optical_thickness" in layers
+    return level, f"{level}.30006.{'002' if corrected else '001'}"
+
+
+def _acquisition(named: re.Match[str] | None, logs: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Flight lines, by the subgroups of the logs or the name of a line's file, and the dates these tell."""
+    groups = logs.items() if isinstance(logs, h5py.Group) else ()
+    lines = [name for name, log in groups if isinstance(log, h5py.Group)]
+    if named and named[1] == "DP1":
+        lines = lines or [named[2]]
+    told = _DATE.findall(" ".join([*lines, named[2] if named else ""]))
+    return tuple(lines), tuple(sorted({"-".join(date) for date in told}))

@@ -1,0 +1,99 @@
+"""Runs with given endmembers against the public operations on the same spectra."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import hsi_dask as hsi
+from hsi_dask.batch.execution.run import run
+from hsi_dask.batch.tiles.plan import make_plan
+from hsi_dask.config import RunConfig
+from hsi_dask.errors import ConfigError, EndmemberError, RunError
+from hsi_dask.io.store import open_endmembers, open_results
+from hsi_dask.synthetic import MATERIALS, Site, material_spectra
+
+Store = Callable[[Path], dict[str, bytes]]
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    """The scene's materials, 1 nm apart, in percent and micrometres."""
+    nm = np.arange(350.0, 2501.0)
+    spectra = material_spectra(MATERIALS, nm) * 100
+    rows = [",".join(f"{v:.6g}" for v in (w / 1000, *s)) for w, s in zip(nm, spectra.T, strict=True)]
+    path = tmp_path / "materials.csv"
+    path.write_text("\n".join([",".join(["wavelength_um", *MATERIALS]), *rows]))
+    return path
+
+
+def test_a_library_maps_the_materials_it_names(site: Site, config: RunConfig, library: Path, tmp_path: Path) -> None:
+    given = {"file": str(library), "names": ["Soil", "water"]}
+    summary = run(config.replace(endmembers=given), tmp_path / "run")
+    assert len(summary.done) == 6
+    endmembers, results = open_endmembers(tmp_path / "run"), open_results(tmp_path / "run")
+    assert endmembers.attrs["names"] == ["soil", "water"]
+    assert endmembers.attrs["source"] == str(library)
+    assert "in percent" in endmembers.attrs["units_from"]
+    assert endmembers.attrs["resampled"] == "Gaussian response"
+    truth = material_spectra(["soil", "water"], endmembers.wavelength.values)
+    np.testing.assert_allclose(endmembers, truth, atol=0.01)
+    cube = hsi.select_bands(hsi.open_neon(site.paths[5], masked=False))
+    maps = hsi.map_materials(cube, endmembers, thresholds={"sam": 0.3})
+    there = results.sel(y=maps.y, x=maps.x)
+    np.testing.assert_array_equal(there.abundance, maps.abundance)
+    assert results.sizes["endmember"] == 2
+    assert RunConfig.from_yaml(tmp_path / "run/config.yaml").endmembers.count == 2
+
+
+def test_an_earlier_run_s_endmembers_give_its_bytes(
+    config: RunConfig, undisturbed: Path, tmp_path: Path, store_of: Store
+) -> None:
+    run(config.replace(endmembers={"file": str(undisturbed)}), tmp_path / "run")
+    before, after = store_of(undisturbed), store_of(tmp_path / "run")
+    assert {k: v for k, v in before.items() if "results" in k} == {k: v for k, v in after.items() if "results" in k}
+
+
+def test_a_given_run_resumes_and_refuses_other_spectra(config: RunConfig, library: Path, tmp_path: Path) -> None:
+    given = config.replace(endmembers={"file": str(library)}, tiles=config.tiles)
+    run(given, tmp_path / "run")
+    assert len(run(given.replace(tiles=[]), tmp_path / "run").skipped) == 6
+    lines = library.read_text().splitlines()
+    library.write_text("\n".join([lines[0], *(line + "1" for line in lines[1:])]))
+    with pytest.raises(RunError, match=r"materials.csv holds other spectra than when the run began"):
+        run(given, tmp_path / "run")
+
+
+def test_the_plan_counts_given_spectra_and_samples_nothing(site: Site, library: Path) -> None:
+    found = make_plan(site.paths, RunConfig())
+    given = make_plan(site.paths, RunConfig(endmembers={"file": str(library)}))
+    assert given.config.endmembers.count == len(MATERIALS)
+    assert given.bytes_to_read < found.bytes_to_read
+    assert given.memory(2) > found.memory(2)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "sentence"),
+    [
+        ({"endmembers": {"names": ["soli"]}}, EndmemberError, "has no spectrum named 'soli'; did you mean 'soil'"),
+        ({"thresholds": {"sam": [0.1, 0.2]}}, ConfigError, "thresholds.sam has 2 numbers, but .* gives 6 endmembers"),
+        ({"endmembers": {"file": "/none.sli"}}, EndmemberError, "/none.sli does not exist; give a run directory"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_written(
+    config: RunConfig, library: Path, tmp_path: Path, change: dict[str, object], error: type[Exception], sentence: str
+) -> None:
+    given = config.replace(endmembers={"file": str(library)}, thresholds={"sam": None})
+    with pytest.raises(error, match=sentence):
+        run(given.replace(**change), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_library_that_ends_too_soon_names_the_wavelengths(config: RunConfig, library: Path, tmp_path: Path) -> None:
+    lines = library.read_text().splitlines()
+    library.write_text("\n".join(lines[:1500]))
+    with pytest.raises(EndmemberError, match=r"'vegetation' covers 350.0 to 1848.0 nm, but not \d+ of the 7\d wavelen"):
+        run(config.replace(endmembers={"file": str(library)}), tmp_path / "run")
