@@ -47,14 +47,14 @@ def peers(folder: Path, rounds: int) -> list[Claim]:
         w = weights(spectra)
         vertices = spectra @ w.basis.T
         sums = project(planes, w)
-        fcls(sums.coordinates, vertices)
-        angles(sums.coordinates, sums.energy, vertices)
+        fcls(sums.projections, vertices)
+        angles(sums.projections, sums.energy, vertices)
         divergences(sums.total, sums.forward, sums.backward)
 
     def our_angles() -> None:
         w = weights(spectra, divergence=False)
         sums = project(planes, w)
-        angles(sums.coordinates, sums.energy, spectra @ w.basis.T)
+        angles(sums.projections, sums.energy, spectra @ w.basis.T)
 
     mine, loops = in_turn(max(1, rounds // 2), ours, lambda: _pixel_by_pixel(cube, spectra))
     claims = [claim("per-pixel cvxopt FCLS + SAM + SID / ours", ratios(loops, mine), "x", ">= 100")]

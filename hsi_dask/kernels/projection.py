@@ -49,14 +49,14 @@ class Sums(NamedTuple):
     Methods subtract nearly equal ones: the first two are exact to the last digits, the others, which only SID
     needs, to 1e-7 nats.
 
-    coordinates : (r, n), Q.x.
+    projections : (r, n), Q.x.
     energy : (n,), x.x.
     total : (n,), sum of x, floored; (0,) where SID is left out.
     forward : (p, n), sum of x log(x / e), floored.
     backward : (p, n), sum of q log(x / e), floored.
     """
 
-    coordinates: NDArray[np.float64]
+    projections: NDArray[np.float64]
     energy: NDArray[np.float64]
     total: NDArray[np.float64]
     forward: NDArray[np.float64]
@@ -64,7 +64,7 @@ class Sums(NamedTuple):
 
     @classmethod
     def empty(cls, weights: Weights, n: int) -> Sums:
-        """Room for the sums of n pixels, for these weights; what it holds is no number yet."""
+        """Uninitialised sums of n pixels for these weights."""
         r, p = weights.basis.shape[0], weights.shares.shape[0]
         return cls(np.empty((r, n)), np.empty(n), np.empty(n if p else 0), np.empty((p, n)), np.empty((p, n)))
 
@@ -73,9 +73,9 @@ class Sums(NamedTuple):
         return Sums(*(sum(planes[1:], start=planes[0]) for planes in zip(self, *others, strict=True)))
 
     def take(self, pixels: slice) -> Sums:
-        """The sums of some of the pixels; of the coordinates, which loops go through again and again, a copy."""
+        """The sums of some of the pixels; projections are copied, because loops read their rows many times."""
         return Sums(
-            np.ascontiguousarray(self.coordinates[:, pixels]),
+            np.ascontiguousarray(self.projections[:, pixels]),
             self.energy[pixels],
             self.total[pixels],
             self.forward[:, pixels],
@@ -126,31 +126,31 @@ def operator(weights: Weights, *, scale: float = 1.0, fill: float | None = None)
 def project(planes: NDArray[Any], weights: Weights, *, scale: float = 1.0, fill: float | None = None) -> Sums:
     """Sums over wavelength of pixels as they are stored: (L, n) integers or floats; see `operator`, `accumulate`."""
     sums = Sums.empty(weights, planes.shape[1])
-    accumulate(planes, operator(weights, scale=scale, fill=fill), sums, anew=True)
+    accumulate(planes, operator(weights, scale=scale, fill=fill), sums, overwrite=True)
     return sums
 
 
 def accumulate(
-    planes: NDArray[Any], operator: Operator, onto: Sums, pixels: slice | None = None, *, anew: bool = False
+    planes: NDArray[Any], operator: Operator, onto: Sums, pixels: slice | None = None, *, overwrite: bool = False
 ) -> None:
-    """Add the sums over some wavelengths of pixels as they are stored to those over others, in place.
+    """Add to `onto`, in place, the sums of pixels as stored over some of the wavelengths.
 
     A pixel with one value that means no data becomes NaN in every sum.
 
     Parameters
     ----------
-    planes : (L, n) integers or floats, wavelengths first; contiguous planes are taken as they are.
-    operator : of the same L wavelengths.
+    planes : (L, n) integers or floats, wavelengths first; contiguous planes are not copied.
+    operator : the weights of the same L wavelengths.
     onto : sums of the same n pixels.
-    pixels : which of them; all, when none are named.
-    anew : these wavelengths are the first; what `onto` holds of these pixels counts for nothing.
+    pixels : a slice of the n pixels; default all.
+    overwrite : discard the current contents of `onto` instead of adding to them.
     """
     if planes.dtype.kind not in "iuf" or planes.dtype.itemsize > 8 or not planes.dtype.isnative:
         raise ValueError(f"planes must be native integers or floats, not {planes.dtype}")
     planes = np.ascontiguousarray(planes).view()
     planes.flags.writeable = False  # what a reader hands over may be either: one kind, one compilation
     first, stop, _ = (pixels or slice(None)).indices(planes.shape[1])
-    _project(planes, first, stop, _as_stored(operator.fill, planes.dtype), *operator[1:], *onto, anew)
+    _project(planes, first, stop, _as_stored(operator.fill, planes.dtype), *operator[1:], *onto, overwrite)
 
 
 def _as_stored(fill: float, dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -220,15 +220,15 @@ def _project(  # type: ignore[no-untyped-def]
     floors,
     shift,
     scale,
-    coordinates,
+    projections,
     energy,
     total,
     forward,
     backward,
-    anew,
+    overwrite,
 ):
     L = planes.shape[0]
-    r, p, steps = coordinates.shape[0], forward.shape[0], basis.shape[1]
+    r, p, steps = projections.shape[0], forward.shape[0], basis.shape[1]
     rows = logs.shape[0] * _GROUP
     stored = np.zeros((_GROUP, _TILE), planes.dtype)
     missing = np.empty(_TILE, np.bool_)
@@ -257,7 +257,7 @@ def _project(  # type: ignore[no-untyped-def]
             for j in range(below, min(below + _GROUP, L)):
                 _fetch(planes[j, right : min(right + _TILE, last_pixel)])
             a, b = start + step * m // steps, start + (step + 1) * m // steps
-            for sums in (coordinates, forward, backward):
+            for sums in (projections, forward, backward):
                 for k in range(sums.shape[0]):
                     _fetch(sums[k, a:b])
             _fetch(energy[a:b])
@@ -280,15 +280,15 @@ def _project(  # type: ignore[no-untyped-def]
                     _flush(short[k], long[k])
         for i in range(_TILE):  # sums are of stored numbers, exact, and scaled at the end
             gone[i] = np.nan if missing[i] or squares[i] != squares[i] else 0.0  # NaN in a float cube
-        _add(energy[start : start + m], anew, squares, scale * scale, 0.0, gone)
+        _add(energy[start : start + m], overwrite, squares, scale * scale, 0.0, gone)
         for k in range(r):
-            _add(coordinates[k, start : start + m], anew, along[k], scale, 0.0, gone)
+            _add(projections[k, start : start + m], overwrite, along[k], scale, 0.0, gone)
         if p > 0:
-            _add(total[start : start + m], anew, long[0], scale, 0.0, gone)
+            _add(total[start : start + m], overwrite, long[0], scale, 0.0, gone)
         for k in range(p):
             long[2 + k] = long[1] - long[2 + k]
-            _add(forward[k, start : start + m], anew, long[2 + k], scale, 0.0, gone)
-            _add(backward[k, start : start + m], anew, long[2 + rows + k], 1.0, -shift[k], gone)
+            _add(forward[k, start : start + m], overwrite, long[2 + k], scale, 0.0, gone)
+            _add(backward[k, start : start + m], overwrite, long[2 + rows + k], 1.0, -shift[k], gone)
 
 
 @njit(nogil=True, cache=True)
@@ -366,8 +366,8 @@ def _flush(short, long):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True, fastmath=_CONTRACT)
-def _add(onto, anew, sums, factor, shift, gone):  # type: ignore[no-untyped-def]
-    if anew:
+def _add(onto, overwrite, sums, factor, shift, gone):  # type: ignore[no-untyped-def]
+    if overwrite:
         onto[:] = 0
     for i in range(onto.size):
         onto[i] += (sums[i] * factor + shift) + gone[i]

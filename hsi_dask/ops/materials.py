@@ -333,7 +333,7 @@ def _project_pieces(array: PieceSource, key: Any, w: Weights, scale: float, fill
                 how = operators.get((part.start, part.stop)) or operator(w.take(part), scale=scale, fill=fill)
                 operators[part.start, part.stop] = how
                 planes = piece.values.transpose(2, 0, 1).reshape(-1, size)
-                for _ in spread(partial(accumulate, planes, how, sums, anew=number == 0), shares):
+                for _ in spread(partial(accumulate, planes, how, sums, overwrite=number == 0), shares):
                     pass
             if sums is not whole:
                 for plane, part_of_plane in zip(whole, sums, strict=True):
@@ -371,13 +371,13 @@ def _finish(finish: _Finish, width: int, rows: slice, *parts: Sums) -> NDArray[n
 def _finish_some(finish: _Finish, sums: Sums, where: dict[str, slice], planes: NDArray[np.float32]) -> None:
     if "fcls" in finish.methods:
         solve = fcls if finish.solver == "exact" else fcls_cvxopt
-        abundance = solve(sums.coordinates, finish.vertices)
+        abundance = solve(sums.projections, finish.vertices)
         planes[where["abundance"]] = abundance
         planes[where["residual"]] = residual(
-            sums.coordinates, sums.energy, finish.vertices, abundance, finish.wavelengths
+            sums.projections, sums.energy, finish.vertices, abundance, finish.wavelengths
         )
     if "sam" in finish.methods:
-        planes[where["sam"]] = angles(sums.coordinates, sums.energy, finish.vertices)
+        planes[where["sam"]] = angles(sums.projections, sums.energy, finish.vertices)
     if "sid" in finish.methods:
         planes[where["sid"]] = divergences(sums.total, sums.forward, sums.backward)
 

@@ -24,7 +24,7 @@ def written_out(planes: np.ndarray, spectra: np.ndarray, scale: float, floor: fl
 
 
 def check(sums: Sums, expected: list[np.ndarray], planes: np.ndarray, basis: np.ndarray, scale: float) -> None:
-    np.testing.assert_allclose(sums.coordinates, basis @ (planes.astype(np.float64) * scale), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(sums.projections, basis @ (planes.astype(np.float64) * scale), rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(sums.energy, expected[0], rtol=1e-12)
     np.testing.assert_allclose(sums.total, expected[1], rtol=3e-7)
     np.testing.assert_allclose(sums.forward / sums.total, expected[2] / expected[1], atol=TOLERANCE)
@@ -50,13 +50,13 @@ def test_parts_of_the_wavelengths_add_up_to_the_whole() -> None:
     cuts = [slice(0, 13), slice(13, 14), slice(14, 50)]
     running = Sums.empty(w, 300)
     for sums in running:
-        sums.fill(np.nan)  # what is there before the first part counts for nothing
+        sums.fill(np.nan)  # the first part overwrites whatever is there
     for number, cut in enumerate(cuts[:2]):
-        accumulate(planes[cut], operator(w.take(cut), scale=1e-4), running, anew=number == 0)
+        accumulate(planes[cut], operator(w.take(cut), scale=1e-4), running, overwrite=number == 0)
     running = running.plus(project(planes[cuts[2]], w.take(cuts[2]), scale=1e-4))
     for name, a, b in zip(Sums._fields, running, whole, strict=True):
         np.testing.assert_allclose(
-            a, b, rtol=1e-12, atol=1e-12 if name in {"coordinates", "energy"} else 20 * TOLERANCE
+            a, b, rtol=1e-12, atol=1e-12 if name in {"projections", "energy"} else 20 * TOLERANCE
         )
 
 
@@ -96,7 +96,7 @@ def test_zero_and_negative_numbers_count_as_the_floor_in_the_divergence_only() -
 def test_leaving_out_the_divergence_leaves_the_rest_alone() -> None:
     planes, spectra = np.arange(1, 61).reshape(6, 10).astype("int16"), np.random.default_rng(0).random((3, 6))
     full, lean = project(planes, weights(spectra)), project(planes, weights(spectra, divergence=False))
-    np.testing.assert_array_equal(full.coordinates, lean.coordinates)
+    np.testing.assert_array_equal(full.projections, lean.projections)
     assert lean.forward.shape == (0, 10)
     assert lean.total.size == 0
 

@@ -13,7 +13,7 @@ from hsi_dask.kernels.sid import divergences
 def sam(pixels: np.ndarray, spectra: np.ndarray) -> np.ndarray:
     w = weights(spectra)
     sums = project(pixels.T, w)
-    return angles(sums.coordinates, sums.energy, spectra @ w.basis.T)
+    return angles(sums.projections, sums.energy, spectra @ w.basis.T)
 
 
 def sid(pixels: np.ndarray, spectra: np.ndarray) -> np.ndarray:
