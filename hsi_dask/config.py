@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import math
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hsi_dask.errors import ConfigError
+from hsi_dask.yaml_text import joined, load, load_file, shortened, unknown_key
 
 Method = Literal["fcls", "sam", "sid"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -198,11 +197,11 @@ class RunConfig(_Section):
         ThresholdConfig(), description="scores above which a pixel is not of an endmember"
     )
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, /, **values: Any) -> None:
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise ConfigError("; ".join(dict.fromkeys(map(_sentence, error.errors())))) from None
+            raise ConfigError(joined(map(_sentence, error.errors()))) from None
 
     @model_validator(mode="after")
     def _thresholds_fit(self) -> Self:
@@ -232,31 +231,21 @@ class RunConfig(_Section):
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str]) -> RunConfig:
         """The configuration in a YAML file; missing keys take their defaults."""
+        values = load_file(path)
         try:
-            text = Path(path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            raise ConfigError(f"cannot read the configuration {os.fspath(path)}: {reason}") from None
-        try:
-            return cls.from_text(text)
+            return cls._from_values(values)
         except ConfigError as error:
             raise ConfigError(f"{os.fspath(path)}: {error}") from None
 
     @classmethod
     def from_text(cls, text: str) -> RunConfig:
         """The configuration in YAML text."""
-        try:
-            values = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            where = f"line {mark.line + 1}: " if mark else ""
-            raise ConfigError(f"{where}not YAML: {getattr(error, 'problem', None) or error}") from None
-        if values is None:
-            values = {}
-        if not isinstance(values, dict):
-            raise ConfigError(f"a configuration is a mapping of keys to values, not {type(values).__name__}")
-        # an empty section (its keys commented out) means its defaults
-        return cls(**{str(k): {} if v is None and str(k) in _SECTIONS else v for k, v in values.items()})
+        return cls._from_values(load(text))
+
+    @classmethod
+    def _from_values(cls, values: Mapping[str, Any]) -> RunConfig:
+        """An empty section, its keys commented out, has its defaults."""
+        return cls(**{key: {} if value is None and key in _SECTIONS else value for key, value in values.items()})
 
     def replace(self, **changes: Any) -> RunConfig:
         """Another configuration with these values; mappings change only the keys they name.
@@ -327,11 +316,11 @@ def _sentence(error: Any) -> str:
         return _unknown(names, model)
     if not known:
         keys = ", ".join(model.model_fields)
-        return f"{names[0]} is {error['input']!r}; it must be a mapping with the keys {keys}"
+        return f"{names[0]} is {shortened(error['input'])}; it must be a mapping with the keys {keys}"
     key = f"{names[0]}.{known}" if names[0] in _SECTIONS else known
     extra = model.model_fields[known].json_schema_extra
     allowed = extra["allowed"] if isinstance(extra, dict) else error["msg"]
-    return f"{key} is {error['input']!r}; it must be {allowed}"
+    return f"{key} is {shortened(error['input'])}; it must be {allowed}"
 
 
 def _model_of(names: list[str]) -> tuple[type[_Section], str]:
@@ -347,8 +336,4 @@ def _unknown(names: list[str], model: type[_Section]) -> str:
         *RunConfig.model_fields,
         *(f"{s}.{k}" for s, m in _SECTIONS.items() for k in m.model_fields),
     ]
-    near = difflib.get_close_matches(names[-1], list(model.model_fields), n=1)
-    meant = [prefix + near[0]] if near else [k for k in everywhere if k.rpartition(".")[2] == names[-1]]
-    keys = ", ".join(prefix + key for key in model.model_fields)
-    hint = f"did you mean {meant[0]}?" if meant else f"known keys are {keys}"
-    return f"unknown key {prefix}{names[-1]}; {hint}"
+    return unknown_key(names[-1], list(model.model_fields), prefix, everywhere)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hsi_dask.errors import ConfigError
+from hsi_dask.yaml_text import joined, load_file, plain, shortened, unknown_key
 
 Queued = Literal["slurm", "pbs", "lsf", "sge", "htcondor"]
 Kind = Literal["local", "scheduler", "slurm-allocation", Queued]
@@ -106,14 +104,14 @@ class ClusterConfig(BaseModel):
     options: dict[str, Any] = Field(default_factory=dict)
     driver: dict[str, Any] = Field(default_factory=dict)
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, /, **values: Any) -> None:
         queued = values.get("kind") in QUEUED
         defaults = {"wait": WAIT_QUEUED} if queued else {}
         expanded = {key: _expanded(values.get(key) or {}, key) for key in ("options", "driver")}
         try:
             super().__init__(**defaults | values | expanded)
         except ValidationError as error:
-            raise ConfigError("; ".join(map(_sentence, error.errors()))) from None
+            raise ConfigError(joined(map(_sentence, error.errors()))) from None
         if queued:
             self.job_options()
             self.job_options(driver=True)
@@ -123,21 +121,11 @@ class ClusterConfig(BaseModel):
     @classmethod
     def from_yaml(cls, path: str | os.PathLike[str]) -> ClusterConfig:
         """The configuration in a YAML file, such as those in `cluster_configs`."""
+        values = load_file(path, "the cluster configuration")
+        if not values:
+            raise ConfigError(f"{os.fspath(path)} is empty; a cluster configuration has the key kind")
         try:
-            values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            raise ConfigError(f"cannot read the cluster configuration {os.fspath(path)}: {reason}") from None
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            where = f"line {mark.line + 1}: " if mark else ""
-            problem = getattr(error, "problem", None) or error
-            raise ConfigError(f"{os.fspath(path)}: {where}not YAML: {problem}") from None
-        if not isinstance(values, dict):
-            found = "empty" if values is None else f"a {type(values).__name__}"
-            raise ConfigError(f"{os.fspath(path)} is {found}; a cluster configuration has the key kind")
-        try:
-            return cls(**{str(key): value for key, value in values.items()})
+            return cls(**values)
         except ConfigError as error:
             raise ConfigError(f"{os.fspath(path)}: {error}") from None
 
@@ -157,9 +145,9 @@ class ClusterConfig(BaseModel):
             job = JobOptions(**options)
             _ = job.memory_bytes
         except ValidationError as error:
-            raise ConfigError("; ".join(_option_sentence(e, section) for e in error.errors())) from None
+            raise ConfigError(joined(_option_sentence(e, section) for e in error.errors())) from None
         except ValueError as error:
-            raise ConfigError(f"{section}.memory is {options['memory']!r}; {_OPTIONS['memory']}") from error
+            raise ConfigError(f"{section}.memory is {shortened(options['memory'])}; {_OPTIONS['memory']}") from error
         if job.processes > job.cores:
             raise ConfigError(f"{section}.processes is {job.processes}, more than {section}.cores, {job.cores}")
         return job
@@ -183,21 +171,15 @@ class ClusterConfig(BaseModel):
 # ------------------------------------------------------------------------------------------------ sentences
 
 
-def hint(name: str, known: list[str], prefix: str = "") -> str:
-    """The known name that is nearest, or all of them."""
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {prefix}{near[0]}?" if near else f"known keys are {', '.join(known)}"
-
-
 def _sentence(error: Any) -> str:
     """One pydantic error as: the key, its value and what it may be."""
     key = str(error["loc"][0])
     if error["type"] == "extra_forbidden":
-        return f"unknown key {key}; {hint(key, list(ClusterConfig.model_fields))}"
+        return unknown_key(key, list(ClusterConfig.model_fields))
     kinds = ("local", "scheduler", "slurm-allocation", *QUEUED)
     seconds = dict.fromkeys(("wait", "stuck"), "seconds, above 0")
     allowed = seconds | {"kind": " or ".join(kinds), "jobs": "a count, 1 or more"}
-    return f"{key} is {error['input']!r}; it must be {allowed.get(key, 'a mapping')}"
+    return f"{key} is {shortened(error['input'])}; it must be {allowed.get(key, 'a mapping')}"
 
 
 _OPTIONS = {
@@ -216,7 +198,7 @@ def _option_sentence(error: Any, section: str) -> str:
     key = str(error["loc"][0])
     if error["type"] == "missing":
         return f"{section}.{key} is missing; {_OPTIONS[key]}"
-    return f"{section}.{key} is {error['input']!r}; {_OPTIONS.get(key, 'it must be text')}"
+    return f"{section}.{key} is {shortened(error['input'])}; {_OPTIONS.get(key, 'it must be text')}"
 
 
 def _expanded(value: Any, key: str) -> Any:
@@ -231,7 +213,7 @@ def _expanded(value: Any, key: str) -> Any:
     for part in parts:
         if unset := _VARIABLE.search(part):
             raise ConfigError(
-                f"{key} is {value!r}, but {unset[0]} is not set in the environment; set it or write the value, or "
-                f"${unset[0]} for a job's shell to expand"
+                f"{plain(key)} is {shortened(value)}, but {unset[0]} is not set in the environment; set it or write "
+                f"the value, or ${unset[0]} for a job's shell to expand"
             )
     return "$".join(parts)

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from hsi_dask.cluster.config import ClusterConfig, hint
+from hsi_dask.cluster.config import ClusterConfig
 from hsi_dask.errors import ClusterError, ConfigError
+from hsi_dask.yaml_text import unknown_key
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -127,4 +128,4 @@ def require_known(options: Mapping[str, Any], classes: Iterable[type], section: 
     known = {p.name for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)} - {"self"}
     for name in options:
         if name not in known:
-            raise ConfigError(f"unknown key {section}.{name}; {hint(str(name), sorted(known), section + '.')}")
+            raise ConfigError(unknown_key(str(name), sorted(known), f"{section}."))
