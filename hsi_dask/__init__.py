@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from hsi_dask.ops.resampling import resample_endmembers
     from hsi_dask.ops.sampling import sample_pixels
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "ClusterError",

@@ -7,16 +7,15 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
 from hsi_dask.errors import ConfigError
+from hsi_dask.methods.registry import DEFAULT, METHODS, in_order
 from hsi_dask.yaml_text import joined, load, load_file, shortened, unknown_key
 
-Method = Literal["fcls", "sam", "sid"]
-METHODS: tuple[Method, ...] = get_args(Method)
 _MOST = 254  # endmembers: classes are uint8 and 255 means no data (schema.MAX_ENDMEMBERS)
 
 
@@ -31,15 +30,20 @@ def _window(window: tuple[float, float]) -> tuple[float, float]:
     return window
 
 
-def _some_methods(methods: tuple[Method, ...]) -> tuple[Method, ...]:
-    if not methods:
-        raise ValueError("empty")
-    return tuple(m for m in METHODS if m in methods)  # one order, so that it does not change the fingerprint
+def _known_method(name: str) -> str:
+    if name in METHODS.broken:
+        raise ConfigError(METHODS.broken[name])
+    if name not in METHODS.specifications:
+        raise ValueError("unknown")
+    return name
 
 
+def _some_methods(methods: tuple[str, ...]) -> tuple[str, ...]:
+    return in_order(methods)  # one order, so that it does not change the fingerprint
+
+
+Method = Annotated[str, AfterValidator(_known_method)]
 Window = Annotated[tuple[float, float], AfterValidator(_window)]
-Angle = Annotated[float, Field(strict=True, gt=0, le=math.pi / 2)]
-Divergence = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 Index = Annotated[float, Field(strict=True, ge=-1, le=1)]
 
 
@@ -113,19 +117,41 @@ class BandConfig(_Section):
     )
 
 
-class ThresholdConfig(_Section):
-    """Scores above which a pixel does not belong to an endmember."""
+def _one_or_each(kind: Any) -> Any:
+    """Null, one value of a type, or one per endmember."""
+    return kind | tuple[kind, ...] | None
 
-    sam: Angle | tuple[Angle, ...] | None = _option(
-        None,
-        "null, one angle above 0 and up to pi/2, or one per endmember",
-        "spectral angle, in radians",
-    )
-    sid: Divergence | tuple[Divergence, ...] | None = _option(
-        None,
-        "null, one number above 0, or one per endmember",
-        "spectral information divergence, in nats",
-    )
+
+def _thresholds() -> type[_Section]:
+    """The section `thresholds`: one key for each method that has a threshold."""
+    limits = {name: spec.threshold for name, spec in METHODS.specifications.items() if spec.threshold}
+    fields: dict[str, Any] = {
+        name: (_one_or_each(one.type), _option(None, one.allowed, one.description)) for name, one in limits.items()
+    }
+    return create_model("ThresholdConfig", __base__=_Section, **fields)
+
+
+def _options() -> type[_Section]:
+    """The section `options`: a section for each method that has parameters."""
+    fields: dict[str, Any] = {}
+    for spec in METHODS.specifications.values():
+        if spec.parameters:
+            own: dict[str, Any] = {
+                p.name: (p.type, _option(p.default, p.allowed, p.description)) for p in spec.parameters
+            }
+            section = create_model(f"{spec.name.title()}Options", __base__=_Section, **own)
+            fields[spec.name] = (section, Field(section(), description=spec.title.lower()))
+    return create_model("OptionConfig", __base__=_Section, **fields)
+
+
+if TYPE_CHECKING:  # made of what the methods declare
+
+    class ThresholdConfig(_Section): ...
+
+    class OptionConfig(_Section): ...
+
+else:
+    ThresholdConfig, OptionConfig = _thresholds(), _options()
 
 
 class MaskConfig(_Section):
@@ -189,13 +215,14 @@ class RunConfig(_Section):
     )
     bands: BandConfig = Field(BandConfig(), description="which wavelengths are left out")
     masks: MaskConfig = Field(MaskConfig(), description="which pixels are left out, besides those without data")
-    methods: Annotated[tuple[Method, ...], AfterValidator(_some_methods)] = _option(
-        METHODS, "at least one of fcls, sam, sid",
-        "fcls: abundances; sam: angles and classes; sid: information divergences and classes",
+    methods: Annotated[tuple[Method, ...], Field(min_length=1), AfterValidator(_some_methods)] = _option(
+        DEFAULT, f"at least one of {', '.join(METHODS.specifications)}",
+        "; ".join(f"{spec.name}: {spec.title.lower()}" for spec in METHODS.specifications.values()),
     )  # fmt: skip
     thresholds: ThresholdConfig = Field(
-        ThresholdConfig(), description="scores above which a pixel is not of an endmember"
+        ThresholdConfig(), description="scores beyond which a pixel is not of an endmember"
     )
+    options: OptionConfig = Field(OptionConfig(), description="parameters of methods")
 
     def __init__(self, /, **values: Any) -> None:
         try:
@@ -205,7 +232,7 @@ class RunConfig(_Section):
 
     @model_validator(mode="after")
     def _thresholds_fit(self) -> Self:
-        for method in ("sam", "sid"):
+        for method in type(self.thresholds).model_fields:
             value = getattr(self.thresholds, method)
             counted = self.endmembers.file is None  # else the plan compares: it knows how many the file holds
             if counted and isinstance(value, tuple) and len(value) != self.endmembers.count:
@@ -245,7 +272,7 @@ class RunConfig(_Section):
     @classmethod
     def _from_values(cls, values: Mapping[str, Any]) -> RunConfig:
         """An empty section, its keys commented out, has its defaults."""
-        return cls(**{key: {} if value is None and key in _SECTIONS else value for key, value in values.items()})
+        return cls(**_without_empty_sections(values, cls))
 
     def replace(self, **changes: Any) -> RunConfig:
         """Another configuration with these values; mappings change only the keys they name.
@@ -255,9 +282,7 @@ class RunConfig(_Section):
         >>> RunConfig(endmembers={"seed": 7}).replace(endmembers={"count": 3}).endmembers.seed
         7
         """
-        values = self.model_dump()
-        for key, change in changes.items():
-            values[key] = values[key] | dict(change) if isinstance(change, Mapping) and key in _SECTIONS else change
+        values = _merged(self.model_dump(), changes)
         return RunConfig(**values)
 
     def to_yaml(self) -> str:
@@ -268,9 +293,21 @@ class RunConfig(_Section):
         """Every key with its value, and what it means and may be as a comment; loads back equal."""
         return "\n".join(_commented(self, 0)) + "\n"
 
+    @property
+    def limits(self) -> dict[str, Any]:
+        """Thresholds of the methods that are asked for, by their names."""
+        return {name: value for name, value in self.thresholds.model_dump().items() if name in self.methods}
+
+    @property
+    def method_options(self) -> dict[str, dict[str, Any]]:
+        """Options of the methods that are asked for, by their names."""
+        return {name: values for name, values in self.options.model_dump().items() if name in self.methods}
+
     def fingerprint(self) -> str:
-        """sha256 over everything that decides the numbers; which tiles is not part of it."""
+        """sha256 over everything that decides the numbers: not which tiles, nor settings of methods not asked for."""
         settings = self.model_dump(mode="json", exclude={"tiles"})
+        for section in ("thresholds", "options"):
+            settings[section] = {name: v for name, v in settings[section].items() if name in self.methods}
         return hashlib.sha256(json.dumps(settings, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     def differences(self, other: RunConfig) -> list[str]:
@@ -279,15 +316,39 @@ class RunConfig(_Section):
         return [f"{key}: {mine[key]}, not {theirs[key]}" for key in mine if mine[key] != theirs[key]]
 
 
-_SECTIONS: dict[str, type[_Section]] = {
-    "endmembers": EndmemberConfig, "bands": BandConfig, "masks": MaskConfig, "thresholds": ThresholdConfig,
-}  # fmt: skip
+def _without_empty_sections(values: Mapping[str, Any], model: type[_Section]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        inner = _section(model.model_fields[key].annotation) if key in model.model_fields else None
+        if inner is not None and (value is None or isinstance(value, dict)):
+            value = _without_empty_sections(value or {}, inner)
+        found[str(key)] = value
+    return found
+
+
+def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with changes; mappings change only the keys they name."""
+    merged = dict(values)
+    for key, change in changes.items():
+        both = isinstance(change, Mapping) and isinstance(values.get(key), dict)
+        merged[key] = _merged(values[key], change) if both else change
+    return merged
+
+
+def _section(annotation: Any) -> type[_Section] | None:
+    return annotation if isinstance(annotation, type) and issubclass(annotation, _Section) else None
 
 
 def _flat(config: RunConfig) -> dict[str, str]:
-    settings = config.model_dump(mode="json", exclude={"tiles"})
-    pairs = ((f"{key}.{k}", v) for key in _SECTIONS for k, v in settings.pop(key).items())
-    return {key: json.dumps(value) for key, value in (*pairs, *settings.items())}
+    def walk(values: Mapping[str, Any], model: type[_Section], prefix: str) -> Iterator[tuple[str, str]]:
+        for name, value in values.items():
+            inner = _section(model.model_fields[name].annotation)
+            if inner is None:
+                yield prefix + name, json.dumps(value)
+            else:
+                yield from walk(value, inner, f"{prefix}{name}.")
+
+    return dict(walk(config.model_dump(mode="json", exclude={"tiles"}), RunConfig, ""))
 
 
 def _commented(section: _Section, indent: int) -> Iterator[str]:
@@ -298,7 +359,7 @@ def _commented(section: _Section, indent: int) -> Iterator[str]:
         allowed = f" ({extra['allowed']})" if isinstance(extra, dict) else ""
         yield f"{space}# {info.description}{allowed}"
         if isinstance(value, _Section):
-            yield f"{name}:"
+            yield f"{space}{name}:"
             yield from _commented(value, indent + 2)
             continue
         plain = section.model_dump(mode="json")[name]
@@ -310,30 +371,33 @@ def _sentence(error: Any) -> str:
     """One pydantic error as: the key, its value and what it may be."""
     if error["type"] == "value_error" and not error["loc"]:
         return str(error["ctx"]["error"])
+    if isinstance(told := error.get("ctx", {}).get("error"), ConfigError):
+        return str(told)
     names = [part for part in error["loc"] if isinstance(part, str)]
-    model, known = _model_of(names)
+    model: type[_Section] = RunConfig
+    path: list[str] = []
+    for name in names:
+        inner = _section(model.model_fields[name].annotation) if name in model.model_fields else None
+        if inner is None or (error["type"] == "extra_forbidden" and len(path) == len(names) - 1):
+            break
+        model, path = inner, [*path, name]
     if error["type"] == "extra_forbidden":
         return _unknown(names, model)
-    if not known:
-        keys = ", ".join(model.model_fields)
-        return f"{names[0]} is {shortened(error['input'])}; it must be a mapping with the keys {keys}"
-    key = f"{names[0]}.{known}" if names[0] in _SECTIONS else known
+    if len(path) == len(names):
+        return f"{'.'.join(path)} is {shortened(error['input'])}; it must be a mapping with the keys " + ", ".join(
+            model.model_fields
+        )
+    known = names[len(path)]
     extra = model.model_fields[known].json_schema_extra
     allowed = extra["allowed"] if isinstance(extra, dict) else error["msg"]
-    return f"{key} is {shortened(error['input'])}; it must be {allowed}"
-
-
-def _model_of(names: list[str]) -> tuple[type[_Section], str]:
-    """The model that holds the key, and the key's name in it ("" when the section itself is wrong)."""
-    if names[0] not in _SECTIONS:
-        return RunConfig, names[0]
-    return _SECTIONS[names[0]], names[1] if len(names) > 1 else ""
+    return f"{'.'.join([*path, known])} is {shortened(error['input'])}; it must be {allowed}"
 
 
 def _unknown(names: list[str], model: type[_Section]) -> str:
     prefix = "".join(f"{n}." for n in names[:-1])
+    sections = {name: _section(field.annotation) for name, field in RunConfig.model_fields.items()}
     everywhere = [
         *RunConfig.model_fields,
-        *(f"{s}.{k}" for s, m in _SECTIONS.items() for k in m.model_fields),
+        *(f"{name}.{key}" for name, section in sections.items() if section for key in section.model_fields),
     ]
     return unknown_key(names[-1], list(model.model_fields), prefix, everywhere)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from hsi_dask.errors import EndmemberError, SchemaError
 
 Y, X, WAVELENGTH, ENDMEMBER, PIXEL = "y", "x", "wavelength", "endmember", "pixel"
+NAME, MATERIAL = (
+    "name",
+    "material",
+)  # of endmembers: a coordinate each; fractions of a library have one plane a material
 CUBE_DIMS = (Y, X, WAVELENGTH)
 GRID_MAPPING = "spatial_ref"
 
@@ -26,45 +31,68 @@ FLAGS = {
 }  # fmt: skip
 
 
+Role = Literal["fraction", "score", "class", "residual", "uncertainty", "shade", "model", "flag", "reflectance"]
+
+
 @dataclass(frozen=True)
 class Variable:
-    """What a variable is: its dimensions, dtype, units and CF attributes."""
+    """What a variable is: its dimensions, dtype, units, CF attributes, and by its role how it is drawn and summed up.
+
+    Attributes
+    ----------
+    role : fraction (of a pixel's area), score (how alike), class (numbers of endmembers), residual, uncertainty (of the
+        variable it is `of`), shade, model (numbers of library spectra), flag (bits), reflectance
+    better : of a score, which end is more alike
+    of : of a class map the fraction or score whose best it shows; of an uncertainty what it belongs to
+    limits : values that maps are drawn between; None takes what occurs
+    stored_share : compressed bytes of a byte, on the high side, for projecting the disk space a run takes
+    """
 
     name: str
     dims: tuple[str, ...]
     dtype: str
     long_name: str
     units: str | None = None
-    attrs: Mapping[str, Any] = field(default_factory=dict)
+    attrs: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    role: Role = "reflectance"
+    better: Literal["low", "high"] | None = None
+    of: str | None = None
+    limits: tuple[float, float] | None = None
+    stored_share: float = 0.95
 
     @property
     def fill_value(self) -> float | int:
-        """No-data value on disk: NaN for floats, 255 for classes; quality says no_data."""
-        if np.dtype(self.dtype).kind == "f":
-            return float("nan")
-        return FLAGS["no_data"] if self.name == "quality" else NO_CLASS
+        """No-data value on disk: NaN for floats, 255 for classes, -1 for models; quality says no_data."""
+        return FLAGS["no_data"] if self.role == "flag" else no_data_value(np.dtype(self.dtype))
 
 
-_MAPS = (ENDMEMBER, Y, X)
+def no_data_value(dtype: np.dtype[Any]) -> float | int:
+    """What means no data in a map of this dtype: NaN, in bytes 255, in other integers -1."""
+    if dtype.kind == "f":
+        return float("nan")
+    return NO_CLASS if dtype.itemsize == 1 else -1
+
+
+MAP_DIMS, CLASS_DIMS = (ENDMEMBER, Y, X), (Y, X)
+QUALITY = Variable(
+    "quality", (Y, X), "uint8", "why a pixel is masked; 0 is good", role="flag", stored_share=0.1,
+    attrs={
+        "standard_name": "quality_flag",
+        "flag_masks": np.array(list(FLAGS.values()), "uint8"),
+        "flag_meanings": " ".join(FLAGS),
+    },
+)  # fmt: skip
+QUICKLOOK = Variable("quicklook", (WAVELENGTH, Y, X), "float32", "surface reflectance, four wavelengths", "1")
+# Variables that are no method's
 VARIABLES: dict[str, Variable] = {
     v.name: v
     for v in (
         Variable("reflectance", CUBE_DIMS, "float32", "surface reflectance", "1"),
         Variable("endmembers", (ENDMEMBER, WAVELENGTH), "float32", "endmember reflectance", "1"),
-        Variable("abundance", _MAPS, "float32", "abundance of the endmember (fully constrained)", "1"),
-        Variable("residual", (Y, X), "float32", "root mean square error of the unmixing fit", "1"),
-        Variable("sam_angle", _MAPS, "float32", "spectral angle to the endmember", "radian"),
-        Variable("sid_divergence", _MAPS, "float32", "information divergence from the endmember", "nat"),
-        Variable("sam_class", (Y, X), "uint8", "endmember of the smallest spectral angle"),
-        Variable("sid_class", (Y, X), "uint8", "endmember of the smallest spectral information divergence"),
-        Variable("quality", (Y, X), "uint8", "why a pixel is masked; 0 is good", attrs={
-            "standard_name": "quality_flag",
-            "flag_masks": np.array(list(FLAGS.values()), "uint8"),
-            "flag_meanings": " ".join(FLAGS),
-        }),
-        Variable("quicklook", (WAVELENGTH, Y, X), "float32", "surface reflectance, four wavelengths", "1"),
+        QUALITY,
+        QUICKLOOK,
     )
-}  # fmt: skip
+}
 
 _COORDINATES: dict[str, dict[str, str]] = {
     Y: {
@@ -83,28 +111,30 @@ _COORDINATES: dict[str, dict[str, str]] = {
     "fwhm": {"long_name": "full width at half maximum of the band", "units": "nm"},
     "good_wavelength": {"long_name": "outside the water-vapour windows"},
     ENDMEMBER: {"long_name": "endmember number, equal to its class value"},
+    NAME: {"long_name": "name of the endmember"},
+    MATERIAL: {"long_name": "material"},
 }
 
 
-def describe(array: xr.DataArray, name: str, **attrs: Any) -> xr.DataArray:
+def describe(array: xr.DataArray, variable: Variable | str, **attrs: Any) -> xr.DataArray:
     """The array under its contract name with the contract's attributes and nothing inherited.
 
     Examples
     --------
-    >>> describe(xr.DataArray(np.zeros((2, 2), "float32"), dims=("y", "x")), "residual").attrs["units"]
-    '1'
+    >>> describe(xr.DataArray(np.zeros((2, 2), "uint8"), dims=("y", "x")), "quality").attrs["standard_name"]
+    'quality_flag'
     """
-    spec = VARIABLES[name]
+    spec = VARIABLES[variable] if isinstance(variable, str) else variable
     if array.dims != spec.dims or array.dtype != np.dtype(spec.dtype):
-        raise SchemaError(f"{name} must be {spec.dtype} {spec.dims}, not {array.dtype} {array.dims}")
-    array = array.copy(deep=False).rename(name)
-    array.attrs = {
-        "long_name": spec.long_name,
-        **({"units": spec.units} if spec.units else {}),
-        **spec.attrs,
-        **attrs,
-    }
+        raise SchemaError(f"{spec.name} must be {spec.dtype} {spec.dims}, not {array.dtype} {array.dims}")
+    array = array.copy(deep=False).rename(spec.name)
+    array.attrs = variable_attrs(spec) | attrs
     return array
+
+
+def variable_attrs(spec: Variable) -> dict[str, Any]:
+    """The attributes that an array of this variable has."""
+    return {"long_name": spec.long_name, **({"units": spec.units} if spec.units else {}), **spec.attrs}
 
 
 def describe_coordinates(coords: Mapping[Hashable, xr.Variable]) -> None:
@@ -114,10 +144,49 @@ def describe_coordinates(coords: Mapping[Hashable, xr.Variable]) -> None:
             coords[name].attrs = attrs | coords[name].attrs
 
 
-def class_attrs(count: int) -> dict[str, Any]:
-    """CF flag attributes of a class map over endmembers 1..count."""
-    meanings = " ".join(["unclassified", *(f"endmember_{i}" for i in range(1, count + 1))])
-    return {"flag_values": np.arange(count + 1, dtype="uint8"), "flag_meanings": meanings}
+def class_attrs(numbers: Sequence[int], names: Sequence[str] | None = None) -> dict[str, Any]:
+    """CF flag attributes of a class map over endmembers with these numbers.
+
+    Examples
+    --------
+    >>> class_attrs([1, 3], ["water", "dry grass"])["flag_meanings"]
+    'unclassified water dry_grass'
+    """
+    words = names or [f"endmember_{number}" for number in numbers]
+    meanings = ["unclassified", *("_".join(str(word).split()) or "unnamed" for word in words)]
+    return {"flag_values": np.array([UNCLASSIFIED, *numbers], "uint8"), "flag_meanings": " ".join(meanings)}
+
+
+def endmember_numbers(endmembers: xr.DataArray) -> NDArray[np.int64]:
+    """The number of each endmember, which is its class value: its coordinate, or 1 to n where that is none of numbers.
+
+    Raises
+    ------
+    EndmemberError
+        Numbers that are not whole, twice, or outside 1 to 254.
+    """
+    count = endmembers.sizes[ENDMEMBER]
+    if ENDMEMBER not in endmembers.coords or endmembers[ENDMEMBER].dtype.kind not in "iuf":
+        return np.arange(1, count + 1)
+    numbers = np.asarray(endmembers[ENDMEMBER])
+    whole = numbers.astype(np.int64)
+    if (whole != numbers).any() or len(set(whole.tolist())) < count or whole.min() < 1:
+        raise EndmemberError(
+            f"the endmember coordinate is {numbers.tolist()}; it must be whole numbers from 1 on, each once"
+        )
+    return whole
+
+
+def endmember_names(endmembers: xr.DataArray) -> list[str] | None:
+    """Names of endmembers: the coordinate `name`, the attribute `names`, or a coordinate of text; None without any."""
+    if NAME in endmembers.coords and endmembers[NAME].dims == (ENDMEMBER,):
+        return [str(name) for name in endmembers[NAME].values]
+    names = endmembers.attrs.get("names")
+    if names is not None and len(names) == endmembers.sizes[ENDMEMBER]:
+        return [str(name) for name in names]
+    if ENDMEMBER in endmembers.coords and endmembers[ENDMEMBER].dtype.kind in "OUT":
+        return [str(name) for name in endmembers[ENDMEMBER].values]
+    return None
 
 
 def require_dims(array: xr.DataArray, dims: tuple[str, ...], what: str) -> xr.DataArray:

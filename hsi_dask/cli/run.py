@@ -64,7 +64,7 @@ def _show_plan(settings: RunConfig, out: Path) -> int:
         "tiles": f"{len(plan.tiles)} to map" + (f", {done} of them done before" if done else ""),
         "blocks": f"of whole stored chunks, up to {bytes_text(max(t.block_bytes for t in plan.tiles))} each",
         "mosaic": f"{rows} x {columns} pixels in EPSG:{plan.grid.epsg}, chunks of {tall} x {wide}",
-        "maps": ", ".join(plan.variables),
+        "maps": ", ".join(variable.name for variable in plan.variables),
         "spectra": f"{wanted.count} endmembers, {f'from {wanted.file}' if wanted.file else 'to be found'}",
         "masks": ", ".join(f"{name} {value}" for name, value in masks.items()) or "of no data only",
         "to read": bytes_text(plan.bytes_to_read),

@@ -12,9 +12,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from hsi_dask import schema
 from hsi_dask.io import store
 from hsi_dask.io.store import Grid
-from hsi_dask.schema import ENDMEMBER, WAVELENGTH
+from hsi_dask.schema import WAVELENGTH, Variable, endmember_names
 
 OVERVIEWS = "overviews.zarr"
 QUICKLOOK = "quicklook"
@@ -59,8 +60,8 @@ def level_grids(grid: Grid) -> dict[int, Grid]:
 def create_levels(
     part: Path,
     levels: Mapping[int, Grid],
-    variables: Sequence[str],
-    count: int,
+    variables: Sequence[Variable],
+    endmembers: xr.DataArray,
     wavelength: NDArray[np.float64],
     attrs: Mapping[str, Any],
 ) -> None:
@@ -71,13 +72,14 @@ def create_levels(
     own = store.spatial_attrs(levels[1])
     own["zarr_conventions"] = [*own["zarr_conventions"], *([_CONVENTION] if multiscales else [])]
     root = zarr.open_group(part, mode="w", zarr_format=3, attributes={**own, **multiscales, **attrs})
-    numbers, spectral = np.arange(1, count + 1), {WAVELENGTH: wavelength}
+    planes, spectral = store.endmember_planes(endmembers), {WAVELENGTH: wavelength}
+    names = endmember_names(endmembers)
     for factor, grid in levels.items():
         group = root.create_group(str(factor), attributes=store.spatial_attrs(grid))
         if factor == 1:  # its maps are the results store
-            store.fill_group(group, grid, [QUICKLOOK], spectral)
+            store.fill_group(group, grid, [schema.QUICKLOOK], spectral)
         else:
-            store.fill_group(group, grid, [*variables, QUICKLOOK], {ENDMEMBER: numbers, **spectral})
+            store.fill_group(group, grid, [*variables, schema.QUICKLOOK], {**planes, **spectral}, names)
 
 
 def _multiscales(levels: Mapping[int, Grid]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ whole, and its receipt (key, bytes, checksum) is what a tile's record later vouc
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 from collections.abc import Hashable, Iterator, Mapping, Sequence
@@ -24,10 +25,23 @@ from numpy.typing import NDArray
 from hsi_dask import schema
 from hsi_dask.errors import GridError, RunError, SchemaError
 from hsi_dask.io.durable import digest, sync_folders, whole_folder, write_file
-from hsi_dask.schema import ENDMEMBER, GRID_MAPPING, VARIABLES, WAVELENGTH, X, Y
+from hsi_dask.schema import (
+    ENDMEMBER,
+    GRID_MAPPING,
+    MATERIAL,
+    NAME,
+    WAVELENGTH,
+    Variable,
+    X,
+    Y,
+    endmember_names,
+    endmember_numbers,
+)
 
 if TYPE_CHECKING:
     import zarr
+
+logger = logging.getLogger(__name__)
 
 RESULTS, ENDMEMBERS = "results.zarr", "endmembers.zarr"
 # On a tile's maps half the time of plain zstd 1 and 14 % smaller, because bytes of like weight lie together.
@@ -128,21 +142,32 @@ def _ledger_type() -> Any:
 # ------------------------------------------------------------------------------------------------ results
 
 
-def create_results(path: Path, grid: Grid, variables: Sequence[str], count: int, **attrs: Any) -> None:
+def create_results(
+    path: Path, grid: Grid, variables: Sequence[Variable], endmembers: xr.DataArray, **attrs: Any
+) -> None:
     """Create an empty results store: metadata and coordinates, no map chunk; replaces what is there.
 
     Parameters
     ----------
     path : folder to create
-    variables : names of `schema.VARIABLES` with dimensions among endmember, y, x
-    count : number of endmembers
+    variables : with dimensions among endmember, material, y, x
+    endmembers : whose numbers, names and materials the maps have
     attrs : JSON values for the store's own attributes
     """
     import zarr
 
     with whole_folder(path) as part:
+        attrs = {"variables": [variable.name for variable in variables], **attrs}
         group = zarr.open_group(part, mode="w", zarr_format=3, attributes=spatial_attrs(grid) | attrs)
-        fill_group(group, grid, variables, {ENDMEMBER: np.arange(1, count + 1)})
+        fill_group(group, grid, variables, endmember_planes(endmembers), endmember_names(endmembers))
+
+
+def endmember_planes(endmembers: xr.DataArray) -> dict[str, NDArray[Any]]:
+    """The coordinates of dimensions before y and x: numbers of endmembers, and of materials where these have any."""
+    planes: dict[str, NDArray[Any]] = {ENDMEMBER: endmember_numbers(endmembers)}
+    if MATERIAL in endmembers.coords:
+        planes[MATERIAL] = np.arange(len(np.unique(endmembers[MATERIAL].values.astype(str))))
+    return planes
 
 
 def spatial_attrs(grid: Grid) -> dict[str, Any]:
@@ -154,7 +179,13 @@ def _common(grid: Grid) -> dict[str, Any]:
     return {"zarr_conventions": _CONVENTIONS, "proj:code": f"EPSG:{grid.epsg}", "spatial:dimensions": [Y, X]}
 
 
-def fill_group(group: zarr.Group, grid: Grid, variables: Sequence[str], planes: Mapping[str, NDArray[Any]]) -> None:
+def fill_group(
+    group: zarr.Group,
+    grid: Grid,
+    variables: Sequence[Variable],
+    planes: Mapping[str, NDArray[Any]],
+    names: Sequence[str] | None = None,
+) -> None:
     """Coordinates, CRS and empty maps of a grid; `planes` are the coordinates of other dimensions, a chunk each."""
     coordinates: dict[Hashable, xr.Variable] = {
         Y: xr.Variable(Y, grid.y),
@@ -167,13 +198,12 @@ def fill_group(group: zarr.Group, grid: Grid, variables: Sequence[str], planes: 
         _create(group, str(name), variable, None)
     sizes = {**{name: values.size for name, values in planes.items()}, Y: grid.shape[0], X: grid.shape[1]}
     chunks = {**dict.fromkeys(planes, 1), Y: grid.chunk[0], X: grid.chunk[1]}
-    for name in variables:
-        spec = VARIABLES[name]
+    for spec in variables:
         shape = tuple(sizes[dim] for dim in spec.dims)
         blank = xr.Variable(
             spec.dims,
             np.broadcast_to(np.array(spec.fill_value, spec.dtype), shape),
-            _attrs(spec, planes[ENDMEMBER].size if ENDMEMBER in planes else 0),
+            _attrs(spec, planes.get(ENDMEMBER, ()), names),
         )
         blank.attrs |= {
             "grid_mapping": GRID_MAPPING,
@@ -181,14 +211,14 @@ def fill_group(group: zarr.Group, grid: Grid, variables: Sequence[str], planes: 
             "spatial:transform": list(grid.transform),
             "spatial:shape": list(grid.shape),
         }
-        _create(group, name, blank, tuple(chunks[dim] for dim in spec.dims), spec.fill_value)
+        _create(group, spec.name, blank, tuple(chunks[dim] for dim in spec.dims), spec.fill_value)
 
 
-def _attrs(spec: schema.Variable, count: int) -> dict[str, Any]:
-    attrs = {"long_name": spec.long_name, **({"units": spec.units} if spec.units else {}), **spec.attrs}
-    if spec.name.endswith("_class"):
+def _attrs(spec: Variable, numbers: Sequence[int] | NDArray[Any], names: Sequence[str] | None) -> dict[str, Any]:
+    attrs = schema.variable_attrs(spec)
+    if spec.role == "class":
         # NaN needs no _FillValue: it is one by itself
-        attrs |= {"_FillValue": spec.fill_value, **schema.class_attrs(count)}
+        attrs |= {"_FillValue": spec.fill_value, **schema.class_attrs([int(n) for n in numbers], names)}
     return attrs
 
 
@@ -297,20 +327,20 @@ def _metadata(path: Path, name: str, file: tuple[int, ...]) -> Any:
 
 
 def _planes(ledger: Any, maps: xr.DataArray, row: int, column: int) -> Iterator[_Plane]:
-    spec = VARIABLES[str(maps.name)]
-    array = _array(ledger, spec.name)
-    values = maps.transpose(*spec.dims).values
+    name = str(maps.name)
+    array = _array(ledger, name)
+    values = maps.transpose(*array.metadata.dimension_names).values
     padding: list[tuple[int, int]] = [(0, 0)] * (values.ndim - 2)
     target: list[slice] = []
     for axis, first in ((-2, row), (-1, column)):
         last, chunk = first + values.shape[axis], array.chunks[axis]
         if last > array.shape[axis]:
-            raise SchemaError(f"{spec.name}: {first}..{last} is outside the mosaic of {array.shape} pixels")
+            raise SchemaError(f"{name}: {first}..{last} is outside the mosaic of {array.shape} pixels")
         start, stop = first // chunk * chunk, min(-(-last // chunk) * chunk, array.shape[axis])
         padding.append((first - start, stop - last))
         target.append(slice(start, stop))
     if any(map(any, padding)):
-        values = np.pad(values, padding, constant_values=spec.fill_value)
+        values = np.pad(values, padding, constant_values=array.fill_value)
     for at in np.ndindex(values.shape[:-2]):
         plane = tuple(slice(k, k + 1) for k in at)
         yield _Plane(array, (*plane, *target), values[plane])
@@ -329,31 +359,39 @@ def open_results(run_dir: str | os.PathLike[str], *, chunks: Any = "auto") -> xr
     Returns
     -------
     xarray.Dataset
-        The variables of the data model that the run computed, with the CRS: `.rio.crs` works. Classes stay
-        uint8, 255 where no data.
+        The variables that the run computed, with the CRS: `.rio.crs` works. Classes stay uint8, 255 where no data.
+        Coordinates beside y, x: `endmember`, and of each its `name` (and `material`) and its spectrum `endmembers`
+        (endmember, wavelength).
 
     Raises
     ------
     RunError
         The folder is not a run, or has no results yet.
     """
-    return open_maps(_part_of_run(run_dir, RESULTS), chunks=chunks)
+    maps = open_maps(_part_of_run(run_dir, RESULTS), chunks=chunks)
+    try:
+        spectra = open_endmembers(run_dir)
+    except RunError as error:  # the maps are none the worse for it
+        logger.warning("%s", error)
+        return maps
+    kept = [name for name in spectra.coords if name in (NAME, MATERIAL, WAVELENGTH)]
+    own = {"endmembers": spectra.variable, **{name: spectra[name].variable for name in kept}}
+    return maps.assign_coords({ENDMEMBER: spectra[ENDMEMBER].variable, **own})
 
 
 def open_maps(path: Path, *, group: str | None = None, chunks: Any = "auto") -> xr.Dataset:
     """The maps in a Zarr folder or a group of it, as `open_results` gives them."""
     import rioxarray  # noqa: F401  registers .rio
 
-    names = [name for name, spec in VARIABLES.items() if np.dtype(spec.dtype).kind != "f"]
     dataset: xr.Dataset = xr.open_zarr(
         path,
         group=group,
         consolidated=False,
         decode_coords="all",
-        mask_and_scale=dict.fromkeys(names, False),
+        mask_and_scale=False,  # numbers are maps as they are: NaN is no data, and classes stay uint8
         chunks={} if isinstance(chunks, str) else chunks,
     )
-    chosen = dataset[[name for name in VARIABLES if name in dataset]]
+    chosen = dataset[[name for name in dataset.attrs.get("variables", sorted(map(str, dataset))) if name in dataset]]
     chosen.encoding["source"] = os.fspath(path)
     return chosen
 
@@ -383,6 +421,10 @@ def write_endmembers(path: Path, endmembers: xr.DataArray) -> str:
     attrs = {key: _json(value) for key, value in endmembers.attrs.items() if key not in described.attrs}
     if "tile" in endmembers.coords:
         attrs["tiles"] = [str(tile) for tile in endmembers["tile"].values]
+    if (names := endmember_names(endmembers)) is not None:
+        attrs["names"] = names
+    if MATERIAL in endmembers.coords:
+        attrs["materials"] = [str(material) for material in endmembers[MATERIAL].values]
     coordinates: dict[Hashable, xr.Variable] = {
         name: xr.Variable(c.dims, c.values, c.attrs)
         for name, c in endmembers.coords.items()
@@ -444,8 +486,11 @@ def _endmembers(path: Path, files: tuple[Any, ...]) -> xr.DataArray:
     with xr.open_zarr(path, consolidated=False, chunks=None) as dataset:
         endmembers: xr.DataArray = dataset["endmembers"].load()
     attrs = dict(dataset.attrs)
-    if "tiles" in attrs:
-        endmembers = endmembers.assign_coords(tile=(ENDMEMBER, np.array(attrs.pop("tiles"), dtype=object)))
+    for name, attribute in (("tile", "tiles"), (MATERIAL, "materials")):
+        if attribute in attrs:
+            endmembers = endmembers.assign_coords({name: (ENDMEMBER, np.array(attrs.pop(attribute), dtype=object))})
+    if "names" in attrs:
+        endmembers = endmembers.assign_coords({NAME: (ENDMEMBER, np.array(attrs["names"], dtype=object))})
     if endmembers_digest(endmembers) != attrs.pop("digest", None):
         raise RunError(f"{path} is damaged: its spectra differ from their checksum; remove it and run again")
     attrs.pop("Conventions", None)

@@ -27,7 +27,7 @@ _CONTRACT = {"contract"}  # fused multiply-add only: NaN, order and zeros keep t
 class Weights(NamedTuple):
     """What a spectrum is multiplied with, wavelength by wavelength.
 
-    basis : (r, L) float64, orthonormal rows spanning the endmembers.
+    basis : (r, L) float64, orthonormal rows spanning the endmembers and what else is asked for.
     shares : (p, L) float64, endmembers divided by their sum; (0, L) leaves out what only SID needs.
     logs : (p, L) float64, natural logarithm of the endmembers.
     floor : reflectance below which SID counts a value as this.
@@ -83,10 +83,24 @@ class Sums(NamedTuple):
         )
 
 
-def weights(endmembers: NDArray[Any], *, divergence: bool = True, floor: float = 1e-4) -> Weights:
-    """Weights for endmembers (p, L) in reflectance; `divergence` adds what SID needs."""
+def weights(
+    endmembers: NDArray[Any],
+    directions: NDArray[np.float64] | None = None,
+    *,
+    divergence: bool = True,
+    floor: float = 1e-4,
+) -> Weights:
+    """Weights for endmembers (p, L) in reflectance.
+
+    Parameters
+    ----------
+    directions : (k, L) further vectors that the basis has to span.
+    divergence : with the sums that the information divergence needs.
+    floor : reflectance below which the divergence counts a value as this.
+    """
     spectra = np.ascontiguousarray(endmembers, dtype=np.float64)
-    basis = np.linalg.qr(spectra.T)[0].T
+    spanned = spectra if directions is None or not len(directions) else np.vstack([spectra, directions])
+    basis = np.linalg.qr(spanned.T)[0].T
     floored = np.maximum(spectra if divergence else spectra[:0], floor)
     return Weights(np.ascontiguousarray(basis), floored / floored.sum(axis=1, keepdims=True), np.log(floored), floor)
 

@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hsi_dask.errors import ConfigError, SchemaError
-from hsi_dask.schema import FLAGS, NO_CLASS, VARIABLES, WAVELENGTH, X, Y, describe
+from hsi_dask.schema import FLAGS, WAVELENGTH, X, Y, describe, no_data_value
 
 logger = logging.getLogger(__name__)
 
@@ -133,22 +133,22 @@ def plane_numbers(cube: xr.DataArray, masks: Masks) -> dict[float, int]:
     return {wavelength: _number(cube, wavelength, wanted[wavelength]) for wavelength in sorted(wanted)}
 
 
-def mask_maps(maps: xr.Dataset) -> xr.Dataset:
-    """Maps with their `quality` complete; flagged pixels become no data in all maps, in place.
+def mask_maps(maps: xr.Dataset, validity: NDArray[np.floating[Any]], flags: NDArray[np.uint8] | None) -> xr.Dataset:
+    """Maps with their `quality`; flagged pixels become no data in all maps, in place.
 
     Parameters
     ----------
-    maps : of `map_materials`, in memory, and as `quality` what else is flagged, if anything is; where there are no
-        data is found in the maps themselves
+    maps : of `map_materials`, in memory
+    validity : (y, x), not 0 where a pixel has no data, as `ops.materials.mapped` gives it
+    flags : (y, x) what else is flagged; None if nothing is
     """
-    missing = _missing(maps)
+    missing = validity != 0
     quality = np.where(missing, FLAGS["no_data"], 0).astype(np.uint8)
-    if "quality" in maps:
-        flags, maps = maps["quality"].values, maps.drop_vars("quality")
+    if flags is not None:
         quality |= np.where(missing, flags & ~np.uint8(_SPECTRAL), flags)
         masked = (quality != 0) & ~missing
-        for name, values in maps.items():
-            values.values[..., masked] = VARIABLES[str(name)].fill_value
+        for values in maps.values():
+            values.values[..., masked] = no_data_value(values.dtype)
     coords = {name: c for name, c in maps.coords.items() if set(c.dims) <= {Y, X}}
     return maps.assign(quality=describe(xr.DataArray(quality, coords, (Y, X)), "quality"))
 
@@ -159,14 +159,6 @@ def count_flags(quality: NDArray[np.uint8]) -> dict[str, int]:
     values = np.arange(256)
     found = {name: int(counts[(values & bit) != 0].sum()) for name, bit in FLAGS.items()}
     return {"valid": int(counts[0])} | {name: n for name, n in found.items() if n or name == "no_data"}
-
-
-def _missing(maps: xr.Dataset) -> NDArray[np.bool_]:
-    """Where there are no maps for want of data, (y, x)."""
-    if "residual" in maps:
-        return np.asarray(np.isnan(maps["residual"].values))
-    name = "sam_class" if "sam_class" in maps else "sid_class"
-    return np.asarray(maps[name].values == NO_CLASS)
 
 
 def _flag(where: xr.DataArray, name: str) -> xr.DataArray:

@@ -23,6 +23,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from hsi_dask import schema
 from hsi_dask.batch.observer import Advanced
 from hsi_dask.batch.state.run_directory import Run, TileRecord
 from hsi_dask.errors import FileFormatError, RunError
@@ -35,7 +36,7 @@ from hsi_dask.io.neon.metadata import NeonFile, read_metadata
 from hsi_dask.io.store import Grid
 from hsi_dask.overviews.jobs import Work
 from hsi_dask.overviews.statistics import Cell, Plane, Statistics, place, planes_of, statistics_of
-from hsi_dask.schema import ENDMEMBER, VARIABLES, WAVELENGTH, X, Y
+from hsi_dask.schema import WAVELENGTH, Variable, X, Y
 
 logger = logging.getLogger(__name__)
 
@@ -199,9 +200,10 @@ class _Step:
 
 def _make(overviews: Overviews, advanced: Advanced) -> None:
     run, records = overviews.run, overviews.records
-    count, variables = store.read_endmembers(run.endmembers).sizes[ENDMEMBER], run.manifest.variables
-    grids, planes = level_grids(run.manifest.grid), planes_of(variables, count)
-    looks = [Plane(QUICKLOOK, (n,)) for n in range(len(QUICKLOOK_WAVELENGTHS))]
+    endmembers, variables = store.read_endmembers(run.endmembers), run.manifest.variables
+    sizes = {dim: numbers.size for dim, numbers in store.endmember_planes(endmembers).items()}
+    grids, planes = level_grids(run.manifest.grid), planes_of(variables, sizes)
+    looks = [Plane(schema.QUICKLOOK, (n,)) for n in range(len(QUICKLOOK_WAVELENGTHS))]
     cells = overviews.cells
     advanced(0.0)
     with whole_folder(overviews.path) as part, ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -211,7 +213,7 @@ def _make(overviews: Overviews, advanced: Advanced) -> None:
         work = Work(pool, total, advanced)
         statistics = statistics_of(run.results, grids[1], planes, sorted(cells), work)
         attrs = {"records": overviews.identity, "statistics": statistics}
-        levels_store.create_levels(part, grids, variables, count, np.array(QUICKLOOK_WAVELENGTHS), attrs)
+        levels_store.create_levels(part, grids, variables, endmembers, np.array(QUICKLOOK_WAVELENGTHS), attrs)
         _write_quicklooks(run, records, part, work, _LOOK * len(planes))
         for of_maps, of_looks in steps:
             _coarsen(of_maps, planes, work)
@@ -239,16 +241,17 @@ def _coarsen(step: _Step, planes: Sequence[Plane], work: Work) -> None:
     targets = {name: stored_array(step.target, step.coarse_group + name, "r+") for name in names}
 
     def one(job: tuple[Plane, tuple[Cell, list[Cell]]]) -> None:
-        (name, at), (window, cells) = job
+        (variable, at), (window, cells) = job
+        name = variable.name
         sides = zip(place(step.coarse, window), step.fine.shape, strict=True)
         rows, columns = (slice(2 * side.start, min(2 * side.stop, most)) for side, most in sides)
         shape = rows.stop - rows.start, columns.stop - columns.start
-        values = np.full(shape, VARIABLES[name].fill_value, sources[name].dtype)
+        values = np.full(shape, variable.fill_value, sources[name].dtype)
         for cell in cells:  # chunks of tiles that are not done are not looked at
             down, across = place(step.fine, cell)
             inside = _moved(down, rows.start), _moved(across, columns.start)
             values[inside] = sources[name][(*at, down, across)]
-        targets[name][(*at, *place(step.coarse, window))] = halved(values, name)
+        targets[name][(*at, *place(step.coarse, window))] = halved(values, variable)
 
     for _ in work.map(one, product(planes, step.windows().items()), _WINDOW):
         pass  # to raise what a thread raised
@@ -258,16 +261,15 @@ def _moved(along: slice, start: int) -> slice:
     return slice(along.start - start, along.stop - start)
 
 
-def halved(values: NDArray[Any], name: str) -> NDArray[Any]:
+def halved(values: NDArray[Any], spec: Variable) -> NDArray[Any]:
     """Every 2 x 2 stored pixels of a map as one: the mean of those with data, or of classes and flags the commonest.
 
     Of equally common values the north-western one is taken. A last odd row or column stands for itself.
     """
-    spec = VARIABLES[name]
     odd = [(0, n % 2) for n in values.shape]
     whole = np.pad(values, odd, constant_values=spec.fill_value) if any(map(any, odd)) else values
     quarters = [whole[i::2, j::2] for i in (0, 1) for j in (0, 1)]
-    if values.dtype == np.uint8:
+    if values.dtype.kind != "f":
         return _commonest(np.stack(quarters), int(spec.fill_value))
     mean = (quarters[0] + quarters[1] + quarters[2] + quarters[3]) / np.float32(4)
     if np.isnan(mean).any():  # somewhere: only there are pixels with data counted
@@ -284,7 +286,7 @@ def _fill_means(mean: NDArray[np.float32], quarters: Sequence[NDArray[np.float32
         mean[holes] = np.where(good, parts, 0).sum(axis=0, dtype=np.float32) / good.sum(axis=0, dtype=np.float32)
 
 
-def _commonest(quarters: NDArray[np.uint8], fill: int) -> NDArray[np.uint8]:
+def _commonest(quarters: NDArray[Any], fill: int) -> NDArray[Any]:
     """(4, y, x) -> (y, x); the fill value only where there is nothing else."""
     votes = np.stack([(quarters == one).sum(axis=0, dtype=np.uint8) for one in quarters])
     votes[quarters == fill] = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -16,18 +17,23 @@ from hsi_dask.errors import RunError
 from hsi_dask.io.levels import stored_array
 from hsi_dask.io.store import Grid
 from hsi_dask.overviews.jobs import Work
-from hsi_dask.schema import ENDMEMBER, VARIABLES
+from hsi_dask.schema import CLASS_DIMS, Variable
 
-BINS = 50  # of the histogram of an abundance, over [0, 1]
+BINS = 50  # of the histogram of a fraction, over [0, 1]
 
 Cell = tuple[int, int]  # row and column of a chunk
 
 
 class Plane(NamedTuple):
-    """One plane of a map: the map's name, and where the plane is in the dimension before y and x, if there is one."""
+    """One plane of a map: the map, and where the plane is in the dimension before y and x, if there is one."""
 
-    name: str
+    variable: Variable
     at: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """The map's name."""
+        return self.variable.name
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class Statistics:
     ----------
     count : pixels with a value
     minimum, maximum, total, squares : of the values
-    histogram : of an abundance, counts in equal bins over [0, 1]
+    histogram : of a fraction, counts in equal bins over [0, 1]
     values : of classes and quality, how many pixels have each value but no data; JSON makes the keys text
     """
 
@@ -72,12 +78,12 @@ class Statistics:
         )
 
 
-def planes_of(variables: Iterable[str], count: int) -> list[Plane]:
-    """Every plane of these maps of so many endmembers."""
+def planes_of(variables: Iterable[Variable], sizes: Mapping[str, int]) -> list[Plane]:
+    """Every plane of these maps, with so many planes along each dimension before y and x."""
     return [
-        Plane(name, at)
-        for name in variables
-        for at in ([(n,) for n in range(count)] if ENDMEMBER in VARIABLES[name].dims else [()])
+        Plane(variable, at)
+        for variable in variables
+        for at in ([(n,) for n in range(sizes[variable.dims[0]])] if len(variable.dims) > len(CLASS_DIMS) else [()])
     ]
 
 
@@ -93,7 +99,7 @@ def statistics_of(
         window = place(grid, cell)
         with damage_named(plane.name, window, results):
             values = arrays[plane.name][(*plane.at, *window)]
-        return measured(values, plane.name)
+        return measured(values, plane.variable)
 
     sums: dict[Plane, Statistics] = dict.fromkeys(planes, Statistics())
     for (plane, _), found in zip(jobs, work.map(one, jobs), strict=True):
@@ -126,23 +132,28 @@ def damage_named(
         ) from error
 
 
-def measured(values: NDArray[Any], name: str) -> Statistics:
+def measured(values: NDArray[Any], spec: Variable) -> Statistics:
     """Statistics of pixels of a map, as stored."""
-    spec = VARIABLES[name]
+    if values.dtype.kind == "i":
+        counted = Counter(values[values != spec.fill_value].tolist())
+        return _of_codes(counted) if counted else Statistics()
     if values.dtype == np.uint8:
         found = {v: int(n) for v, n in enumerate(np.bincount(values.ravel())) if n and v != spec.fill_value}
-        if not found:
-            return Statistics()
-        total, squares = (sum(float(v**power * n) for v, n in found.items()) for power in (1, 2))
-        counts = {str(v): n for v, n in found.items()}
-        return Statistics(sum(found.values()), min(found), max(found), total, squares, values=counts)
+        return _of_codes(found) if found else Statistics()
     holes = np.isnan(values)
     good = values[~holes] if holes.any() else values.ravel()
     if not good.size:
         return Statistics()
     histogram: tuple[int, ...] = ()
-    if name == "abundance":
+    if spec.role == "fraction":
         bins = np.clip((good * np.float32(BINS)).astype(np.intp), 0, BINS - 1)
         histogram = tuple(np.bincount(bins, minlength=BINS).tolist())
     total, squares = good.sum(dtype=np.float64), np.einsum("i,i->", good, good, dtype=np.float64)  # without a copy
     return Statistics(good.size, float(good.min()), float(good.max()), float(total), float(squares), histogram)
+
+
+def _of_codes(counts: Mapping[int, int]) -> Statistics:
+    """Statistics of whole numbers that each occur so often."""
+    total, squares = (sum(float(v**power * n) for v, n in counts.items()) for power in (1, 2))
+    told = {str(v): n for v, n in sorted(counts.items())}
+    return Statistics(sum(counts.values()), min(counts), max(counts), total, squares, values=told)

@@ -140,7 +140,7 @@ class Pictures:
         classes = self._map(*([f"{method}_class"] if method else ["sam_class", "sid_class"]))
         count = len(classes.attrs["flag_values"]) - 1 if "flag_values" in classes.attrs else int(classes.max())
         ax = ax or _new_map(classes, legend=True)
-        figures.draw_categories(ax, _thinned(classes, ax).compute(), class_table(count))
+        figures.draw_categories(ax, _thinned(classes, ax).compute(), class_table(range(1, count + 1)))
         colours = dict(enumerate(class_colours(count), 1))
         handles = [Patch(color=colour, label=f"endmember {n}") for n, colour in colours.items()]
         handles.append(Patch(color=UNCLASSIFIED_COLOUR, label="unclassified"))

@@ -136,7 +136,7 @@ class Canvas:
     @cached_property
     def layers(self) -> dict[str, Layer]:
         """Every layer of the run by its key, in groups."""
-        here = self.run.manifest.variables
+        here = [variable.name for variable in self.run.manifest.variables]
         found = [Layer("Picture", title, QUICKLOOK, picture=name) for name, title in PICTURES.items()]
         for name, group in (("sam_class", "Classes"), ("sid_class", "Classes")):
             found += [Layer(group, f"{name[:3].upper()} classes", name)] if name in here else []
@@ -156,7 +156,7 @@ class Canvas:
         shares: dict[int, float] = {}
         if layer.method:
             classes = part if threshold is None else threshold_classes(part, threshold)
-            rgba, shares = class_table(len(self.names))[classes.values], _shares(classes.values)
+            rgba, shares = class_table(range(1, len(self.names) + 1))[classes.values], _shares(classes.values)
         elif layer.variable == "quality":
             rgba = quality_table()[part.values]
         elif layer.picture:
@@ -230,7 +230,9 @@ class Canvas:
         )
         if not (0 <= row < grid.shape[0] and 0 <= column < grid.shape[1]):
             return None
-        maps = self.levels[1][list(self.run.manifest.variables)].isel({Y: row, X: column}).load()
+        maps = (
+            self.levels[1][[variable.name for variable in self.run.manifest.variables]].isel({Y: row, X: column}).load()
+        )
         path = self._paths.get((row // grid.chunk[0], column // grid.chunk[1]), "")
         values = {str(name): maps[name].values for name in maps}
         return Pixel(row, column, float(maps[Y]), float(maps[X]), values, path)

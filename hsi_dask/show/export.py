@@ -30,9 +30,10 @@ from hsi_dask.io.durable import PART, sync_folders, write_file
 from hsi_dask.io.levels import level_grids, stored_array
 from hsi_dask.io.libraries import write_library, write_table
 from hsi_dask.io.store import Grid
+from hsi_dask.methods.registry import method
 from hsi_dask.overviews.overviews import Overviews, halved, kept_overviews
 from hsi_dask.overviews.statistics import Cell, Statistics, damage_named, place
-from hsi_dask.schema import ENDMEMBER, FLAGS, UNCLASSIFIED, VARIABLES, Variable
+from hsi_dask.schema import ENDMEMBER, FLAGS, UNCLASSIFIED, Variable, endmember_numbers
 from hsi_dask.show.figures import names_of
 from hsi_dask.show.palettes import ERRORS, SEQUENTIAL, class_table, quality_table
 from hsi_dask.show.styles import categories_style, ramp_style
@@ -103,10 +104,12 @@ def tiles_of(file: Path) -> str:
 def _files(overviews: Overviews, part: Path, target: Path, compress: bool) -> Iterator[Sequence[Path]]:
     """The files of each map as soon as they are in place, then those of the spectra."""
     run, endmembers = overviews.run, store.open_endmembers(overviews.run.path)
-    labels, tags = names_of(endmembers), _tags(run, len(overviews.records))
+    labels = dict(zip(endmember_numbers(endmembers).tolist(), names_of(endmembers), strict=True))
+    tags = _tags(run, len(overviews.records))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for name in run.manifest.variables:
-            image = _Image(name, overviews, labels, tags | _own_tags(run, name))
+        for variable in run.manifest.variables:
+            name = variable.name
+            image = _Image(variable, overviews, labels, tags | _own_tags(run, variable))
             cog.write_cog(
                 part / f"{name}.tif", image.pattern(), image.levels(pool), image.spec.fill_value, pool,
                 compress=compress or image.spec.dtype == "uint8",
@@ -176,20 +179,19 @@ def _tags(run: Run, done: int) -> dict[str, str]:
     }
 
 
-def _own_tags(run: Run, name: str) -> dict[str, str]:
+def _own_tags(run: Run, variable: Variable) -> dict[str, str]:
     """What a map's values mean: flags of quality, thresholds of classes."""
-    if name == "quality":
+    if variable.role == "flag":
         return {"flag_masks": ", ".join(map(str, FLAGS.values())), "flag_meanings": ", ".join(FLAGS)}
-    method, _, kind = name.partition("_")
-    threshold = getattr(run.config.thresholds, method) if kind == "class" else None
+    threshold = threshold_of(run, variable)
     return {} if threshold is None else {"threshold": str(threshold)}
 
 
-def _legend(run: Run, name: str, labels: Sequence[str]) -> dict[int, str]:
+def _legend(run: Run, variable: Variable, labels: Mapping[int, str]) -> dict[int, str]:
     """What the values of a map of classes or flags are called; of flags, those that this run can set."""
-    if name.endswith("_class"):
-        return {UNCLASSIFIED: "unclassified", **dict(enumerate(labels, 1))}
-    if name != "quality":
+    if variable.role == "class":
+        return {UNCLASSIFIED: "unclassified", **labels}
+    if variable.role != "flag":
         return {}
     masks = run.config.masks.model_dump(exclude_defaults=True)
     flags = {bit: flag.replace("_", " ") for flag, bit in FLAGS.items() if flag in {"no_data", *masks}}
@@ -224,14 +226,14 @@ def _aux(legend: Mapping[int, str], colours: NDArray[np.uint8]) -> str:
 class _Image:
     """A map on its way into a GeoTIFF, with its overviews."""
 
-    name: str
+    spec: Variable
     overviews: Overviews
-    labels: Sequence[str]
+    labels: Mapping[int, str]
     tags: Mapping[str, str]
 
     @property
-    def spec(self) -> Variable:
-        return VARIABLES[self.name]
+    def name(self) -> str:
+        return self.spec.name
 
     @property
     def grid(self) -> Grid:
@@ -240,7 +242,7 @@ class _Image:
     @property
     def bands(self) -> list[str]:
         name = self.name.replace("_", " ")
-        return [f"{name}: {label}" for label in self.labels] if ENDMEMBER in self.spec.dims else [name]
+        return [f"{name}: {label}" for label in self.labels.values()] if ENDMEMBER in self.spec.dims else [name]
 
     def pattern(self) -> bytes:
         """A GeoTIFF of one pixel without data that says all the rest."""
@@ -265,19 +267,18 @@ class _Image:
             if self.spec.units and self.spec.units != "1":
                 file.set_band_unit(number, self.spec.units)
             file.update_tags(number, **self.statistics(number - 1))
-        if self.spec.dtype == "uint8":
-            colours = colours_of(self.name, len(self.labels))
+        if self.spec.role in ("class", "flag"):
+            colours = colours_of(self.spec, self.labels)
             file.write_colormap(1, {value: tuple(map(int, colour)) for value, colour in enumerate(colours)})
 
     def beside(self) -> dict[str, str]:
         """What lies beside the file, by its ending: names of values for GDAL, a style for QGIS."""
-        legend = _legend(self.overviews.run, self.name, self.labels)
+        legend = _legend(self.overviews.run, self.spec, self.labels)
         if legend:
-            colours = colours_of(self.name, len(self.labels))
+            colours = colours_of(self.spec, self.labels)
             return {".tif.aux.xml": _aux(legend, colours), ".qml": categories_style(legend, colours)}
-        if self.name == "abundance":
-            return {".qml": ramp_style(SEQUENTIAL, 0.0, 1.0)}
-        return {".qml": ramp_style(ERRORS, *_range(self.overviews.statistics[self.name]))}
+        low, high = self.spec.limits or _range(self.overviews.statistics[self.name])
+        return {".qml": ramp_style(SEQUENTIAL if self.spec.role == "fraction" else ERRORS, low, high)}
 
     def statistics(self, band: int) -> dict[str, str]:
         """As GDAL keeps them; nothing of a band without data."""
@@ -296,9 +297,9 @@ class _Image:
         for factor, grid in level_grids(self.grid).items():
             path, group = (self.overviews.run.results, "") if factor == 1 else (self.overviews.path, f"{factor}/")
             cells = self.overviews.cells if factor == 1 else None
-            sources.append(_Stored(self.name, stored_array(path, f"{group}{self.name}"), grid, path, cells, pool))
+            sources.append(_Stored(self.spec, stored_array(path, f"{group}{self.name}"), grid, path, cells, pool))
         while max(sources[-1].shape) > cog.BLOCK:
-            sources.append(_Halved(self.name, sources[-1]))
+            sources.append(_Halved(self.spec, sources[-1]))
         return [cog.Level(source.shape, source.strips) for source in sources]
 
 
@@ -306,7 +307,7 @@ class _Image:
 class _Stored:
     """A level in a Zarr store, read a row of chunks at a time; of these cells only, if they are given."""
 
-    name: str
+    spec: Variable
     array: Any
     grid: Grid
     path: Path
@@ -342,12 +343,12 @@ class _Stored:
         cells = [(row, column) for column in range(-(-self.shape[1] // self.grid.chunk[1]))]
         places = [place(self.grid, cell) for cell in cells if self.cells is None or cell in self.cells]
         down = place(self.grid, cells[0])[0]
-        rows = np.full((down.stop - down.start, self.shape[1]), VARIABLES[self.name].fill_value, self.array.dtype)
+        rows = np.full((down.stop - down.start, self.shape[1]), self.spec.fill_value, self.array.dtype)
         return rows, [self.pool.submit(self._read, band, at, rows) for at in places]
 
     def _read(self, band: int, at: tuple[slice, slice], rows: NDArray[Any]) -> None:
         way_out = {} if self.cells is not None else {"way_out": "remove that folder and export again"}
-        with damage_named(self.name, at, self.path, **way_out):
+        with damage_named(self.spec.name, at, self.path, **way_out):
             rows[:, at[1]] = self.array[(*[band] * (self.array.ndim - 2), *at)]
 
 
@@ -355,7 +356,7 @@ class _Stored:
 class _Halved:
     """One level below another, made in memory: of levels of a thousand pixels and less."""
 
-    name: str
+    spec: Variable
     finer: _Stored | _Halved
 
     @property
@@ -364,7 +365,7 @@ class _Halved:
         return down, across
 
     def strips(self, band: int) -> Iterator[NDArray[Any]]:
-        values = halved(np.concatenate(list(self.finer.strips(band))), self.name)
+        values = halved(np.concatenate(list(self.finer.strips(band))), self.spec)
         yield from (values[top : top + cog.BLOCK] for top in range(0, len(values), cog.BLOCK))
 
 
@@ -376,6 +377,12 @@ def _range(bands: Sequence[Statistics]) -> tuple[float, float]:
     return low, max(high, low + 1e-9)
 
 
-def colours_of(name: str, count: int) -> NDArray[np.uint8]:
+def colours_of(spec: Variable, labels: Collection[int]) -> NDArray[np.uint8]:
     """(256, 4) RGBA of the values of a map of classes or flags."""
-    return quality_table() if name == "quality" else class_table(count)
+    return quality_table() if spec.role == "flag" else class_table(labels)
+
+
+def threshold_of(run: Run, variable: Variable) -> Any:
+    """The threshold by which the run made a class map, None where it has none."""
+    found = (name for name in run.config.methods if variable.name in {v.name for v in method(name).variables})
+    return next((run.config.limits.get(name) for name in found), None) if variable.role == "class" else None

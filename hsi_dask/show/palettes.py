@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Collection
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,11 +48,11 @@ def _hex(colour: tuple[float, float, float]) -> str:
     return "#" + "".join(f"{round(255 * part):02x}" for part in colour)
 
 
-def class_table(count: int) -> NDArray[np.uint8]:
-    """(256, 4) RGBA of class values: 0 grey, 1 to `count`, all others and 255 transparent."""
+def class_table(numbers: Collection[int]) -> NDArray[np.uint8]:
+    """(256, 4) RGBA of class values: 0 grey, each endmember's number in its colour, all others and 255 transparent."""
     table = np.zeros((256, 4), np.uint8)
     table[UNCLASSIFIED] = _rgba(UNCLASSIFIED_COLOUR)
-    for value, colour in enumerate(class_colours(count), 1):
+    for value, colour in zip(numbers, class_colours(len(numbers)), strict=True):
         table[value] = _rgba(colour)
     table[NO_CLASS] = 0
     return table

@@ -177,7 +177,7 @@ def classes(facts: Facts) -> Iterator[dict[str, Any]]:
             continue
         plane = facts.maps[name].compute()
         figure, ax = _map_figure(_sizes(plane), _WIDE)
-        figures.draw_categories(ax, plane, palettes.class_table(len(facts.names)))
+        figures.draw_categories(ax, plane, palettes.class_table(range(1, len(facts.names) + 1)))
         found, limit = facts.statistics[name][0], getattr(limits, method)
         rows = [(facts.names[n], facts.colours[n], str(n + 1)) for n in range(len(facts.names))]
         rows.append(("unclassified", palettes.UNCLASSIFIED_COLOUR, "0"))

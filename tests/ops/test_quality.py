@@ -121,10 +121,10 @@ def test_masked_pixels_are_no_data_in_every_map_and_keep_every_reason() -> None:
             "abundance": (("endmember", "y", "x"), np.array([[[0.5, 0.5, np.nan, 0.5]]] * 2, np.float32)),
             "residual": (("y", "x"), np.array([[0.1, 0.1, np.nan, 0.1]], np.float32)),
             "sam_class": (("y", "x"), np.array([[1, 2, 255, 2]], np.uint8)),
-            "quality": (("y", "x"), np.array([[cloudy_lake, 0, lake | FLAGS["cloud"], lake]], np.uint8)),
         }
     )
-    done = mask_maps(maps)
+    flags = np.array([[cloudy_lake, 0, lake | FLAGS["cloud"], lake]], np.uint8)
+    done = mask_maps(maps, np.array([[0, 0, 1, 0]], np.float32), flags)
     assert done.quality.values.tolist() == [[cloudy_lake, 0, gone | FLAGS["cloud"], lake]]
     assert done.sam_class.values.tolist() == [[255, 2, 255, 255]]
     assert np.isnan(done.abundance.values[:, 0]).tolist() == [[True, False, True, True]] * 2
@@ -137,6 +137,6 @@ def test_quality_follows_cf() -> None:
     assert attrs["flag_masks"].dtype == np.uint8
     assert len(attrs["flag_masks"]) == len(attrs["flag_meanings"].split()) == 8
     assert attrs["flag_masks"].sum() == 255
-    plain = mask_maps(xr.Dataset({"sam_class": (("y", "x"), np.array([[3, 255]], np.uint8))}))
+    plain = mask_maps(xr.Dataset({"sam_class": (("y", "x"), np.array([[3, 255]], np.uint8))}), np.array([[0, 2]]), None)
     assert plain.quality.values.tolist() == [[0, 1]]
     assert plain.quality.attrs["standard_name"] == "quality_flag"

@@ -318,7 +318,7 @@ def _ensure_results(state: Run) -> None:
         _require_results(state)
         return
     endmembers = store.read_endmembers(state.endmembers)
-    create_results(state.results, state.manifest, endmembers.sizes[ENDMEMBER])
+    create_results(state.results, state.manifest, endmembers)
 
 
 def _require_results(state: Run) -> None:

@@ -24,7 +24,8 @@ from hsi_dask.io import store
 from hsi_dask.io.neon.cube import open_cube
 from hsi_dask.io.neon.metadata import NeonFile, read_metadata
 from hsi_dask.ops.bands import select_bands
-from hsi_dask.ops.materials import map_materials
+from hsi_dask.ops.materials import mapped
+from hsi_dask.ops.passes import ZERO
 from hsi_dask.ops.quality import count_flags, mask_maps
 from hsi_dask.schema import PIXEL
 
@@ -61,22 +62,28 @@ def process_tile(job: Job, threads: int, advanced: Advanced) -> TileRecord:
         started = time.perf_counter()
         run = Run.open(job.run_dir)
         endmembers = store.read_endmembers(run.endmembers)
-        chosen = job.config.thresholds
-        limits = {"sam": chosen.sam, "sid": chosen.sid}
         file, cube = _opened(job)
-        maps = map_materials(cube, endmembers, methods=job.config.methods, thresholds=limits)
-        flags = tile_flags(file, cube, job.config.masks)
+        config = job.config
+        maps, validity = mapped(
+            cube, endmembers, methods=config.methods, thresholds=config.limits, options=config.method_options
+        )
+        whole = maps.assign(_validity=validity)
+        flags = tile_flags(file, cube, config.masks)
         if flags is not None:
-            maps = maps.assign(quality=flags)
+            whole = whole.assign(_flags=flags)
         receipts: list[store.Receipt] = []
         counts: Counter[str] = Counter()
         for number, (start, stop) in enumerate(job.tile.slabs):
             with _Progress(advanced, number, len(job.tile.slabs)):
-                slab = maps.isel(y=slice(start, stop)) if len(job.tile.slabs) > 1 else maps
-                computed = mask_maps(slab.compute())
+                slab = whole.isel(y=slice(start, stop)) if len(job.tile.slabs) > 1 else whole
+                computed = slab.compute()
+            valid, found = computed["_validity"].values, computed.get("_flags")
+            computed = mask_maps(computed[list(maps)], valid, None if found is None else found.values)
             receipts += store.write_region(run.results, computed, job.tile.row + start, job.tile.column)
             counts.update(count_flags(computed["quality"].values))
-            del computed  # before the next slab needs the room
+            if zeros := int((valid == ZERO).sum()):
+                counts["zero"] += zeros
+            del computed, slab  # before the next slab needs the room
         spectra = store.endmembers_digest(endmembers)
         record = record_of(run, job.tile, tuple(receipts), counts, time.perf_counter() - started, spectra)
         run.commit(record)

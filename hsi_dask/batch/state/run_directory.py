@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import platform
+import re
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import xarray as xr
+
 from hsi_dask.batch.state import lock as locks
 from hsi_dask.batch.state.lock import LOCK, PARTS, Part
 from hsi_dask.batch.tiles.plan import BadTile, Plan, Tile, on_grid
@@ -28,10 +31,13 @@ from hsi_dask.errors import RunError
 from hsi_dask.io import store
 from hsi_dask.io.durable import PART, digest, sync_folders, write_file
 from hsi_dask.io.store import ENDMEMBERS, RESULTS, Grid, Receipt
+from hsi_dask.methods import registry as methods
+from hsi_dask.schema import CLASS_DIMS, ENDMEMBER, MATERIAL, QUALITY, Variable
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 2  # of the run directory; a reader refuses another
+FORMAT = 3  # of the run directory; a newer one is not read
+OLDEST = 2  # that is read, but not gone on with
 CONFIG, MANIFEST, RECORDS, FAILURES = "config.yaml", "manifest.json", "records", "failures"
 _OURS = {CONFIG, MANIFEST, RECORDS, FAILURES, LOCK, PARTS, ENDMEMBERS, RESULTS, ENDMEMBERS + PART, RESULTS + PART}
 _PACKAGES = ("hsi-dask", "numpy", "numba", "dask", "xarray", "zarr", "numcodecs", "h5py")
@@ -55,14 +61,14 @@ class Manifest:
     Attributes
     ----------
     fingerprint : of the settings that decide the numbers
-    variables : the maps, by their names in the data model
+    variables : the maps, as the methods declared them when the run was made
     """
 
     format: int
     created: str
     fingerprint: str
     grid: Grid
-    variables: tuple[str, ...]
+    variables: tuple[Variable, ...]
     tiles: tuple[Input, ...]
     versions: Mapping[str, str]
 
@@ -309,7 +315,8 @@ def _created(path: Path, plan: Plan) -> Run:
     try:
         write_file(path / CONFIG, config.commented_yaml().encode())
         sync_folders([path])  # before the manifest, which makes it a run
-        _write_json(path / MANIFEST, asdict(manifest))
+        stored = asdict(manifest) | {"variables": [_stored(variable) for variable in manifest.variables]}
+        _write_json(path / MANIFEST, stored)
     except OSError as error:
         raise RunError(f"{path} cannot be written ({error.strerror}); choose another --out folder") from error
     return Run(path, manifest)
@@ -317,6 +324,11 @@ def _created(path: Path, plan: Plan) -> Run:
 
 def _resumed(path: Path, plan: Plan) -> tuple[Run, Plan]:
     run = Run.open(path)
+    if run.manifest.format < FORMAT:
+        raise RunError(
+            f"{path} was begun by an older hsi_dask (format {run.manifest.format}, not {FORMAT}): it can be looked at, "
+            "but not gone on with; start a new run directory"
+        )
     names = {tile.path: tile.id for tile in run.manifest.tiles}  # a file that cannot be read may not tell its own
     plan = replace(plan, bad=tuple(replace(tile, id=names.get(tile.path, tile.id)) for tile in plan.bad))
     differences = [*_other_settings(run, plan), *_other_inputs(run, plan)]
@@ -399,10 +411,10 @@ def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-def create_results(path: Path, manifest: Manifest, count: int) -> None:
-    """The run's empty results store, for so many endmembers; always the same bytes."""
+def create_results(path: Path, manifest: Manifest, endmembers: xr.DataArray) -> None:
+    """The run's empty results store, for these endmembers; always the same bytes."""
     attrs = {"title": "material maps", "source": "NEON AOP surface reflectance", "history": "hsi_dask"}
-    store.create_results(path, manifest.grid, manifest.variables, count, **attrs)
+    store.create_results(path, manifest.grid, manifest.variables, endmembers, **attrs)
 
 
 def _checksum(values: Mapping[str, Any]) -> str:
@@ -415,12 +427,39 @@ def _write_json(path: Path, values: Any) -> None:
     sync_folders([path.parent])
 
 
+_STORED = ("name", "dims", "dtype", "long_name", "units", "role", "better", "of", "limits", "stored_share")
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+
+
+def _stored(variable: Variable) -> dict[str, Any]:
+    """A map's specification as JSON keeps it."""
+    return {key: getattr(variable, key) for key in _STORED}
+
+
+def _variable(stored: Any) -> Variable:
+    """A map's specification from JSON; of an earlier release its name alone, which the methods know."""
+    if isinstance(stored, str):
+        found = QUALITY if stored == QUALITY.name else methods.variable(stored)
+        if found is None:
+            raise ValueError(f"no method makes {stored}")
+        return found
+    if stored["name"] == QUALITY.name:
+        return QUALITY
+    pairs = {key: tuple(stored[key]) if stored[key] is not None else None for key in ("dims", "limits")}
+    variable = Variable(**{key: stored[key] for key in _STORED} | pairs)
+    words = [variable.name, *([variable.of] if variable.of else [])]
+    known = variable.dims[-2:] == CLASS_DIMS and set(variable.dims[:-2]) <= {ENDMEMBER, MATERIAL}
+    if not known or variable.dtype not in ("float32", "uint8", "int16") or not all(map(_WORD.fullmatch, words)):
+        raise ValueError(f"{stored['name']!r} is not a map")
+    return variable
+
+
 def _read_manifest(path: Path) -> Manifest:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         if (found := values["format"]) > FORMAT:
             raise RunError(f"{path} was written by a newer hsi_dask (format {found}, not {FORMAT}); update hsi_dask")
-        if found < FORMAT:
+        if found < OLDEST:
             raise RunError(
                 f"{path} was written by an older hsi_dask (format {found}, not {FORMAT}); start a new run directory"
             )
@@ -430,7 +469,7 @@ def _read_manifest(path: Path) -> Manifest:
             **values
             | {
                 "grid": Grid(**grid | pairs),
-                "variables": tuple(values["variables"]),
+                "variables": tuple(map(_variable, values["variables"])),
                 "tiles": tuple(Input(**tile) for tile in values["tiles"]),
             }
         )

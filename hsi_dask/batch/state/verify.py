@@ -14,7 +14,6 @@ from hsi_dask.batch.state.run_directory import RECORDS, Run, TileRecord, create_
 from hsi_dask.errors import RunError
 from hsi_dask.io import store
 from hsi_dask.io.durable import PART, digest
-from hsi_dask.schema import ENDMEMBER
 
 _WRITERS = ("hsi-dask", "zarr", "numcodecs")  # who decides the bytes of an empty store
 
@@ -58,7 +57,7 @@ def _check_stores(run: Run) -> Iterator[Finding]:
         return
     with TemporaryDirectory() as folder:
         expected = Path(folder) / run.results.name
-        create_results(expected, run.manifest, endmembers.sizes[ENDMEMBER])
+        create_results(expected, run.manifest, endmembers)
         for path in sorted(p for p in expected.rglob("*") if p.is_file()):
             name = path.relative_to(expected)
             if what := _differs(run, run.results / name, path):
@@ -107,7 +106,7 @@ def _check_strangers(run: Run, records: list[TileRecord]) -> Iterator[Finding]:
     if len(run.done()) < len(run.manifest.tiles):
         return
     known = {chunk.key for record in records for chunk in record.chunks}
-    for name in run.manifest.variables:
+    for name in (variable.name for variable in run.manifest.variables):
         for path in (run.results / name / "c").rglob("*"):
             key = path.relative_to(run.results).as_posix()
             if path.is_file() and key not in known and not path.name.endswith(PART):

@@ -23,7 +23,8 @@ from hsi_dask.errors import ConfigError, FileFormatError, GridError
 from hsi_dask.io import hdf5
 from hsi_dask.io.neon.metadata import NeonFile, read_metadata
 from hsi_dask.io.store import Grid
-from hsi_dask.schema import ENDMEMBER, VARIABLES
+from hsi_dask.methods.registry import method, variables
+from hsi_dask.schema import CLASS_DIMS, QUALITY, Variable
 
 # Memory of one tile's task, measured on tiles of 1 km in both chunk layouts:
 #   what a process holds before its first tile: interpreter, libraries, compiled kernels, the sample
@@ -38,18 +39,8 @@ _COPIES_OF_MAPS = 3
 #   masks, of every pixel: layers as stored, planes of indices in float32, least and largest values, flags
 _MASK_BYTES = 40
 
-# Stored share of a map's bytes, from planes of simulated and real scenes; on the high side
-_COMPRESSED = {"abundance": 0.5, "residual": 0.95, "sam_class": 0.25, "sid_class": 0.25, "quality": 0.1}
-_COMPRESSED_SCORE = 0.9
-
 # Of all bytes, what is read to find endmembers in, unless the configuration says how many tiles; and at most so many
 _SAMPLED_SHARE, _MOST_SAMPLED = 0.1, 16
-
-VARIABLES_OF = {
-    "fcls": ("abundance", "residual"),
-    "sam": ("sam_angle", "sam_class"),
-    "sid": ("sid_divergence", "sid_class"),
-}
 
 
 @dataclass(frozen=True)
@@ -105,9 +96,9 @@ class Plan:
     spectra: xr.DataArray | None = field(default=None, compare=False, repr=False)
 
     @property
-    def variables(self) -> tuple[str, ...]:
-        """The maps to be computed, by their names in the data model."""
-        return (*(name for method in self.config.methods for name in VARIABLES_OF[method]), "quality")
+    def variables(self) -> tuple[Variable, ...]:
+        """The maps to be computed."""
+        return (*variables(self.config.methods), QUALITY)
 
     @property
     def bytes_to_read(self) -> int:
@@ -144,7 +135,7 @@ class Plan:
 
     def output_bytes(self, tile: Tile) -> int:
         """Projected stored bytes of one tile's maps."""
-        share = sum(_COMPRESSED.get(v, _COMPRESSED_SCORE) * self._bytes_a_pixel(v) for v in self.variables)
+        share = sum(v.stored_share * self._bytes_a_pixel(v) for v in self.variables)
         return math.ceil(share * math.prod(tile.shape))
 
     def memory(self, threads: int) -> int:
@@ -159,15 +150,17 @@ class Plan:
             stored = threads * tile.block_bytes * _COPIES_OF_BLOCK
         else:
             stored = max(min(2 * pixels * hdf5.PIECE_PLANES, hdf5.PLANES_BYTES), tile.block_bytes)
-        sums = (3 * count + 2) * 8 * min(pixels, (threads + 1) * tile.block_pixels)
+        specs = [method(name) for name in self.config.methods]
+        planes = count * (3 if any(spec.divergence for spec in specs) else 1) + 2
+        own = max(spec.memory for spec in specs)
+        sums = (planes * 8 + own) * min(pixels, (threads + 1) * tile.block_pixels)
         maps = sum(map(self._bytes_a_pixel, self.variables)) * pixels
         masks = _MASK_BYTES * pixels if self.config.masks != MaskConfig() else 0
         return _PROCESS + stored + max(sums + maps, maps * _COPIES_OF_MAPS) + masks
 
-    def _bytes_a_pixel(self, name: str) -> int:
-        spec = VARIABLES[name]
-        planes = self.config.endmembers.count if ENDMEMBER in spec.dims else 1
-        return planes * np.dtype(spec.dtype).itemsize
+    def _bytes_a_pixel(self, variable: Variable) -> int:
+        planes = self.config.endmembers.count if len(variable.dims) > len(CLASS_DIMS) else 1
+        return planes * np.dtype(variable.dtype).itemsize
 
 
 def find_tiles(tiles: Sequence[str | os.PathLike[str]]) -> list[Path]:

@@ -32,8 +32,7 @@ def supplied_endmembers(config: RunConfig, file: NeonFile) -> tuple[RunConfig, x
     cube = select_bands(open_cube(file), windows=bands.windows, drop_last=bands.drop_last)
     spectra = resample_endmembers(read_spectra(path, config.endmembers.names), cube)
     count = int(spectra.sizes["endmember"])
-    for method in ("sam", "sid"):
-        value = getattr(config.thresholds, method)
+    for method, value in config.limits.items():
         if isinstance(value, tuple) and len(value) != count:
             raise ConfigError(
                 f"thresholds.{method} has {len(value)} numbers, but {path} gives {count} endmembers; "

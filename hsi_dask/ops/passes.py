@@ -1,0 +1,194 @@
+"""One pass over a cube: sums over wavelength, block by block, and the finish of every method from the same sums."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from functools import partial
+from itertools import groupby, pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from hsi_dask.errors import SchemaError
+from hsi_dask.kernels.projection import Operator, Sums, Weights, accumulate, operator, project
+from hsi_dask.methods.registry import method
+from hsi_dask.ops.source import PieceSource, Spread, find_source
+from hsi_dask.schema import Variable
+
+DATA, ZERO = 0.0, 2.0  # values of the first plane besides NODATA
+NODATA = 1.0
+_FINISH_PIXELS = 2**18  # pixels finished by one task: enough to hide what dask takes for it, few enough to share them
+_CACHED_PIXELS = 2**14  # finished at a time: what one step leaves the next one finds in cache
+_WAITING = 2  # sums over blocks of wavelengths that wait for each other: each holds planes of all its pixels
+_SHARE_PIXELS = 2**16  # of a plane that threads share: a few milliseconds of arithmetic
+
+
+class Finish(NamedTuple):
+    """How sums become maps: the prepared methods by name, and the planes that each variable takes.
+
+    The first plane says which pixels have data: DATA, NODATA where a value is missing, ZERO where all are zero.
+    """
+
+    prepared: tuple[tuple[str, Any], ...]
+    rows: Mapping[str, slice]
+
+    @property
+    def planes(self) -> int:
+        """How many planes there are."""
+        return max((rows.stop for rows in self.rows.values()), default=1)
+
+
+def plane_rows(variables: tuple[Variable, ...], sizes: Mapping[str, int]) -> dict[str, slice]:
+    """The planes of each variable, one for each index of its first dimension where it has three."""
+    rows, start = {}, 1
+    for variable in variables:
+        count = sizes[variable.dims[0]] if len(variable.dims) > 2 else 1
+        rows[variable.name] = slice(start, start + count)
+        start += count
+    return rows
+
+
+def finished_planes(cube: xr.DataArray, w: Weights, finish: Finish) -> Any:
+    """All planes as one (plane, y, x) float32 array, lazy where the cube is."""
+    scale, fill = _storage(cube)
+    if not hasattr(cube.data, "dask"):
+        sums = _project(np.asarray(cube.data), w, scale, fill)
+        return _finish(finish, cube.shape[1], slice(0, cube.shape[0]), sums)
+    return _graph(cube.data, w, finish, scale, fill)
+
+
+def _storage(cube: xr.DataArray) -> tuple[float, float | None]:
+    """Reflectance of one stored number, and the number that means no data."""
+    if cube.dtype.kind == "f":
+        return 1.0, None
+    if "scale_factor" not in cube.attrs:
+        raise SchemaError(f"the cube is {cube.dtype} without a scale_factor in attrs; divide it to reflectance first")
+    fill = cube.attrs.get("_FillValue")
+    return float(cube.attrs["scale_factor"]), None if fill is None else float(fill)
+
+
+def _graph(data: Any, w: Weights, finish: Finish, scale: float, fill: float | None) -> Any:
+    import dask.array as da
+    from dask._task_spec import DataNode, Task, TaskRef
+    from dask.base import tokenize
+    from dask.highlevelgraph import HighLevelGraph
+
+    token = tokenize(data.name, *w, finish.prepared, scale, fill)
+    ys, xs, ws = data.chunks
+    source = find_source(data) if data.dtype.kind in "iu" else None
+    edges = [0, sum(ws)] if source else np.cumsum((0, *ws)).tolist()  # a task that reads takes all wavelengths
+    parts = [np.arange(a, b) for a, b in pairwise(edges)]
+    graph: dict[Any, Any] = {}
+    for k, part in enumerate(parts):
+        graph[f"weights-{token}", k] = DataNode((f"weights-{token}", k), w.take(part))
+    how = DataNode(f"finish-{token}", finish)
+    graph[how.key] = how
+    name, strips = f"materials-{token}", [_strips(rows, max(xs)) for rows in ys]
+    for i, j in np.ndindex(len(ys), len(xs)):
+        sums = []
+        for k in range(len(parts)):
+            key = (f"project-{token}", i, j, k)
+            weighted = TaskRef((f"weights-{token}", k))
+            if source:
+                place = (source.rows[i], source.columns[j], np.concatenate(source.wavelengths))
+                graph[key] = Task(key, _project_pieces, source.array, place, weighted, scale, fill, len(ws) > 1)
+            else:
+                graph[key] = Task(key, _project, TaskRef((data.name, i, j, k)), weighted, scale, fill)
+            sums.append(key)
+        sums = _add_up(graph, f"sum-{token}", (i, j), sums)
+        first = sum(len(s) for s in strips[:i])
+        for s, rows in enumerate(strips[i]):
+            key = (name, 0, first + s, j)
+            graph[key] = Task(key, _finish, TaskRef(how.key), xs[j], rows, *map(TaskRef, sums))
+    layered = HighLevelGraph.from_collections(name, graph, dependencies=[] if source else [data])
+    heights = tuple(rows.stop - rows.start for s in strips for rows in s)
+    return da.Array(layered, name, ((finish.planes,), heights, xs), dtype=np.float32)
+
+
+def _strips(rows: int, width: int) -> list[slice]:
+    """The rows of a block in parts that are finished by one task each."""
+    height = max(1, _FINISH_PIXELS // max(1, width))
+    return [slice(start, min(rows, start + height)) for start in range(0, rows, height)] or [slice(0, 0)]
+
+
+def _add_up(graph: dict[Any, Any], name: str, at: tuple[int, int], parts: list[Any]) -> list[Any]:
+    """Bring many partial sums down to a few, from the left: the order is fixed, and few are alive at a time."""
+    from dask._task_spec import Task, TaskRef
+
+    total, rest = parts[0], parts[1:]
+    for step in range(0, len(rest) - _WAITING, _WAITING):
+        key = (name, *at, step)
+        graph[key] = Task(key, Sums.plus, TaskRef(total), *map(TaskRef, rest[step : step + _WAITING]))
+        total = key
+    return [total, *rest[-((len(rest) - 1) % _WAITING + 1) :]] if len(rest) > _WAITING else parts
+
+
+def _project(block: NDArray[Any], w: Weights, scale: float, fill: float | None) -> Sums:
+    """Sums of a block in memory."""
+    planes = np.moveaxis(block, 2, 0)
+    return project(planes.reshape(planes.shape[0], -1), w, scale=scale, fill=fill)
+
+
+def _project_pieces(array: PieceSource, key: Any, w: Weights, scale: float, fill: float | None, shared: bool) -> Sums:
+    """Sums of what a key asks of an array, piece by piece: a stored chunk is used while it is in cache.
+
+    `shared` is True where one task covers what would be many blocks: idle threads share its reads and arithmetic.
+    """
+    height, width = (k.stop - k.start for k in key[:2])
+    whole = Sums.empty(w, height * width)
+    operators: dict[tuple[int, int], Operator] = {}
+    with ThreadPoolExecutor(_threads()) if shared else nullcontext() as pool:
+        spread: Spread = pool.map if pool else map
+        for (rows, columns), pieces in groupby(array.pieces(key, spread), key=lambda piece: piece.place[:2]):
+            size = (rows.stop - rows.start) * (columns.stop - columns.start)
+            sums = whole if size == height * width else Sums.empty(w, size)
+            shares = [slice(start, start + _SHARE_PIXELS) for start in range(0, size, _SHARE_PIXELS)]
+            for number, piece in enumerate(pieces):
+                part = piece.place[2]
+                how = operators.get((part.start, part.stop)) or operator(w.take(part), scale=scale, fill=fill)
+                operators[part.start, part.stop] = how
+                planes = piece.values.transpose(2, 0, 1).reshape(-1, size)
+                for _ in spread(partial(accumulate, planes, how, sums, overwrite=number == 0), shares):
+                    pass
+            if sums is not whole:
+                for plane, part_of_plane in zip(whole, sums, strict=True):
+                    _on_grid(plane, height)[..., rows, columns] = _on_grid(part_of_plane, rows.stop - rows.start)
+    return whole
+
+
+def _threads() -> int:
+    """As many threads as dask was told to use, or has cores."""
+    import dask
+    from dask.system import CPU_COUNT
+
+    return int(dask.config.get("num_workers", None) or CPU_COUNT)
+
+
+def _on_grid(plane: NDArray[np.float64], height: int) -> NDArray[np.float64]:
+    """Planes of pixels as planes of rows and columns; one that was left out stays empty."""
+    return plane.reshape(*plane.shape[:-1], height, plane.shape[-1] // height)
+
+
+def _finish(finish: Finish, width: int, rows: slice, *parts: Sums) -> NDArray[np.float32]:
+    """The finished planes of some rows, from the sums over parts of the wavelengths: (plane, rows, width) float32."""
+    first, stop = rows.start * width, rows.stop * width
+    planes = np.empty((finish.planes, stop - first), np.float32)
+    for start in range(first, stop, _CACHED_PIXELS):
+        pixels = slice(start, min(start + _CACHED_PIXELS, stop))
+        sums, *others = [part.take(pixels) for part in parts]
+        _finish_some(finish, sums.plus(*others) if others else sums, planes[:, start - first : pixels.stop - first])
+    return planes.reshape(-1, rows.stop - rows.start, width)
+
+
+def _finish_some(finish: Finish, sums: Sums, planes: NDArray[np.float32]) -> None:
+    zero = sums.energy == 0.0
+    planes[0] = np.where(np.isnan(sums.energy), NODATA, np.where(zero, ZERO, DATA))
+    if zero.any():  # no spectrum: in no map
+        sums = Sums(*(np.where(zero, np.nan, values) if values.size else values for values in sums))
+    for name, model in finish.prepared:
+        for variable, values in method(name).finish(model, sums).items():
+            planes[finish.rows[variable]] = values
