@@ -8,9 +8,9 @@ import pytest
 from hsi_dask.batch.execution.run import run
 from hsi_dask.config import RunConfig
 from hsi_dask.io.store import open_results
-from hsi_dask.synthetic import simulate_scene, write_neon_tile
+from hsi_dask.synthetic import neon_wavelengths, simulate_scene, write_neon_tile
 
-from ..conftest import WAVELENGTH
+WAVELENGTH = neon_wavelengths(100, step=20.0)
 
 
 @pytest.mark.parametrize(("revision", "chunks"), [("DP3.001", (16, 9, 27)), ("DP3.002", None)])
