@@ -31,11 +31,13 @@ _BIDIRECTIONAL = {*map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2066, 0x20
 class Delimited(NamedTuple):
     """A table of text.
 
-    head : cells of the first row
+    line : number of the first row's line in the file
+    head : its cells
     rows : number of the line in the file, and as many cells as `head` has, of each further row that is not empty
     comma : decimals have a comma
     """
 
+    line: int
     head: list[str]
     rows: Iterator[tuple[int, list[str]]]
     comma: bool
@@ -57,11 +59,11 @@ def read_delimited(path: Path) -> Delimited:
     numbered = _without_comments(numbered)
     separator = separator or _separator([line for _, line in numbered[:_LOOKED_AT]])
     rows = _rows(numbered, separator, path)
-    _, head = next(rows, (0, [""]))
+    line, head = next(rows, (1, [""]))
     begin = [cells for _, cells in islice(_rows(numbered, separator, path), 1, _LOOKED_AT)]
     numbers = [cell for cells in begin for cell in cells]
     comma = any(map(_COMMA.fullmatch, numbers)) and not any("." in c and _POINT.fullmatch(c) for c in numbers)
-    return Delimited(head, _fitted(rows, head, separator, path), comma)
+    return Delimited(line, head, _fitted(rows, head, separator, path), comma)
 
 
 def number(cell: str, comma: bool = False) -> float | None:
@@ -103,6 +105,8 @@ def clean(text: str) -> str:
     >>> clean("oak\\x1b[31m  leaf\\n")
     'oak[31m leaf'
     """
+    if text.isascii() and text.isprintable():
+        return " ".join(text.split())
     kept = (" " if c.isspace() else c for c in text if c.isspace() or unicodedata.category(c) not in ("Cc", "Cs"))
     return " ".join("".join(c for c in kept if c not in _BIDIRECTIONAL).split())
 

@@ -1,13 +1,13 @@
-"""Files of spectra: CSV tables and ENVI libraries, read as they are, in their own units and order, and written."""
+"""ENVI spectral libraries read as they are, in their own units and order; libraries written for ENVI and as CSV."""
 
 from __future__ import annotations
 
 import csv
 import io
 import re
-from collections.abc import Iterable
-from itertools import pairwise
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -15,10 +15,16 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hsi_dask.errors import EndmemberError
+from hsi_dask.io.delimited import clean, shown, without_formula
 from hsi_dask.io.durable import write_file
+from hsi_dask.io.regular import read_regular
 from hsi_dask.schema import ENDMEMBER, WAVELENGTH
 
+NAME, MATERIAL = "name", "material"  # coordinates beside `endmember`
 _TYPES = {1: "u1", 2: "i2", 3: "i4", 4: "f4", 5: "f8", 12: "u2", 13: "u4", 14: "i8", 15: "u8"}  # ENVI's data types
+MAX_VALUES = 2**25  # of a library: 15 000 spectra at each nanometre from 350 to 2500; 0.3 GB
+_MAX_BYTES = 2**29  # of its data, twice what so many values need
+_MAX_HEADER = 2**24  # bytes; 7000 names take 0.15 MB
 
 
 class RawSpectra(NamedTuple):
@@ -30,6 +36,7 @@ class RawSpectra(NamedTuple):
     unit : text that may tell the unit of the wavelengths
     scale : what a reflectance of 1 is stored as, None if the file does not say
     fwhm : (L,) in the unit of the wavelengths
+    columns : what else is told of each spectrum, by the names of the columns
     """
 
     values: NDArray[np.float64]
@@ -38,116 +45,71 @@ class RawSpectra(NamedTuple):
     unit: str
     scale: float | None = None
     fwhm: NDArray[np.float64] | None = None
+    columns: Mapping[str, list[str]] = MappingProxyType({})
 
 
-# ------------------------------------------------------------------------------------------------ tables
-
-
-def read_table(path: Path) -> RawSpectra:
-    """A CSV table of either layout that `read_spectra` tells of."""
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        text = stream.read()
-    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    if len(lines) < 2:
-        raise EndmemberError(f"{path} has {len(lines)} lines; a table of spectra has names, then numbers")
-    separator = max(",;\t", key=lines[0].count)
-    rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=separator)]
-    if any(len(row) != len(rows[0]) for row in rows):
-        n, row = next((n, row) for n, row in enumerate(rows, 1) if len(row) != len(rows[0]))
-        raise EndmemberError(f"{path} has {len(row)} cells in row {n}, but {len(rows[0])} in the first; complete it")
-    return _by_rows(rows, path) if _has_wavelengths_above(rows[0]) else _by_columns(rows, path)
-
-
-def _has_wavelengths_above(head: list[str]) -> bool:
-    """Are the columns' names wavelengths, after at least one that is not? Names 1, 2, 3 of spectra are none."""
-    if re.match(r"wave|lambda|wl\b|nm|um|µm", head[0].lower()) or _wavelength(head[0]) is not None:
-        return False
-    values = [value for cell in head if (value := _wavelength(cell)) is not None]
-    counted = values == list(range(1, len(values) + 1))
-    return len(values) > 1 and not counted and all(a < b for a, b in pairwise(values))
-
-
-def _wavelength(cell: str) -> float | None:
-    """The number in a name such as 400, 400.5 nm, X400 or wl_0.4."""
-    found = re.fullmatch(r"(?:[a-z]{1,2}_?)?(\d+(?:\.\d+)?)\s*(?:nm|um|µm)?", cell.strip().lower())
-    return float(found[1]) if found else None
-
-
-def _by_rows(rows: list[list[str]], path: Path) -> RawSpectra:
-    at = [n for n, cell in enumerate(rows[0]) if _wavelength(cell) is not None]
-    label = next(n for n in range(len(rows[0])) if n not in at)
-    wavelength = [float(_wavelength(rows[0][n]) or 0) for n in at]
-    values = [[_number(row[n], path) for n in at] for row in rows[1:]]
-    return RawSpectra(np.array(values), np.array(wavelength), [row[label] for row in rows[1:]], rows[0][at[0]])
-
-
-def _by_columns(rows: list[list[str]], path: Path) -> RawSpectra:
-    if _is_number(rows[0][0]):  # no line of names
-        rows = [["wavelength", *(f"endmember_{n}" for n in range(1, len(rows[0])))], *rows]
-    if not all(_is_number(row[0]) for row in rows[1:]):
-        wrong = next(row[0] for row in rows[1:] if not _is_number(row[0]))
+def require_size(path: Path, count: int, size: int) -> None:
+    """Refuse more values than a library can sensibly have."""
+    if count * size > MAX_VALUES:
         raise EndmemberError(
-            f"{path} has {wrong!r} in its first column, not a wavelength; give wavelengths in the first column and a "
-            "spectrum in each further one, or a spectrum in each row under wavelengths as names of columns"
+            f"{path} has {count} or more spectra of {size} wavelengths, but up to {MAX_VALUES} values are read; "
+            "choose fewer spectra"
         )
-    table = np.array([[_number(cell, path) for cell in row] for row in rows[1:]])
-    if table.shape[1] < 2:
-        raise EndmemberError(f"{path} has no column beside the wavelengths; give a spectrum in each further one")
-    return RawSpectra(table[:, 1:].T, table[:, 0], rows[0][1:], rows[0][0])
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def _number(cell: str, path: Path) -> float:
-    if cell.lower() in {"", "na", "nan", "null"}:
-        return np.nan
-    if not _is_number(cell):
-        raise EndmemberError(f"{path} has {cell!r} where a number should be; correct it")
-    return float(cell)
 
 
 # ------------------------------------------------------------------------------------------------ ENVI libraries
 
 
 def read_library(path: Path) -> RawSpectra:
-    """An ENVI spectral library: header and data."""
-    header, data = _library_files(path)
+    """An ENVI spectral library: header and data. What `bbl` marks with 0, and the ignore value, come as NaN."""
+    header, data = library_files(path)
     fields = _header(header)
+    values = _values(fields, header, data)
+    count, size = values.shape
+    wavelength = _reals(fields, "wavelength", header)
+    if len(wavelength) != size:
+        raise EndmemberError(f"{header} has {len(wavelength)} wavelengths for {size} samples; complete its header")
+    if good := _reals(fields, "bbl", header):
+        if len(good) != size:
+            raise EndmemberError(f"{header} has {len(good)} marks in bbl for {size} samples; correct its header")
+        values[:, np.array(good) == 0] = np.nan
+    names = _list(fields, "spectra names") or [f"endmember_{n}" for n in range(1, count + 1)]
+    if len(names) != count:
+        raise EndmemberError(f"{header} has {len(names)} spectra names for {count} spectra; correct its header")
+    scale, fwhm = fields.get("reflectance scale factor"), _reals(fields, "fwhm", header)
+    material = _list(fields, "material")
+    return RawSpectra(
+        values, np.array(wavelength), names, fields.get("wavelength units", ""),
+        scale=None if scale is None else _real(scale, header), fwhm=np.array(fwhm) if len(fwhm) == size else None,
+        columns={"material": material} if len(material) == count else {},
+    )  # fmt: skip
+
+
+def _values(fields: dict[str, str], header: Path, data: Path) -> NDArray[np.float64]:
+    """(lines, samples) float64, NaN where the file has its ignore value."""
     count, size = (_field(fields, key, header) for key in ("lines", "samples"))
     kind, offset = _field(fields, "data type", header), _field(fields, "header offset", header, 0)
     if kind not in _TYPES:
         raise EndmemberError(f"{header} has data type {kind}, which no spectrum has; give one of real numbers")
     dtype = np.dtype(_TYPES[kind]).newbyteorder(">" if _field(fields, "byte order", header, 0) else "<")
-    needed = count * size * dtype.itemsize
-    if needed <= 0 or data.stat().st_size < offset + needed:
+    require_size(data, count, size)
+    found, needed = read_regular(data, _MAX_BYTES), count * size * dtype.itemsize
+    if needed <= 0 or len(found) < offset + needed:
         raise EndmemberError(
-            f"{data} has {data.stat().st_size} bytes, but {count} spectra of {size} wavelengths need "
-            f"{offset + needed}; copy it again"
+            f"{data} has {len(found)} bytes, but {count} spectra of {size} wavelengths need {offset + needed}; "
+            "copy it again"
         )
-    values = np.fromfile(data, dtype, count * size, offset=offset).reshape(count, size).astype(np.float64)
+    stored = np.frombuffer(found, dtype, count * size, offset)
+    with np.errstate(invalid="ignore"):  # signalling NaNs become quiet ones
+        values = stored.astype(np.float64).reshape(count, size)
     if "data ignore value" in fields:
-        values[values == _real(fields["data ignore value"], header)] = np.nan
-    wavelength = [_real(part, header) for part in _list(fields, "wavelength")]
-    if len(wavelength) != size:
-        raise EndmemberError(f"{header} has {len(wavelength)} wavelengths for {size} samples; complete its header")
-    names = _list(fields, "spectra names") or [f"endmember_{n}" for n in range(1, count + 1)]
-    if len(names) != count:
-        raise EndmemberError(f"{header} has {len(names)} spectra names for {count} spectra; correct its header")
-    scale = fields.get("reflectance scale factor")
-    fwhm = [_real(part, header) for part in _list(fields, "fwhm")]
-    return RawSpectra(
-        values, np.array(wavelength), names, fields.get("wavelength units", ""),
-        scale=None if scale is None else _real(scale, header), fwhm=np.array(fwhm) if len(fwhm) == size else None,
-    )  # fmt: skip
+        ignored = _real(fields["data ignore value"], header)
+        with np.errstate(over="ignore"):  # text has more digits than a float32
+            values[(values == ignored) | (values == np.float64(np.float32(ignored)))] = np.nan
+    return values
 
 
-def _library_files(path: Path) -> tuple[Path, Path]:
+def library_files(path: Path) -> tuple[Path, Path]:
     """Header and data: `lib.sli` goes with `lib.hdr` or `lib.sli.hdr`."""
     if path.suffix.lower() == ".hdr":
         data = [path.with_suffix(""), path.with_suffix(".sli"), path.with_suffix(".SLI")]
@@ -164,50 +126,82 @@ def _library_files(path: Path) -> tuple[Path, Path]:
 
 def _header(path: Path) -> dict[str, str]:
     """`key = value` lines, values in braces over several lines."""
-    text = path.read_text(encoding="utf-8", errors="replace")
-    if not text.lstrip().startswith("ENVI"):
+    text = read_regular(path, _MAX_HEADER).decode("utf-8", errors="replace")
+    if not text.lstrip("\ufeff \t\r\n").startswith("ENVI"):
         raise EndmemberError(f"{path} is not an ENVI header: it does not begin with ENVI")
-    pairs = re.findall(r"^[ \t]*([^=\n{}]+?)[ \t]*=[ \t]*(\{[^}]*\}|[^\n]*)", text, re.MULTILINE)
-    return {key.lower(): value.strip() for key, value in pairs}
+    fields, lines = dict[str, str](), iter(re.split(r"\r\n|\r|\n", text))
+    for line in lines:
+        key, _, value = line.partition("=")
+        key, parts = " ".join(key.lower().split()), [value.strip()]
+        if not key or key.startswith(";"):
+            continue
+        while parts[0].startswith("{") and "}" not in parts[-1]:
+            if (more := next(lines, None)) is None:
+                raise EndmemberError(f"{path} has a {{ without a }} after {shown(key)}; copy it again")
+            parts.append(more)
+        fields[key] = "\n".join(parts)
+    return fields
 
 
 def _list(fields: dict[str, str], key: str) -> list[str]:
-    inside = fields.get(key, "").strip("{} \n\t\r")
-    return [" ".join(part.split()) for part in inside.split(",")] if inside else []
+    """Parts of a value in braces, control characters left out."""
+    inside = fields.get(key, "").partition("}")[0].strip("{ \n\t\r")
+    return [clean(part) for part in inside.split(",")] if inside else []
+
+
+def _reals(fields: dict[str, str], key: str, header: Path) -> list[float]:
+    return [_real(part, header) for part in _list(fields, key)]
 
 
 def _real(text: str, header: Path) -> float:
+    """A number of plain digits: float() also takes those of other scripts, and 1_000."""
     try:
-        return float(text)
+        if text.isascii() and "_" not in text:
+            return float(text)
     except ValueError:
-        raise EndmemberError(f"{header} has {text!r} where a number should be; correct it") from None
+        pass
+    raise EndmemberError(f"{header} has {shown(text)} where a number should be; correct it")
 
 
 def _field(fields: dict[str, str], key: str, header: Path, default: int | None = None) -> int:
     if key not in fields and default is not None:
         return default
-    if not fields.get(key, "").isdigit():
-        raise EndmemberError(f"{header} has {key} = {fields.get(key, 'nothing')!r}, not a whole number; correct it")
-    return int(fields[key])
+    text = fields.get(key, "nothing")
+    if not re.fullmatch(r"[0-9]{1,18}", text):
+        raise EndmemberError(f"{header} has {key} = {shown(text)}, not a whole number; correct it")
+    return int(text)
 
 
 # ------------------------------------------------------------------------------------------------ writing
 
 
 def write_table(path: Path, endmembers: xr.DataArray) -> Path:
-    """A CSV table: wavelengths in nm in the first column, a spectrum in each further one; float32 reads back equal."""
+    """A CSV table that reads back equal in float32.
+
+    Wavelengths in nm in the first column and a spectrum in each further one; endmembers with a coordinate `material`:
+    a spectrum in each row, behind its name and material. Names that a spreadsheet would run as a formula get an
+    apostrophe, which reading takes away.
+    """
     text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["wavelength_nm", *_names(endmembers)])
-    spectra = endmembers.transpose(WAVELENGTH, ENDMEMBER)
-    for wavelength, values in zip(spectra[WAVELENGTH].values, spectra.values, strict=True):
-        rows.writerow([f"{wavelength:.10g}", *map(str, values)])
+    rows, names = csv.writer(text, lineterminator="\n"), [without_formula(name) for name in names_of(endmembers)]
+    spectra = endmembers.transpose(ENDMEMBER, WAVELENGTH)
+    wavelength = [f"{value:.10g}" for value in spectra[WAVELENGTH].values]
+    if MATERIAL in spectra.coords:
+        rows.writerow([NAME, MATERIAL, *wavelength])
+        materials = [without_formula(clean(str(one))) for one in spectra[MATERIAL].values]
+        rows.writerows([a, b, *map(str, values)] for a, b, values in zip(names, materials, spectra.values, strict=True))
+    else:
+        rows.writerow(["wavelength_nm", *names])
+        rows.writerows([w, *map(str, values)] for w, values in zip(wavelength, spectra.values.T, strict=True))
     write_file(path, text.getvalue().encode())
     return path
 
 
 def write_library(path: Path, endmembers: xr.DataArray) -> tuple[Path, Path]:
-    """An ENVI spectral library `path` (.sli) of reflectance as fractions, wavelengths and fwhm in nm, and its .hdr."""
+    """An ENVI spectral library `path` (.sli) of reflectance as fractions, wavelengths and fwhm in nm, and its .hdr.
+
+    A coordinate `material` is a field of the header, which ENVI passes over and `read_spectra` reads.
+    """
     spectra, header = endmembers.transpose(ENDMEMBER, WAVELENGTH), path.with_suffix(".hdr")
     count, size = spectra.shape
     fields = {
@@ -215,9 +209,11 @@ def write_library(path: Path, endmembers: xr.DataArray) -> tuple[Path, Path]:
         "samples": size, "lines": count, "bands": 1, "header offset": 0, "file type": "ENVI Spectral Library",
         "data type": 4, "interleave": "bsq", "byte order": 0, "reflectance scale factor": 1.0,
         "wavelength units": "Nanometers",
-        "spectra names": _braced(re.sub(r"[{},\s]+", " ", name) for name in _names(endmembers)),
+        "spectra names": _braced(names_of(endmembers)),
         "wavelength": _braced(f"{value:.10g}" for value in spectra[WAVELENGTH].values),
     }  # fmt: skip
+    if MATERIAL in spectra.coords:
+        fields["material"] = _braced(clean(str(one)) for one in spectra[MATERIAL].values)
     if "fwhm" in spectra.coords and np.isfinite(spectra["fwhm"]).all():
         fields["fwhm"] = _braced(f"{value:.10g}" for value in spectra["fwhm"].values)
     write_file(path, np.ascontiguousarray(spectra.values, "<f4").tobytes())
@@ -225,10 +221,15 @@ def write_library(path: Path, endmembers: xr.DataArray) -> tuple[Path, Path]:
     return path, header
 
 
-def _names(endmembers: xr.DataArray) -> list[str]:
-    names = endmembers.attrs.get("names") or [f"endmember_{number}" for number in endmembers[ENDMEMBER].values]
-    return [str(name) for name in names]
+def names_of(endmembers: xr.DataArray) -> list[str]:
+    """The names of endmembers: their coordinate, the attribute of runs, or their numbers; no control characters."""
+    if NAME in endmembers.coords:
+        names = endmembers[NAME].values.tolist()
+    else:
+        names = endmembers.attrs.get("names") or [f"endmember_{number}" for number in endmembers[ENDMEMBER].values]
+    return [clean(str(name)) for name in names]
 
 
 def _braced(parts: Iterable[str]) -> str:
-    return "{" + ", ".join(parts) + "}"
+    """A list of ENVI's: commas and braces have a meaning of their own there."""
+    return "{" + ", ".join(" ".join(re.sub(r"[{},]", " ", part).split()) for part in parts) + "}"

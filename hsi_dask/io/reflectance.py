@@ -103,10 +103,9 @@ def to_nanometres(stated: str, grid: Array, path: Path) -> tuple[float, str]:
     EndmemberError
         Fewer than two wavelengths, one twice, numbers of bands, or none that light has.
     """
-    steps = np.diff(np.sort(grid))
-    if grid.size < 2 or not np.isfinite(grid).all() or not (steps > 0).all() or grid.min() <= 0:
+    if grid.size < 2 or not np.isfinite(grid).all() or np.unique(grid).size < grid.size or grid.min() <= 0:
         raise EndmemberError(f"{path} needs two or more wavelengths, positive and each once")
-    if grid.size > 2 and grid.min() == 1 and (steps == 1).all():
+    if grid.size > 2 and np.array_equal(np.sort(grid), np.arange(1, grid.size + 1)):
         raise EndmemberError(
             f"{path} counts 1 to {grid.size} where wavelengths should be: numbers of bands; give wavelengths"
         )
