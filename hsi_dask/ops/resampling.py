@@ -1,4 +1,4 @@
-"""Given spectra on the wavelengths of a cube, as its spectrometer would have seen them."""
+"""Spectra on the wavelengths of a cube, as its spectrometer would have seen them."""
 
 from __future__ import annotations
 
@@ -9,27 +9,32 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hsi_dask.errors import EndmemberError
-from hsi_dask.schema import ENDMEMBER, MAX_ENDMEMBERS, WAVELENGTH, describe, describe_coordinates, require_dims
+from hsi_dask.schema import ENDMEMBER, WAVELENGTH, describe, describe_coordinates, require_dims
 
 Array = NDArray[Any]
 
 _RESPONSE = np.linspace(-4.0, 4.0, 81)  # standard deviations at which a band's Gaussian response is sampled
 _FWHM = 2.0 * np.sqrt(2.0 * np.log(2.0))  # widths at half maximum in a standard deviation
 _SAME = 0.01  # nm: closer wavelengths are the same, as in `schema.require_wavelengths`
+_KEPT = ("name", "material")  # coordinates of the spectra beside their numbers
 
 
-def resample_endmembers(spectra: xr.DataArray, cube: xr.DataArray) -> xr.DataArray:
-    """Given spectra as the cube's spectrometer sees them: through each band's Gaussian response.
+def resample_endmembers(spectra: xr.DataArray, cube: xr.DataArray, *, grid: Any = None) -> xr.DataArray:
+    """Spectra as the cube's spectrometer sees them: through each band's Gaussian response.
 
     Parameters
     ----------
-    spectra : (endmember, wavelength) reflectance, nm ascending, NaN where unknown; `fwhm` (nm) if known.
-    cube : anything with the coordinates `wavelength` and, if known, `fwhm`, nm; bands of unknown width are taken
-        as wide as the spacing of the wavelengths.
+    spectra : (endmember, wavelength) reflectance, nm ascending, NaN where unknown; `fwhm` (nm) if known. Any number
+        of them: thousands take seconds.
+    cube : anything with the coordinates `wavelength` and, if known, `fwhm`, nm.
+    grid : all wavelengths of the spectrometer, nm, before any were left out. Bands of unknown width are as wide as
+        the spacing of this grid; without it, as the distance to the nearer neighbour among the cube's wavelengths,
+        so that a window that was left out beside a band does not widen it.
 
     Returns
     -------
-    (endmember, wavelength) float32 on the cube's wavelengths; attrs as those of `spectra`, and `resampled`.
+    (endmember, wavelength) float32 on the cube's wavelengths; numbers, `name` and `material` of the endmembers and
+    attrs as those of `spectra`, and `resampled`.
 
     Notes
     -----
@@ -39,72 +44,88 @@ def resample_endmembers(spectra: xr.DataArray, cube: xr.DataArray) -> xr.DataArr
 
     Raises
     ------
-    EndmemberError : a spectrum does not cover the cube's wavelengths, or there are none or more than 254.
+    EndmemberError : a spectrum does not cover the cube's wavelengths or is zero at all of them, or there is none.
     """
     spectra = require_dims(spectra, (ENDMEMBER, WAVELENGTH), "spectra")
-    if not 1 <= spectra.sizes[ENDMEMBER] <= MAX_ENDMEMBERS:
-        raise EndmemberError(
-            f"there are {spectra.sizes[ENDMEMBER]} spectra, and 1 to {MAX_ENDMEMBERS} can be used; choose some by "
-            "their names (endmembers.names)"
-        )
+    if not spectra.sizes[ENDMEMBER]:
+        raise EndmemberError("there are 0 spectra to resample; give one or more")
     known, wanted = (np.asarray(a[WAVELENGTH], dtype=np.float64) for a in (spectra, cube))
+    if not (np.diff(known) > 0).all():
+        raise EndmemberError("the wavelengths of the spectra do not ascend; call .sortby('wavelength') on them first")
     values = np.asarray(spectra, dtype=np.float64)
-    _require_cover(spectra, known, wanted, values)
     nearest = np.abs(known[:, None] - wanted).argmin(axis=0)
-    if np.abs(known[nearest] - wanted).max() <= _SAME and not _is_finer(known, wanted):
+    shared = np.abs(known[nearest] - wanted) <= _SAME
+    _require_cover(spectra, known, wanted, values, np.where(shared, nearest, -1))
+    if shared.all() and not _is_finer(known, wanted):
         resampled, how = values[:, nearest], "no: the same wavelengths"
     else:
-        resampled, how = _through_response(known, values, wanted, _widths(spectra, cube)), "Gaussian response"
-    for name, spectrum in zip(_names(spectra), resampled, strict=True):
-        if not spectrum.any():
-            raise EndmemberError(f"the spectrum {name!r} is zero at every wavelength; leave it out")
+        response = _response(known, wanted, _widths(spectra, cube, grid))
+        resampled, how = _without_gaps(known, values) @ response.T, "Gaussian response"
+    if (dark := np.flatnonzero(~resampled.any(axis=1))).size:
+        raise EndmemberError(f"the spectrum {_names(spectra)[dark[0]]!r} is zero at every wavelength; leave it out")
+    return _labelled(resampled, spectra, cube, how)
+
+
+def _labelled(resampled: Array, spectra: xr.DataArray, cube: xr.DataArray, how: str) -> xr.DataArray:
+    """Resampled values with the cube's wavelengths and the spectra's numbers, names and classes."""
     coords = {k: c.variable for k, c in cube.coords.items() if c.dims == (WAVELENGTH,)}
-    coords[ENDMEMBER] = xr.Variable(ENDMEMBER, np.arange(1, len(resampled) + 1))
+    coords |= {k: spectra[k].variable for k in (ENDMEMBER, *_KEPT) if k in spectra.coords}
+    coords.setdefault(ENDMEMBER, xr.Variable(ENDMEMBER, np.arange(1, len(resampled) + 1)))
     found = xr.DataArray(resampled.astype(np.float32), coords, (ENDMEMBER, WAVELENGTH))
     describe_coordinates({k: v.variable for k, v in found.coords.items()})
-    return describe(found, "endmembers", **{k: v for k, v in spectra.attrs.items() if k != "fwhm"} | {"resampled": how})
-
-
-def _is_finer(known: Array, wanted: Array) -> bool:
-    """A library at every nanometre holds the cube's wavelengths too, but not as the cube sees them."""
-    return wanted.size > 1 and bool(np.median(np.diff(known)) < 0.5 * np.median(np.diff(wanted)))
+    attrs = {k: v for k, v in spectra.attrs.items() if k != "fwhm"} | {"resampled": how}
+    if "name" in spectra.coords:
+        attrs["names"] = _names(spectra)
+    return describe(found, "endmembers", **attrs)
 
 
 def _names(spectra: xr.DataArray) -> list[str]:
+    if "name" in spectra.coords:
+        return [str(name) for name in spectra["name"].values]
     count, names = spectra.sizes[ENDMEMBER], spectra.attrs.get("names", ())
     return [str(name) for name in (names if len(names) == count else range(1, count + 1))]
 
 
-def _require_cover(spectra: xr.DataArray, known: Array, wanted: Array, values: Array) -> None:
-    """Every wavelength of the cube must lie at or between two that a spectrum has values at."""
-    for name, spectrum in zip(_names(spectra), values, strict=True):
-        there = np.isfinite(spectrum)
-        weight = np.interp(wanted, known, there.astype(float), left=0.0, right=0.0)
-        missing = wanted[(weight < 1 - 1e-9) & ~_touches(wanted, known, spectrum)]
-        if not missing.size:
-            continue
-        shown = [f"{w:.1f}" for w in missing]
-        some = ", ".join(shown) if len(shown) < 4 else f"{shown[0]}, {shown[1]} and so on to {shown[-1]}"
-        covers = f"covers {known[there][0]:.1f} to {known[there][-1]:.1f} nm" if there.any() else "has no value"
-        raise EndmemberError(
-            f"the spectrum {name!r} {covers}, but not {missing.size} of the {wanted.size} wavelengths that are kept "
-            f"({some} nm); leave these out with bands.windows or bands.drop_last, or give other spectra"
-        )
+# ------------------------------------------------------------------------------------------------ what is covered
 
 
-def _touches(wanted: Array, known: Array, spectrum: Array) -> Array:
-    """Wavelengths at which the spectrum has a value itself, whatever its neighbours lack."""
-    nearest = np.abs(known[:, None] - wanted).argmin(axis=0)
-    touches: Array = (np.abs(known[nearest] - wanted) <= _SAME) & np.isfinite(spectrum[nearest])
-    return touches
+def _is_finer(known: Array, wanted: Array) -> bool:
+    """A library at every nanometre holds the cube's wavelengths too, but not as the cube sees them."""
+    return wanted.size > 1 < known.size and bool(np.median(np.diff(known)) < 0.5 * np.median(np.diff(wanted)))
 
 
-def _widths(spectra: xr.DataArray, cube: xr.DataArray) -> Array:
+def _require_cover(spectra: xr.DataArray, known: Array, wanted: Array, values: Array, same: Array) -> None:
+    """Every wavelength of the cube must be one that a spectrum has a value at, or lie between two such.
+
+    same : of each wanted wavelength, the number of the known one that is the same, -1 for none.
+    """
+    there = np.isfinite(values)
+    after = np.clip(np.searchsorted(known, wanted), 1, known.size - 1)
+    between = there[:, after - 1] & there[:, after] & (wanted >= known[0]) & (wanted <= known[-1])
+    covered = between | (there[:, same] & (same >= 0))
+    lacking = np.flatnonzero(~covered.all(axis=1))
+    if not lacking.size:
+        return
+    first = lacking[0]
+    missing, has = wanted[~covered[first]], known[there[first]]
+    shown = [f"{w:.1f}" for w in missing]
+    some = ", ".join(shown) if len(shown) < 4 else f"{shown[0]}, {shown[1]} and so on to {shown[-1]}"
+    covers = f"covers {has[0]:.1f} to {has[-1]:.1f} nm" if has.size else "has no value"
+    more = f"; {lacking.size - 1} of the other {len(values) - 1} spectra lack some, too" if lacking.size > 1 else ""
+    raise EndmemberError(
+        f"the spectrum {_names(spectra)[first]!r} {covers}, but not {missing.size} of the {wanted.size} wavelengths "
+        f"that are kept ({some} nm){more}; leave these out with bands.windows or bands.drop_last, or give other spectra"
+    )
+
+
+# ------------------------------------------------------------------------------------------------ responses
+
+
+def _widths(spectra: xr.DataArray, cube: xr.DataArray, grid: Any) -> Array:
     """Full widths that are still to be applied to the spectra, nm."""
     wanted, known = np.asarray(cube[WAVELENGTH], dtype=np.float64), np.asarray(spectra[WAVELENGTH], dtype=np.float64)
-    spacing = np.gradient(wanted) if wanted.size > 1 else np.zeros(1)
     width = np.asarray(cube["fwhm"], dtype=np.float64) if "fwhm" in cube.coords else np.full(wanted.size, np.nan)
-    width = np.where(np.isfinite(width), width, spacing)
+    width = np.where(np.isfinite(width), width, _spacing(wanted, grid))
     if "fwhm" not in spectra.coords:
         return width
     own = np.nan_to_num(np.interp(wanted, known, np.asarray(spectra["fwhm"], dtype=np.float64)))
@@ -112,14 +133,40 @@ def _widths(spectra: xr.DataArray, cube: xr.DataArray) -> Array:
     return still
 
 
-def _through_response(known: Array, values: Array, wanted: Array, width: Array) -> Array:
-    """(n, bands): means of the spectra, straight between their points, under Gaussians; ends of the range cut off."""
+def _spacing(wanted: Array, grid: Any) -> Array:
+    """Spacing of the spectrometer's bands at the wanted ones, nm."""
+    if grid is not None and np.size(grid) > 1:
+        full = np.sort(np.asarray(grid, dtype=np.float64))
+        spacing: Array = np.interp(wanted, full, np.gradient(full))
+        return spacing
+    if wanted.size < 2:
+        return np.zeros(wanted.size)
+    steps = np.abs(np.diff(wanted))
+    nearer: Array = np.minimum(np.append(steps, np.inf), np.append(np.inf, steps))
+    return nearer
+
+
+def _response(known: Array, wanted: Array, width: Array) -> Array:
+    """(bands, known) weights: means of what is straight between known points, under Gaussians cut off at the ends."""
     at = wanted[:, None] + width[:, None] / _FWHM * _RESPONSE
     weight = np.exp(-(_RESPONSE**2) / 2) * ((at >= known[0]) & (at <= known[-1]))
     weight[:, _RESPONSE.size // 2] = np.maximum(weight[:, _RESPONSE.size // 2], 1e-12)  # the centre is always inside
     weight /= weight.sum(axis=1, keepdims=True)
-    found = np.empty((len(values), wanted.size))
-    for n, spectrum in enumerate(values):
-        there = np.isfinite(spectrum)
-        found[n] = (np.interp(at, known[there], spectrum[there]) * weight).sum(axis=1)
-    return found
+    after = np.clip(np.searchsorted(known, at), 1, known.size - 1)
+    share = np.clip((at - known[after - 1]) / (known[after] - known[after - 1]), 0.0, 1.0)
+    rows = np.broadcast_to(np.arange(wanted.size)[:, None] * known.size, at.shape)
+    flat = np.concatenate([(rows + after - 1).ravel(), (rows + after).ravel()])
+    parts = np.concatenate([(weight * (1 - share)).ravel(), (weight * share).ravel()])
+    summed: Array = np.bincount(flat, parts, minlength=wanted.size * known.size).reshape(wanted.size, known.size)
+    return summed
+
+
+def _without_gaps(known: Array, values: Array) -> Array:
+    """Spectra that are straight across their gaps, and level beyond their ends."""
+    filled = values
+    for n in np.flatnonzero(~np.isfinite(values).all(axis=1)):
+        if filled is values:
+            filled = values.copy()
+        there = np.isfinite(values[n])
+        filled[n] = np.interp(known, known[there], values[n, there])
+    return filled
