@@ -56,10 +56,12 @@ if TYPE_CHECKING:
     from hsi_dask.io.spectra import read_spectra
     from hsi_dask.io.store import open_results
     from hsi_dask.ops.bands import select_bands
+    from hsi_dask.ops.counting import estimate_count
     from hsi_dask.ops.endmembers import find_endmembers
     from hsi_dask.ops.materials import classify, map_materials, threshold_classes, unmix
     from hsi_dask.ops.resampling import resample_endmembers
     from hsi_dask.ops.sampling import sample_pixels
+    from hsi_dask.ops.statistics import scene_statistics
 
 __version__ = "0.2.0"
 
@@ -76,6 +78,7 @@ __all__ = [
     "SchemaError",
     "__version__",
     "classify",
+    "estimate_count",
     "find_endmembers",
     "map_materials",
     "open_mosaic",
@@ -85,6 +88,7 @@ __all__ = [
     "resample_endmembers",
     "run",
     "sample_pixels",
+    "scene_statistics",
     "select_bands",
     "synthetic",
     "threshold_classes",
@@ -101,10 +105,12 @@ _HOMES = {
     "io.spectra": ("read_spectra",),
     "io.store": ("open_results",),
     "ops.bands": ("select_bands",),
+    "ops.counting": ("estimate_count",),
     "ops.endmembers": ("find_endmembers",),
     "ops.materials": ("classify", "map_materials", "threshold_classes", "unmix"),
     "ops.resampling": ("resample_endmembers",),
     "ops.sampling": ("sample_pixels",),
+    "ops.statistics": ("scene_statistics",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

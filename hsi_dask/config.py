@@ -13,7 +13,10 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
 from hsi_dask.errors import ConfigError
+from hsi_dask.extractors.registry import DEFAULT as DEFAULT_EXTRACTOR
+from hsi_dask.extractors.registry import EXTRACTORS
 from hsi_dask.methods.registry import DEFAULT, METHODS, in_order
+from hsi_dask.parameters import Parameter, filled
 from hsi_dask.yaml_text import joined, load, load_file, shortened, unknown_key
 
 _MOST = 254  # endmembers: classes are uint8 and 255 means no data (schema.MAX_ENDMEMBERS)
@@ -51,6 +54,17 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _known_extractor(name: str) -> str:
+    if name in EXTRACTORS.broken:
+        raise ConfigError(EXTRACTORS.broken[name])
+    if name not in EXTRACTORS.specifications:
+        raise ValueError("unknown")
+    return name
+
+
+Extractor = Annotated[str, AfterValidator(_known_extractor)]
+
+
 class EndmemberConfig(_Section):
     """How the endmember spectra are found, or where they are given."""
 
@@ -69,7 +83,7 @@ class EndmemberConfig(_Section):
         ge=1,
         le=_MOST,
     )
-    method: Literal["nfindr"] = _option("nfindr", "nfindr", "how to find them")
+    method: Extractor = _option(DEFAULT_EXTRACTOR, f"one of {', '.join(EXTRACTORS.specifications)}", "how to find them")
     restarts: int = _option(
         10,
         "a whole number from 1 to 1000",
@@ -78,6 +92,15 @@ class EndmemberConfig(_Section):
         ge=1,
         le=1000,
     )
+    options: dict[str, Any] = _option(
+        {}, "a mapping of its parameters to their values",
+        "further parameters of the method: "
+        + "; ".join(
+            f"{name}: {', '.join(p.name for p in spec.parameters if p.name != 'restarts')}"
+            for name, spec in EXTRACTORS.specifications.items()
+            if any(p.name != "restarts" for p in spec.parameters)
+        ),
+    )  # fmt: skip
     sample: int = _option(
         20_000,
         "a whole number from 1 to 10000000",
@@ -246,6 +269,7 @@ class RunConfig(_Section):
 
     @model_validator(mode="after")
     def _sections_fit(self) -> Self:
+        filled(self._extractor_parameters(), self.endmembers.options, f"endmembers.options of {self.endmembers.method}")
         if self.endmembers.names is not None and self.endmembers.file is None:
             raise ValueError("endmembers.names is set, but endmembers.file is not; name the file that holds them")
         low, high = self.masks.not_vegetation, self.masks.vegetation
@@ -292,6 +316,17 @@ class RunConfig(_Section):
     def commented_yaml(self) -> str:
         """Every key with its value, and what it means and may be as a comment; loads back equal."""
         return "\n".join(_commented(self, 0)) + "\n"
+
+    def _extractor_parameters(self) -> list[Parameter]:
+        """Parameters of the extractor that have no key of their own."""
+        return [p for p in EXTRACTORS.get(self.endmembers.method).parameters if p.name != "restarts"]
+
+    @property
+    def extractor_options(self) -> dict[str, Any]:
+        """Values of the extractor's parameters, by name."""
+        own = filled(self._extractor_parameters(), self.endmembers.options, self.endmembers.method)
+        restarts = any(p.name == "restarts" for p in EXTRACTORS.get(self.endmembers.method).parameters)
+        return own | ({"restarts": self.endmembers.restarts} if restarts else {})
 
     @property
     def limits(self) -> dict[str, Any]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hsi_dask.batch.state.run_directory import TileRecord
     from hsi_dask.batch.tiles.plan import Plan, Tile
 
+_DOING = {"sampling": "sampling", "endmembers": "finding endmembers", "scene": "statistics of"}
 SILENCE = 15.0  # seconds after which a log gets a line although no tile is finished
 
 
@@ -28,7 +29,8 @@ class Pace(Observer):
         self.total = self.settled = self.now = 0
         self.in_flight: dict[str, float] = {}
         self.mapping_since: float | None = None
-        self.sampling, self.latest = False, ""
+        self.current: Stage = "mapping"
+        self.latest = ""
 
     def planned(self, plan: Plan, todo: Sequence[Tile], skipped: Sequence[str]) -> None:
         self.total, self.settled = len(todo) + len(skipped) + len(plan.bad), len(skipped)
@@ -39,12 +41,12 @@ class Pace(Observer):
 
     def stage(self, stage: Stage) -> None:
         with self.lock:
-            self.sampling = stage == "sampling"
+            self.current, self.latest = stage, ""
             self.in_flight.clear()
 
     def tile_advanced(self, tile: str, fraction: float) -> None:
         with self.lock:
-            if not self.sampling and self.mapping_since is None:
+            if self.current == "mapping" and self.mapping_since is None:
                 self.mapping_since = time.monotonic()
             self.in_flight[tile] = max(fraction, self.in_flight.get(tile, 0.0))
             self.latest = f"{tile} {self.in_flight[tile]:.0%}"
@@ -63,13 +65,13 @@ class Pace(Observer):
     def progress(self) -> float:
         """Tiles, with the finished part of those in flight."""
         with self.lock:
-            return self.settled + (0.0 if self.sampling else sum(self.in_flight.values()))
+            return self.settled + (0.0 if self.current != "mapping" else sum(self.in_flight.values()))
 
     @property
     def rate(self) -> float:
         """Tiles mapped a second, since mapping began; 0 before there is anything to tell it from."""
         with self.lock:
-            if self.mapping_since is None or self.sampling:
+            if self.mapping_since is None or self.current != "mapping":
                 return 0.0
             return (self.now + sum(self.in_flight.values())) / max(time.monotonic() - self.mapping_since, 1e-3)
 
@@ -85,8 +87,8 @@ class Pace(Observer):
     def inside(self) -> str:
         """What is in flight: `368000_4306000 45 %`, or how many."""
         with self.lock:
-            if self.sampling:
-                return f"sampling {self.latest}" if self.latest else "sampling"
+            if self.current != "mapping":
+                return f"{_DOING[self.current]} {self.latest}".rstrip()
             if len(self.in_flight) > 2:
                 return f"{len(self.in_flight)} at a time"
             return ", ".join(f"{tile} {part:.0%}" for tile, part in sorted(self.in_flight.items()))

@@ -407,7 +407,7 @@ def test_the_pace_counts_tiles_and_what_is_in_flight(monkeypatch):
     pace.message("tile b is left out of the sample: no pixel has data")
     assert pace.inside() == "sampling a 90%"
     pace.stage("endmembers")
-    assert pace.inside() == ""
+    assert pace.inside() == "finding endmembers"
     pace.stage("mapping")
     assert pace.so_far() == "0 of 4 tiles"
     pace.tile_advanced("a", 0.0)

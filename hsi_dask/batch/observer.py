@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Advanced = Callable[[float], None]  # takes the finished fraction of a tile or a stage, 0 to 1
-Stage = Literal["sampling", "endmembers", "mapping"]
+Stage = Literal["sampling", "endmembers", "scene", "mapping"]
 
 
 class Observer:

@@ -36,7 +36,7 @@ class Simplex(NamedTuple):
     replacements: Indices
 
 
-def nfindr(reduced: Floats, count: int, *, restarts: int = 10, seed: int = 0) -> Simplex:
+def nfindr(reduced: Floats, count: int, *, restarts: int = 10, seed: int | np.random.Generator = 0) -> Simplex:
     """Find the `count` pixels that span the simplex of largest volume.
 
     Restart 0 starts from extremes along the axes, the others along random directions. Each replaces vertex

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hsi_dask.methods.specification import Inputs, Method, Parameter
+from hsi_dask.methods.specification import Inputs, Method
+from hsi_dask.parameters import Parameter
 from hsi_dask.schema import CLASS_DIMS, MAP_DIMS, Variable
 
 if TYPE_CHECKING:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from hsi_dask.errors import ConfigError
-from hsi_dask.methods.specification import Method, Parameter
+from hsi_dask.methods.specification import Method
+from hsi_dask.parameters import filled
 
 
 def method_options(specs: Sequence[Method], options: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -25,25 +23,3 @@ def method_options(specs: Sequence[Method], options: Mapping[str, Mapping[str, A
         if name not in known and options[name]:
             raise ConfigError(f"there are options for {name}, which is not among the methods {', '.join(known)}")
     return {name: filled(spec.parameters, options.get(name, {}), name) for name, spec in known.items()}
-
-
-def filled(parameters: Iterable[Parameter], values: Mapping[str, Any], what: str) -> dict[str, Any]:
-    """Values of all these parameters by name, checked; those that are not given take their defaults."""
-    known = {parameter.name: parameter for parameter in parameters}
-    for name in values:
-        if name not in known:
-            near = difflib.get_close_matches(name, list(known), n=1)
-            hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(known) or 'none'}"
-            raise ConfigError(f"{what} has no parameter {name!r}; {hint}")
-    return {
-        name: checked(parameter, values[name], f"{what}.{name}") if name in values else parameter.default
-        for name, parameter in known.items()
-    }
-
-
-def checked(parameter: Parameter, value: Any, what: str) -> Any:
-    """The value as the parameter's type; ConfigError that quotes what is allowed."""
-    try:
-        return TypeAdapter(parameter.type).validate_python(value)
-    except ValidationError:
-        raise ConfigError(f"{what} is {value!r}; it must be {parameter.allowed} ({parameter.description})") from None

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from hsi_dask.methods.specification import Method, Parameter, plain_vertices, score_variables
+from hsi_dask.methods.specification import Method, plain_vertices, score_variables
+from hsi_dask.parameters import Parameter
 
 if TYPE_CHECKING:
     from hsi_dask.kernels.projection import Sums

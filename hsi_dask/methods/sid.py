@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from numpy.typing import NDArray
 from pydantic import Field
 
-from hsi_dask.methods.specification import Inputs, Method, Parameter, score_variables
+from hsi_dask.methods.specification import Inputs, Method, score_variables
+from hsi_dask.parameters import Parameter
 
 if TYPE_CHECKING:
     from hsi_dask.kernels.projection import Sums

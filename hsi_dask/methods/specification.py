@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hsi_dask.parameters import Parameter
 from hsi_dask.schema import CLASS_DIMS, MAP_DIMS, Variable
 
 if TYPE_CHECKING:
@@ -77,17 +78,6 @@ class Inputs(NamedTuple):
     def vertices(self) -> NDArray[np.float64]:
         """(p, r): the spectra on the basis."""
         return self.library.spectra @ self.basis.T
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """An option of a method: its type as pydantic reads it, and the sentences that errors and commented YAML quote."""
-
-    name: str
-    type: Any
-    default: Any
-    allowed: str
-    description: str
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from hsi_dask.errors import ConfigError
 from hsi_dask.kernels.nearest import nearest
-from hsi_dask.methods.options import checked
 from hsi_dask.methods.registry import METHODS
 from hsi_dask.methods.specification import Method
+from hsi_dask.parameters import checked
 from hsi_dask.schema import (
     CLASS_DIMS,
     ENDMEMBER,

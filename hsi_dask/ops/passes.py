@@ -13,9 +13,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from hsi_dask.errors import SchemaError
 from hsi_dask.kernels.projection import Operator, Sums, Weights, accumulate, operator, project
 from hsi_dask.methods.registry import method
+from hsi_dask.ops.decoding import storage
 from hsi_dask.ops.source import PieceSource, Spread, find_source
 from hsi_dask.schema import Variable
 
@@ -54,21 +54,11 @@ def plane_rows(variables: tuple[Variable, ...], sizes: Mapping[str, int]) -> dic
 
 def finished_planes(cube: xr.DataArray, w: Weights, finish: Finish) -> Any:
     """All planes as one (plane, y, x) float32 array, lazy where the cube is."""
-    scale, fill = _storage(cube)
+    scale, fill = storage(cube)
     if not hasattr(cube.data, "dask"):
         sums = _project(np.asarray(cube.data), w, scale, fill)
         return _finish(finish, cube.shape[1], slice(0, cube.shape[0]), sums)
     return _graph(cube.data, w, finish, scale, fill)
-
-
-def _storage(cube: xr.DataArray) -> tuple[float, float | None]:
-    """Reflectance of one stored number, and the number that means no data."""
-    if cube.dtype.kind == "f":
-        return 1.0, None
-    if "scale_factor" not in cube.attrs:
-        raise SchemaError(f"the cube is {cube.dtype} without a scale_factor in attrs; divide it to reflectance first")
-    fill = cube.attrs.get("_FillValue")
-    return float(cube.attrs["scale_factor"]), None if fill is None else float(fill)
 
 
 def _graph(data: Any, w: Weights, finish: Finish, scale: float, fill: float | None) -> Any:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from hsi_dask.batch.execution.tile import Job
 from hsi_dask.batch.observer import Advanced
 from hsi_dask.batch.stalls import Moves, Patience, Stand, elsewhere, free, limit, standing, stands
-from hsi_dask.errors import ClusterError, HsiDaskError
+from hsi_dask.errors import ClusterError, HsiDaskError, RunError
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -32,6 +32,7 @@ OnProgress = Callable[[str, float], None]  # takes a tile's id and the finished 
 ShouldStop = Callable[[], bool]  # whether to begin no more jobs
 
 SPARE = 2  # jobs in flight beyond one a worker: the next is there when a worker finishes
+MEND = "make room or restore access, and run again to go on"
 ATTEMPTS = 3  # of a job whose workers died: an innocent tile is not blamed for its node
 # Without any worker for so long a run ends; long enough for a nanny to restart one, or a queue to start a job
 PATIENCE = 300.0
@@ -55,6 +56,12 @@ class Failure(NamedTuple):
 
     reason: str
     fatal: bool = False
+
+
+def raise_if_fatal(failure: Failure) -> None:
+    """RunError for a failure that every other tile would meet too."""
+    if failure.fatal:
+        raise RunError(f"{failure.reason}; finished tiles are safe, {MEND}")
 
 
 def carry_out(

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from hsi_dask.batch.execution.dispatch import Failure, carry_out
+from hsi_dask.batch.execution.dispatch import MEND, Failure, carry_out, raise_if_fatal
+from hsi_dask.batch.execution.scene import ensure_scene
 from hsi_dask.batch.execution.tile import Job, process_tile, sample_tile, share_heap
 from hsi_dask.batch.observer import Observer
 from hsi_dask.batch.state.lock import Part, turn
@@ -173,6 +174,7 @@ def _carry_out(
         if todo or part is None:
             with _turn(state, part, observer):
                 _ensure_endmembers(state, whole, client, observer)
+                ensure_scene(state, whole, client, observer)
                 _ensure_results(state)
         observer.stage("mapping")
         jobs = [Job(tile, str(state.path.absolute()), plan.config) for tile in todo]
@@ -214,14 +216,6 @@ def _pixels(state: Run, tiles: set[str]) -> dict[str, int]:
     return dict(counts)
 
 
-def raise_if_fatal(failure: Failure) -> None:
-    if failure.fatal:
-        raise RunError(f"{failure.reason}; finished tiles are safe, {_MEND}")
-
-
-_MEND = "make room or restore access, and run again to go on"
-
-
 @contextmanager
 def _writing(state: Run) -> Iterator[None]:
     """What the run directory refuses to take, in one sentence; tiles' own troubles never get here."""
@@ -231,7 +225,7 @@ def _writing(state: Run) -> Iterator[None]:
         if isinstance(error, HsiDaskError) or error.errno is None:
             raise
         where = error.filename or state.path
-        raise RunError(f"{where}: {error.strerror}; finished tiles are safe, {_MEND}") from error
+        raise RunError(f"{where}: {error.strerror}; finished tiles are safe, {MEND}") from error
 
 
 def _turn(state: Run, part: Part | None, observer: Observer) -> AbstractContextManager[None]:
@@ -309,7 +303,9 @@ def _ensure_endmembers(state: Run, plan: Plan, client: Client | None, observer: 
     )
     from hsi_dask.ops.endmembers import find_endmembers  # compiles on import: only a new run needs it
 
-    endmembers = find_endmembers(pixels, wanted.count, method=wanted.method, restarts=wanted.restarts, seed=wanted.seed)
+    endmembers = find_endmembers(
+        pixels, wanted.count, method=wanted.method, seed=wanted.seed, **plan.config.extractor_options
+    )
     store.write_endmembers(state.endmembers, endmembers)
 
 

@@ -7,7 +7,8 @@ import logging
 import threading
 import time
 from collections import Counter
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ import xarray as xr
 
 from hsi_dask.batch.observer import Advanced
 from hsi_dask.batch.state.run_directory import Run, TileRecord, record_of
+from hsi_dask.batch.state.scene import scene_background
 from hsi_dask.batch.tiles.masks import tile_flags, unmasked_pixels
 from hsi_dask.batch.tiles.plan import Tile
 from hsi_dask.config import RunConfig
@@ -62,11 +64,12 @@ def process_tile(job: Job, threads: int, advanced: Advanced) -> TileRecord:
         started = time.perf_counter()
         run = Run.open(job.run_dir)
         endmembers = store.read_endmembers(run.endmembers)
-        file, cube = _opened(job)
+        file, cube = open_tile(job)
         config = job.config
         maps, validity = mapped(
-            cube, endmembers, methods=config.methods, thresholds=config.limits, options=config.method_options
-        )
+            cube, endmembers, methods=config.methods, thresholds=config.limits, options=config.method_options,
+            background=scene_background(run.path, config),
+        )  # fmt: skip
         whole = maps.assign(_validity=validity)
         flags = tile_flags(file, cube, config.masks)
         if flags is not None:
@@ -92,14 +95,21 @@ def process_tile(job: Job, threads: int, advanced: Advanced) -> TileRecord:
 
 def sample_tile(job: Job, threads: int, advanced: Advanced) -> xr.DataArray:
     """Random pixels of a tile that have data and are not masked: at most size x wavelengths x 4 bytes."""
-    with _ONE_TILE, _one_blas_thread(), _Progress(advanced, 0, 1), _in_threads(threads):
-        advanced(0.0)
-        file, cube = _opened(job)
+    with working(threads, advanced):
+        file, cube = open_tile(job)
         pixels = unmasked_pixels(file, cube, job.size, job.seed, job.config.masks)
         return pixels.assign_coords(tile=(PIXEL, np.full(pixels.sizes[PIXEL], job.tile.id, dtype=object)))
 
 
-def _opened(job: Job) -> tuple[NeonFile, xr.DataArray]:
+@contextmanager
+def working(threads: int, advanced: Advanced) -> Iterator[None]:
+    """This process computes one tile, in so many threads, and reports how much of its only graph is done."""
+    with _ONE_TILE, _one_blas_thread(), _Progress(advanced, 0, 1), _in_threads(threads):
+        advanced(0.0)
+        yield
+
+
+def open_tile(job: Job) -> tuple[NeonFile, xr.DataArray]:
     file = read_metadata(job.tile.path)
     if (file.file_size, file.mtime_ns) != (job.tile.file_size, job.tile.mtime_ns):
         raise FileFormatError(f"{job.tile.path} changed while the run was going; run again")

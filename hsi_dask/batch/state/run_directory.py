@@ -30,6 +30,7 @@ from hsi_dask.config import RunConfig
 from hsi_dask.errors import RunError
 from hsi_dask.io import store
 from hsi_dask.io.durable import PART, digest, sync_folders, write_file
+from hsi_dask.io.scene import SCENE
 from hsi_dask.io.store import ENDMEMBERS, RESULTS, Grid, Receipt
 from hsi_dask.methods import registry as methods
 from hsi_dask.schema import CLASS_DIMS, ENDMEMBER, MATERIAL, QUALITY, Variable
@@ -39,7 +40,9 @@ logger = logging.getLogger(__name__)
 FORMAT = 3  # of the run directory; a newer one is not read
 OLDEST = 2  # that is read, but not gone on with
 CONFIG, MANIFEST, RECORDS, FAILURES = "config.yaml", "manifest.json", "records", "failures"
-_OURS = {CONFIG, MANIFEST, RECORDS, FAILURES, LOCK, PARTS, ENDMEMBERS, RESULTS, ENDMEMBERS + PART, RESULTS + PART}
+_OURS = {
+    CONFIG, MANIFEST, RECORDS, FAILURES, LOCK, PARTS, ENDMEMBERS, RESULTS, SCENE, ENDMEMBERS + PART, RESULTS + PART
+}  # fmt: skip
 _PACKAGES = ("hsi-dask", "numpy", "numba", "dask", "xarray", "zarr", "numcodecs", "h5py")
 
 

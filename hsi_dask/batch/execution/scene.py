@@ -1,0 +1,75 @@
+"""The stage between sampling and mapping: what methods ask of the whole scene, a tile at a time, safe to stop."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hsi_dask.batch.execution.dispatch import Failure, carry_out, raise_if_fatal
+from hsi_dask.batch.execution.tile import Job, open_tile, working
+from hsi_dask.batch.observer import Advanced, Observer
+from hsi_dask.batch.state.run_directory import Run
+from hsi_dask.batch.state.scene import identity, needs_moments, tile_folder, tile_identity, whole_folder
+from hsi_dask.batch.tiles.masks import tile_flags
+from hsi_dask.batch.tiles.plan import Plan, Tile
+from hsi_dask.errors import RunError
+from hsi_dask.io.scene import Arrays, read_arrays, write_arrays
+from hsi_dask.scene.moments import MOMENTS
+from hsi_dask.scene.reduction import Reduction
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+logger = logging.getLogger(__name__)
+
+
+def ensure_scene(state: Run, plan: Plan, client: Client | None, observer: Observer) -> None:
+    """Compute once what the methods ask of the whole scene.
+
+    A tile that cannot be read is left out, with a message; it will fail in the mapping too.
+
+    Raises
+    ------
+    RunError
+        No tile could be reduced.
+    """
+    if needs_moments(plan.config):
+        _ensure(state, plan, MOMENTS, client, observer)
+
+
+def reduce_tile(job: Job, threads: int, advanced: Advanced) -> str:
+    """Reduce a tile and keep the arrays with the run; returns the tile's id."""
+    with working(threads, advanced):
+        file, cube = open_tile(job)
+        flags = tile_flags(file, cube, job.config.masks)
+        where = None if flags is None else (flags == 0).compute()
+        arrays = MOMENTS.reduce(cube, where)
+        write_arrays(
+            tile_folder(Path(job.run_dir), MOMENTS, job.tile), arrays, tile_identity(MOMENTS, job.config, job.tile)
+        )
+        return job.tile.id
+
+
+def _ensure(state: Run, plan: Plan, reduction: Reduction, client: Client | None, observer: Observer) -> None:
+    whole = whole_folder(state.path, reduction)
+    if read_arrays(whole, identity(reduction, plan.config)) is not None:
+        return
+    tiles = sorted(plan.tiles, key=lambda tile: tile.id)
+    todo = [tile for tile in tiles if _kept(state, plan, reduction, tile) is None]
+    observer.stage("scene")
+    observer.message(f"statistics of the scene: {len(todo)} of {len(tiles)} tiles to read")
+    jobs = [Job(tile, str(state.path.absolute()), plan.config) for tile in todo]
+    for job, outcome in carry_out(reduce_tile, jobs, client=client, on_progress=observer.tile_advanced):
+        if isinstance(outcome, Failure):
+            raise_if_fatal(outcome)
+            observer.message(f"tile {job.tile.id} is left out of the statistics: {outcome.reason}")
+    found = (_kept(state, plan, reduction, tile) for tile in tiles)
+    combined = reduction.combine_all(part for part in found if part is not None)
+    if combined is None:
+        raise RunError("no tile could be read for the statistics of the scene; see the messages above")
+    write_arrays(whole, combined, identity(reduction, plan.config))
+
+
+def _kept(state: Run, plan: Plan, reduction: Reduction, tile: Tile) -> Arrays | None:
+    return read_arrays(tile_folder(state.path, reduction, tile), tile_identity(reduction, plan.config, tile))

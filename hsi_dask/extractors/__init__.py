@@ -1,0 +1,1 @@
+"""Where endmembers come from: an extractor is one file, its specification around a kernel."""

@@ -1,0 +1,10 @@
+"""The extractors that there are, by name."""
+
+from __future__ import annotations
+
+from hsi_dask.extractors.specification import Extractor
+from hsi_dask.plugins import Registry
+
+_BUILT_IN = ("nfindr", "vca", "spa", "atgp", "ppi", "fippi", "minimum_volume")
+EXTRACTORS = Registry("hsi_dask.extractors", Extractor, (f"hsi_dask.extractors.{name}" for name in _BUILT_IN))
+DEFAULT = _BUILT_IN[0]

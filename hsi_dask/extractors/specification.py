@@ -1,0 +1,34 @@
+"""Extractor: a way to find endmembers among pixels, on one contract."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hsi_dask.parameters import Parameter
+
+if TYPE_CHECKING:
+    from hsi_dask.kernels.extraction.extracted import Extracted
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """A way to find endmembers.
+
+    Attributes
+    ----------
+    name : as configurations say it
+    title, source : for people, and the publication that defines it
+    extract : (spectra (n, L) float without missing values, count, rng, **options) to
+        `kernels.extraction.extracted.Extracted`: indices of pixels or spectra of its own, and diagnostics
+    least : the smallest count it can find
+    parameters : its options
+    """
+
+    name: str
+    title: str
+    source: str
+    extract: Callable[..., Extracted]
+    least: int = 2
+    parameters: tuple[Parameter, ...] = ()

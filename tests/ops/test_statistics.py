@@ -1,0 +1,76 @@
+"""Statistics of a cube against numpy in float64, whatever the chunks."""
+
+import dask.array as da
+import numpy as np
+import pytest
+import xarray as xr
+
+from hsi_dask import synthetic
+from hsi_dask.errors import EndmemberError, SchemaError
+from hsi_dask.io.neon.cube import open_neon
+from hsi_dask.ops.bands import select_bands
+from hsi_dask.ops.statistics import background_of, scene_statistics
+
+
+@pytest.fixture(scope="module")
+def cube(tmp_path_factory: pytest.TempPathFactory) -> xr.DataArray:
+    """Stored integers of a tile with no-data pixels and one pixel of zeros."""
+    scene = synthetic.simulate_scene((44, 60), seed=3, no_data=0.1, wavelength=synthetic.neon_wavelengths(60, step=33.0))
+    path = synthetic.write_neon_tile(tmp_path_factory.mktemp("tile"), scene)
+    found = select_bands(open_neon(path, masked=False)).compute()
+    found[40, 50] = 0
+    return found
+
+
+def oracle(cube: xr.DataArray) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """Two passes over float64 spectra; noise of the 2 x 2 quads whose four pixels have data."""
+    stored = cube.values
+    valid = (stored != cube.attrs["_FillValue"]).all(axis=2) & stored.any(axis=2)
+    values = stored.astype(np.float64) * cube.attrs["scale_factor"]
+    pixels = values[valid]
+    rows, columns = (n // 2 * 2 for n in valid.shape)
+    whole = valid[:rows, :columns].reshape(rows // 2, 2, columns // 2, 2).all(axis=(1, 3)).repeat(2, 0).repeat(2, 1)
+    quads = values[:rows, :columns][whole.nonzero()]
+    a, b, c, d = (values[i:rows:2, j:columns:2][whole[::2, ::2]] for i in (0, 1) for j in (0, 1))
+    differences = np.concatenate([a - b, c - d, a - c, b - d])
+    assert len(quads) == len(differences)
+    return pixels.mean(axis=0), np.cov(pixels.T), differences.T @ differences / 2 / len(differences), len(pixels)
+
+
+@pytest.mark.parametrize("chunks", [None, (44, 60, 7), (10, 60, 60), (7, 13, 11), (44, 60, 1)])
+def test_statistics_are_those_of_all_pixels_with_data_whatever_the_chunks(cube: xr.DataArray, chunks: object) -> None:
+    mean, covariance, noise, pixels = oracle(cube)
+    given = cube if chunks is None else cube.chunk(dict(zip(cube.dims, chunks, strict=True)))
+    found = scene_statistics(given)
+    assert (chunks is None) != isinstance(found.covariance.data, da.Array)
+    found = found.compute()
+    assert int(found.pixels) == pixels
+    scale = np.sqrt(np.outer(np.diag(covariance), np.diag(covariance)))
+    np.testing.assert_allclose(found["mean"], mean, rtol=1e-12)
+    np.testing.assert_allclose(found.covariance / scale, covariance / scale, atol=1e-12)
+    np.testing.assert_allclose(found.noise_covariance / scale, noise / scale, atol=1e-12)
+
+
+def test_pixels_that_do_not_count_are_left_out(cube: xr.DataArray) -> None:
+    where = xr.DataArray(np.arange(cube.sizes["x"]) < 30, dims="x").broadcast_like(cube[:, :, 0])
+    found = scene_statistics(cube, where=where)
+    same = scene_statistics(cube[:, :30])
+    np.testing.assert_allclose(found.covariance, same.covariance, rtol=1e-12)
+    assert int(found.pixels) == int(same.pixels)
+
+
+def test_nothing_is_computed_before_it_is_asked_for(cube: xr.DataArray) -> None:
+    import dask
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("computed")
+
+    with dask.config.set(scheduler=refuse):
+        scene_statistics(cube.chunk({"y": 10}))
+
+
+def test_statistics_that_cannot_be_had_are_one_sentence(cube: xr.DataArray) -> None:
+    with pytest.raises(EndmemberError, match=r"neighbours that have data, and there are 0 pixels"):
+        scene_statistics(cube.where(False, cube.attrs["_FillValue"]).astype(cube.dtype).assign_attrs(cube.attrs))
+    with pytest.raises(SchemaError, match=r"other wavelengths than the cube's 40"):
+        background_of(scene_statistics(cube), cube[..., :40])
