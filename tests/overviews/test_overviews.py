@@ -14,6 +14,7 @@ import hsi_dask as hsi
 from hsi_dask.batch.state.run_directory import Run
 from hsi_dask.errors import RunError
 from hsi_dask.io import levels
+from hsi_dask.methods.registry import variable
 from hsi_dask.overviews.overviews import halved, kept_overviews, open_overviews
 from hsi_dask.synthetic import simulate_scene, write_neon_tile
 
@@ -189,7 +190,7 @@ def test_tiles_far_apart_cost_no_more_disk_than_tiles_side_by_side(tmp_path, con
     path = open_overviews(tmp_path / "run").path
     grids = levels.level_grids(Run.open(tmp_path / "run").manifest.grid)
     assert list(grids) == [1, 2, 4]
-    planes = 3 * 3 + 4 + 4  # of three endmembers; of the others; of the quicklook
+    planes = 3 * 3 + 5 + 4  # of three endmembers; of the others; of the quicklook
     coordinates = {"x", "y", "endmember", "wavelength", "spatial_ref"}
     chunks = [p for p in path.rglob("*") if p.is_file() and "c" in p.parts and not coordinates & set(p.parts)]
     assert 0 < len(chunks) <= 2 * (4 + 2 * planes)
@@ -205,6 +206,7 @@ def test_a_run_without_a_finished_tile_has_no_overviews(done_run):
 
 
 def test_halving_keeps_a_last_odd_row_and_column():
-    assert halved(np.array([[1, 1, 5], [2, 1, 5], [3, 255, 255]], np.uint8), "sam_class").tolist() == [[1, 5], [3, 255]]
+    classes = np.array([[1, 1, 5], [2, 1, 5], [3, 255, 255]], np.uint8)
+    assert halved(classes, variable("sam_class")).tolist() == [[1, 5], [3, 255]]
     values = np.array([[1, 3, np.nan], [np.nan, 2, 4], [6, 8, np.nan]], np.float32)
-    np.testing.assert_array_equal(halved(values, "residual"), [[2, 4], [7, np.nan]])
+    np.testing.assert_array_equal(halved(values, variable("residual")), [[2, 4], [7, np.nan]])

@@ -22,13 +22,18 @@ from hsi_dask.io.levels import OVERVIEWS
 from hsi_dask.io.libraries import write_library, write_table
 from hsi_dask.io.spectra import read_spectra
 from hsi_dask.io.store import open_endmembers
-from hsi_dask.schema import VARIABLES
+from hsi_dask.methods.registry import variable
+from hsi_dask.schema import QUALITY
 from hsi_dask.show.export import export
 from hsi_dask.show.palettes import class_colours
 from hsi_dask.synthetic import neon_wavelengths, simulate_site
 
-MAPS = ["abundance", "residual", "sam_angle", "sid_divergence", "sam_class", "sid_class", "quality"]
+MAPS = ["abundance", "residual", "abundance_class", "sam_angle", "sam_class", "sid_divergence", "sid_class", "quality"]
 SIZE, WEST_SOUTH = 300, (368100, 4305900)
+
+
+def no_data(name):
+    return (variable(name) or QUALITY).fill_value
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +55,7 @@ def stored(run_dir):
     """The run's maps as the store has them, without data where the tile is not done."""
     maps = hsi.open_results(run_dir, chunks=None).load()
     for name in maps:
-        maps[name][..., SIZE:, 2 * SIZE :] = VARIABLES[name].fill_value
+        maps[name][..., SIZE:, 2 * SIZE :] = no_data(name)
     return maps
 
 
@@ -77,13 +82,13 @@ def test_pixels_and_corners_equal_the_store(out, stored, name):
         west, south, east, north = stored.rio.bounds()
         assert tuple(file.bounds) == (west, south, east, north)
         assert file.xy(0, 0) == (stored.x[0], stored.y[0])  # centres of pixels
-        np.testing.assert_equal(file.nodata, VARIABLES[name].fill_value)
+        np.testing.assert_equal(file.nodata, no_data(name))
 
 
 @pytest.mark.parametrize("name", MAPS)
 def test_statistics_of_each_band_are_those_of_its_pixels(out, stored, name):
     bands = stored[name].values.reshape(-1, *stored[name].shape[-2:]).astype(np.float64)
-    bands[bands == VARIABLES[name].fill_value] = np.nan
+    bands[bands == no_data(name)] = np.nan
     with rasterio.open(out / f"{name}.tif") as file:
         for number, band in enumerate(bands, 1):
             tags = {k: float(v) for k, v in file.tags(number).items() if k.startswith("STATISTICS_")}
@@ -169,7 +174,9 @@ def style_of(path):
     return ElementTree.parse(path).getroot().find("pipe/rasterrenderer")
 
 
-@pytest.mark.parametrize(("name", "count"), [("sam_class", 4), ("sid_class", 4), ("quality", 2)])
+@pytest.mark.parametrize(
+    ("name", "count"), [("abundance_class", 4), ("sam_class", 4), ("sid_class", 4), ("quality", 2)]
+)
 def test_qgis_is_given_the_names_and_colours_of_the_values_that_are_seen_and_no_others(out, stored, name, count):
     style = style_of(out / f"{name}.qml")
     assert (style.get("type"), style.get("band")) == ("paletted", "1")
@@ -356,5 +363,5 @@ def test_the_command_lists_what_it_wrote(run_dir, tmp_path, capsys):
     )
     assert (
         shown.out.splitlines()[-1]
-        == f"20 files in {tmp_path / 'gis'}, of 5 of {len(Run.open(run_dir).manifest.tiles)} tiles"
+        == f"23 files in {tmp_path / 'gis'}, of 5 of {len(Run.open(run_dir).manifest.tiles)} tiles"
     )
