@@ -55,8 +55,8 @@ def test_many_endmembers_have_a_volume_below_any_float_and_are_found_all_the_sam
     [
         ({"count": 0}, ConfigError, "count must be 1 to 254 endmembers, not 0"),
         ({"count": 255}, ConfigError, "not 255"),
-        ({"count": 4, "restarts": 0}, ConfigError, "restarts must be 1 or more, not 0"),
-        ({"count": 4, "method": "ppi"}, ConfigError, "method must be 'nfindr', not 'ppi'"),
+        ({"count": 4, "restarts": 0}, ConfigError, "nfindr.restarts is 0; it must be a whole number"),
+        ({"count": 4, "method": "pip"}, ConfigError, "method must be 'nfindr' or .*, not 'pip'"),
         ({"count": 5}, EndmemberError, "span 3 dimensions, but 5 endmembers need 4; ask for at most 4"),
         ({"count": 60}, EndmemberError, "ask for fewer"),
     ],
