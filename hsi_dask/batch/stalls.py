@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-STUCK = 600.0  # seconds, unless the cluster's file says otherwise
 _TIMES = 5  # as long as the slowest tile took, a standstill may be its last file on its way to disk
 REMARK = 60.0  # seconds until a person is told that something stands still where it cannot be put aside
 _RESTART = 30.0  # seconds for a nanny to end a process
@@ -38,18 +37,11 @@ class Stand(NamedTuple):
     told: str
 
 
-def limit() -> float:
-    """Seconds without movement after which a tile is stuck."""
-    import dask
-
-    return float(dask.config.get("hsi-dask.stuck", STUCK))
-
-
 class Moves:
     """The tiles in work. News of them may come from any thread."""
 
-    def __init__(self) -> None:
-        self.limit, self.slowest = limit(), 0.0
+    def __init__(self, limit: float) -> None:
+        self.limit, self.slowest = limit, 0.0
         self._moves: dict[str, Move] = {}
 
     def moved(self, tile: str, worker: str, place: str) -> None:

@@ -62,7 +62,7 @@ def carry_out_run(settings: RunConfig, out: Path, cluster: Path | None, part: st
         observer.message(f"getting workers ({cluster})")
         with _warning_ends():
             client = stack.enter_context(connect(place))
-        return carry_out(settings, out, client=client, observer=observer, part=share)
+        return carry_out(settings, out, client=client, observer=observer, part=share, limits=place.limits)
 
 
 @contextlib.contextmanager

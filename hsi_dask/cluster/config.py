@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hsi_dask.errors import ConfigError
+from hsi_dask.limits import Limits
 from hsi_dask.yaml_text import joined, load_file, plain, shortened, unknown_key
 
 Queued = Literal["slurm", "pbs", "lsf", "sge", "htcondor"]
@@ -17,7 +18,6 @@ Kind = Literal["local", "scheduler", "slurm-allocation", Queued]
 QUEUED: tuple[str, ...] = get_args(Queued)
 
 WAIT, WAIT_QUEUED = 60.0, 3600.0  # seconds; a batch scheduler may keep jobs waiting where a process only has to start
-STUCK = 600.0  # seconds; a busy file system makes tiles crawl, but something in them moves
 # Keys that dask-jobqueue still takes, with a warning that nobody sees in a job's log
 _RENAMED = {
     "env_extra": "job_script_prologue",
@@ -99,7 +99,7 @@ class ClusterConfig(BaseModel):
 
     kind: Kind = Field("local")
     wait: float = Field(WAIT, gt=0, allow_inf_nan=False, strict=True)
-    stuck: float = Field(STUCK, gt=0, allow_inf_nan=False, strict=True)
+    stuck: float = Field(Limits.stuck, gt=0, allow_inf_nan=False, strict=True)
     jobs: Count = 1
     options: dict[str, Any] = Field(default_factory=dict)
     driver: dict[str, Any] = Field(default_factory=dict)
@@ -128,6 +128,11 @@ class ClusterConfig(BaseModel):
             return cls(**values)
         except ConfigError as error:
             raise ConfigError(f"{os.fspath(path)}: {error}") from None
+
+    @property
+    def limits(self) -> Limits:
+        """How long a run on this cluster waits; of worker jobs the watchdog counts first, and knows the reason."""
+        return Limits(patience=self.wait + 60 if self.queued else Limits.patience, stuck=self.stuck)
 
     @property
     def queued(self) -> bool:

@@ -433,10 +433,7 @@ def test_a_tile_that_kills_its_workers_fails_and_the_others_do_not(site: Site, c
     deadly.__module__ = "__main__"  # travels by value
     cluster.run_on_scheduler(lambda dask_scheduler: setattr(dask_scheduler, "allowed_failures", 0))
     jobs = [dispatch.Job(tile, "", config) for tile in make_plan(site.paths, config).tiles]
-    outcomes = {
-        job.tile.id: outcome
-        for job, outcome in dispatch.carry_out(deadly, jobs, client=cluster, on_progress=lambda tile, fraction: None)
-    }
+    outcomes = {job.tile.id: outcome for job, outcome in dispatch.carry_out(deadly, jobs, dispatch.Workers(cluster))}
     failed = {tile: outcome for tile, outcome in outcomes.items() if isinstance(outcome, dispatch.Failure)}
     assert list(failed) == ["368000_4306040"]
     assert "the workers that held it died in 3 attempts" in failed["368000_4306040"].reason
@@ -483,12 +480,13 @@ def test_no_workers_for_long_ends_the_run_with_a_sentence(config: RunConfig, tmp
     before = """
 from distributed import Client, LocalCluster
 from hsi_dask.batch.execution import dispatch
-dispatch.PATIENCE, dispatch._POLL = 1.0, 0.2
+from hsi_dask.limits import Limits
+dispatch._POLL = 0.2
 plain = run
 def run(config, run_dir, observer):
     with LocalCluster(n_workers=0, dashboard_address=":0") as cluster, Client(cluster) as client:
         try:
-            return plain(config, run_dir, client=client, observer=observer)
+            return plain(config, run_dir, client=client, observer=observer, limits=Limits(patience=1.0))
         except Exception as error:
             print(type(error).__name__, error)
             sys.exit(4)
@@ -497,4 +495,3 @@ def run(config, run_dir, observer):
     said, _ = driver.communicate(timeout=60)
     assert driver.returncode == 4, said
     assert "ClusterError no worker for" in said
-    assert dispatch.PATIENCE == 300

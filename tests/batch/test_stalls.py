@@ -187,8 +187,12 @@ def test_without_workers_a_tile_that_hangs_is_told_and_ends_the_run(
     (tmp_path / "settings.yaml").write_text(started.to_yaml())
     running = spawn(f"""
         from hsi_dask import cli
+        from functools import partial
         from hsi_dask.batch import stalls
-        stalls.REMARK, stalls.STUCK = 1.0, {60 if way == "Ctrl-C" else 3}
+        from hsi_dask.batch.execution import run as execution
+        from hsi_dask.limits import Limits
+        limits = Limits(stuck={60 if way == "Ctrl-C" else 3})
+        stalls.REMARK, execution.run = 1.0, partial(execution.run, limits=limits)
         exec({SLOW!r})
         cli.main(["run", "--config", {str(tmp_path / "settings.yaml")!r}, "--out", {str(tmp_path / "run")!r}])
     """)

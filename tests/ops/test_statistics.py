@@ -15,7 +15,9 @@ from hsi_dask.ops.statistics import background_of, scene_statistics
 @pytest.fixture(scope="module")
 def cube(tmp_path_factory: pytest.TempPathFactory) -> xr.DataArray:
     """Stored integers of a tile with no-data pixels and one pixel of zeros."""
-    scene = synthetic.simulate_scene((44, 60), seed=3, no_data=0.1, wavelength=synthetic.neon_wavelengths(60, step=33.0))
+    scene = synthetic.simulate_scene(
+        (44, 60), seed=3, no_data=0.1, wavelength=synthetic.neon_wavelengths(60, step=33.0)
+    )
     path = synthetic.write_neon_tile(tmp_path_factory.mktemp("tile"), scene)
     found = select_bands(open_neon(path, masked=False)).compute()
     found[40, 50] = 0

@@ -14,13 +14,15 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, wait
 from concurrent.futures import Future as ThreadFuture
+from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hsi_dask.batch.execution.tile import Job
-from hsi_dask.batch.observer import Advanced
-from hsi_dask.batch.stalls import Moves, Patience, Stand, elsewhere, free, limit, standing, stands
+from hsi_dask.batch.observer import Advanced, Observer
+from hsi_dask.batch.stalls import Moves, Patience, Stand, elsewhere, free, standing, stands
 from hsi_dask.errors import ClusterError, HsiDaskError, RunError
+from hsi_dask.limits import Limits
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -28,14 +30,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Work = Callable[[Job, int, Advanced], Any]
-OnProgress = Callable[[str, float], None]  # takes a tile's id and the finished fraction of its job
 ShouldStop = Callable[[], bool]  # whether to begin no more jobs
 
 SPARE = 2  # jobs in flight beyond one a worker: the next is there when a worker finishes
 MEND = "make room or restore access, and run again to go on"
 ATTEMPTS = 3  # of a job whose workers died: an innocent tile is not blamed for its node
-# Without any worker for so long a run ends; long enough for a nanny to restart one, or a queue to start a job
-PATIENCE = 300.0
 _POLL = 2.0
 LOOK = 1.0  # seconds between looks at a tile in this process
 # Seconds that a stopped run waits for the tile's thread to let go: ended inside HDF5 with the process, it would leave
@@ -64,34 +63,36 @@ def raise_if_fatal(failure: Failure) -> None:
         raise RunError(f"{failure.reason}; finished tiles are safe, {MEND}")
 
 
+@dataclass(frozen=True)
+class Workers:
+    """Where jobs are computed: this process, or the workers of a client; who hears of it, and how long waits last."""
+
+    client: Client | None = None
+    observer: Observer = field(default_factory=Observer)
+    limits: Limits = field(default_factory=Limits)
+
+
 def carry_out(
-    work: Work,
-    jobs: Sequence[Job],
-    *,
-    client: Client | None,
-    on_progress: OnProgress,
-    should_stop: ShouldStop = lambda: False,
+    work: Work, jobs: Sequence[Job], workers: Workers, *, should_stop: ShouldStop = lambda: False
 ) -> Iterator[tuple[Job, Any]]:
     """Each job with its result or its Failure, as they finish; none is begun any more once `should_stop` says so.
 
     Closing the iterator drops the rest.
     """
-    if client is None:
-        return _here(work, jobs, on_progress, should_stop)
-    return _on_client(work, jobs, client, on_progress, should_stop)
+    if workers.client is None:
+        return _here(work, jobs, workers, should_stop)
+    return _on_client(work, jobs, workers.client, workers, should_stop)
 
 
-def _here(
-    work: Work, jobs: Sequence[Job], on_progress: OnProgress, should_stop: ShouldStop
-) -> Iterator[tuple[Job, Any]]:
+def _here(work: Work, jobs: Sequence[Job], workers: Workers, should_stop: ShouldStop) -> Iterator[tuple[Job, Any]]:
     threads = cores()
     for job in jobs:
         if should_stop():
             return
-        yield job, _alone(work, job, threads, on_progress)
+        yield job, _alone(work, job, threads, workers)
 
 
-def _alone(work: Work, job: Job, threads: int, on_progress: OnProgress) -> Any:
+def _alone(work: Work, job: Job, threads: int, workers: Workers) -> Any:
     """A job in a thread of its own, so that this one hears Ctrl-C while a read does not return.
 
     A thread cannot be ended: it lets go by itself at its next news. Where nothing moves for long the run ends, and the
@@ -104,7 +105,7 @@ def _alone(work: Work, job: Job, threads: int, on_progress: OnProgress) -> Any:
         if left.is_set():
             raise KeyboardInterrupt
         patience.moved()
-        on_progress(job.tile.id, fraction)
+        workers.observer.tile_advanced(job.tile.id, fraction)
 
     def compute() -> None:
         try:
@@ -117,7 +118,7 @@ def _alone(work: Work, job: Job, threads: int, on_progress: OnProgress) -> Any:
         thread.start()
         _running.add(thread)
         while not wait([outcome], timeout=LOOK).done:
-            if patience.look(f"tile {job.tile.id} ({job.tile.path})") > limit():
+            if patience.look(f"tile {job.tile.id} ({job.tile.path})") > workers.limits.stuck:
                 return Failure(f"{job.tile.path}: {stands(patience.last)}; {_ASIDE}", fatal=True)
         return outcome.result()
     finally:
@@ -172,18 +173,18 @@ def _on_worker(work: Work, job: Job, topic: str) -> Any:
 
 
 def _on_client(
-    work: Work, jobs: Sequence[Job], client: Client, on_progress: OnProgress, should_stop: ShouldStop
+    work: Work, jobs: Sequence[Job], client: Client, workers: Workers, should_stop: ShouldStop
 ) -> Iterator[tuple[Job, Any]]:
     topic = f"hsi-dask-{uuid.uuid4().hex[:12]}"
     waiting, suspects = deque((job, 1) for job in jobs), deque[tuple[Job, int]]()
     in_flight: dict[Future[Any], tuple[Job, int]] = {}
-    watch, moves = _Watch(client), Moves()
+    watch, moves = _Watch(client, workers.limits.patience), Moves(workers.limits.stuck)
     stood: dict[str, Stand] = {}  # tiles that stood still once, and where
 
     def listen(event: Any) -> None:
         news = event[1]
         moves.moved(news["tile"], news["worker"], news["place"])
-        on_progress(news["tile"], news["fraction"])
+        workers.observer.tile_advanced(news["tile"], news["fraction"])
 
     client.subscribe_topic(topic, listen)
     try:
@@ -271,12 +272,8 @@ def _outcome(future: Future[Any], job: Job, attempt: int) -> Any:
 class _Watch:
     """Keeps an eye on the cluster, so that a run without workers ends with a sentence and not never."""
 
-    def __init__(self, client: Client) -> None:
-        import dask
-
-        self.client = client
-        # who started the workers may know that they have to wait in a queue, and watch over that
-        self.patience = float(dask.config.get("hsi-dask.patience", PATIENCE))
+    def __init__(self, client: Client, patience: float) -> None:
+        self.client, self.patience = client, patience
         self.seen = time.monotonic()
         self.count = 0
         self.asked = -1e9

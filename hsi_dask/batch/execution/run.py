@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from hsi_dask.batch.execution.dispatch import MEND, Failure, carry_out, raise_if_fatal
+from hsi_dask.batch.execution.dispatch import MEND, Failure, Workers, carry_out, raise_if_fatal
 from hsi_dask.batch.execution.scene import ensure_scene
 from hsi_dask.batch.execution.tile import Job, process_tile, sample_tile, share_heap
 from hsi_dask.batch.observer import Observer
@@ -28,6 +28,7 @@ from hsi_dask.batch.tiles.plan import Plan, Tile, find_tiles, free_bytes, make_p
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import EndmemberError, HsiDaskError, RunError
 from hsi_dask.io import store
+from hsi_dask.limits import Limits
 from hsi_dask.schema import ENDMEMBER, PIXEL
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def run(
     client: Client | None = None,
     observer: Observer | None = None,
     part: Part | tuple[int, int] | None = None,
+    limits: Limits | None = None,
 ) -> RunSummary:
     """Map the materials of all tiles of a configuration, or go on where an earlier run stopped.
 
@@ -99,6 +101,8 @@ def run(
         Only the i-th of n shares of the tiles: every n-th by name, counted from 1. Parts may run at the same time on
         machines that know of each other only by the file system. The first to come makes the run and finds the
         endmembers, the others wait for it. A whole run beside parts is refused, as are parts of another n.
+    limits : Limits, optional
+        How long to wait for workers, and for a tile in which nothing moves; a cluster's are `ClusterConfig.limits`.
 
     Returns
     -------
@@ -131,7 +135,7 @@ def run(
     started = time.perf_counter()
     if client is None:
         share_heap()
-    observer = observer or Observer()
+    workers = Workers(client, observer or Observer(), limits or Limits())
     part = Part(*part) if isinstance(part, tuple) else part
     plan = make_plan(_paths(config, Path(run_dir)), config)
     with (
@@ -140,7 +144,7 @@ def run(
         open_run_directory(run_dir, plan, part) as (state, placed),
         _writing(state),
     ):
-        outcome = _carry_out(state, placed, client, observer, part, warned)
+        outcome = _carry_out(state, placed, workers, part, warned)
         summary = replace(outcome, seconds=time.perf_counter() - started)
     if outcome.pending:
         raise Interrupted(summary, part)
@@ -156,16 +160,16 @@ def _paths(config: RunConfig, run_dir: Path) -> list[Path]:
 def _carry_out(
     state: Run,
     whole: Plan,
-    client: Client | None,
-    observer: Observer,
+    workers: Workers,
     part: Part | None,
     warned: Callable[[], bool],
 ) -> RunSummary:
+    observer = workers.observer
     plan = whole if part is None else state.share(whole, part)
     own = {tile.id for tile in plan.tiles} | {tile.id for tile in plan.bad}
     skipped = [tile for tile in state.done() if tile in own or part is None] if state.endmembers.exists() else []
     todo = [tile for tile in plan.tiles if tile.id not in set(skipped)]
-    _require_room(state, whole, todo, client)
+    _require_room(state, whole, todo, workers.client)
     observer.planned(plan, todo, skipped)
     done: list[str] = []
     failed = _settle_bad_tiles(state, plan, skipped, observer)
@@ -173,12 +177,12 @@ def _carry_out(
     try:
         if todo or part is None:
             with _turn(state, part, observer):
-                _ensure_endmembers(state, whole, client, observer)
-                ensure_scene(state, whole, client, observer)
+                _ensure_endmembers(state, whole, workers)
+                ensure_scene(state, whole, workers)
                 _ensure_results(state)
         observer.stage("mapping")
         jobs = [Job(tile, str(state.path.absolute()), plan.config) for tile in todo]
-        outcomes = carry_out(process_tile, jobs, client=client, on_progress=observer.tile_advanced, should_stop=warned)
+        outcomes = carry_out(process_tile, jobs, workers, should_stop=warned)
         try:
             for job, outcome in outcomes:
                 if isinstance(outcome, TileRecord):
@@ -279,7 +283,7 @@ def _workers(dask_scheduler: Any) -> list[tuple[str, int, int]]:
 # ------------------------------------------------------------------------------------------------ endmembers
 
 
-def _ensure_endmembers(state: Run, plan: Plan, client: Client | None, observer: Observer) -> None:
+def _ensure_endmembers(state: Run, plan: Plan, workers: Workers) -> None:
     """Find the run's endmembers once, or take those given; they are reused by every later start."""
     if state.endmembers.exists():
         stored = store.endmembers_digest(store.read_endmembers(state.endmembers))
@@ -288,17 +292,19 @@ def _ensure_endmembers(state: Run, plan: Plan, client: Client | None, observer: 
             raise RunError(f"{file} holds other spectra than when the run began; restore it, or start a new run")
         return
     if plan.spectra is not None:
-        observer.message(f"taking {plan.spectra.sizes[ENDMEMBER]} endmembers from {plan.config.endmembers.file}")
+        workers.observer.message(
+            f"taking {plan.spectra.sizes[ENDMEMBER]} endmembers from {plan.config.endmembers.file}"
+        )
         store.write_endmembers(state.endmembers, plan.spectra)
         return
     wanted = plan.config.endmembers
-    observer.stage("sampling")
-    observer.message(f"sampling pixels of {plan.sampled} of {len(plan.tiles)} tiles")
+    workers.observer.stage("sampling")
+    workers.observer.message(f"sampling pixels of {plan.sampled} of {len(plan.tiles)} tiles")
     started = time.perf_counter()
-    pixels = _sample(state, plan, client, observer)
+    pixels = _sample(state, plan, workers)
     seconds = time.perf_counter() - started
-    observer.stage("endmembers")
-    observer.message(
+    workers.observer.stage("endmembers")
+    workers.observer.message(
         f"finding {wanted.count} endmembers among {pixels.sizes[PIXEL]} pixels, sampled in {seconds:.1f} s"
     )
     from hsi_dask.ops.endmembers import find_endmembers  # compiles on import: only a new run needs it
@@ -326,7 +332,7 @@ def _require_results(state: Run) -> None:
         )
 
 
-def _sample(state: Run, plan: Plan, client: Client | None, observer: Observer) -> xr.DataArray:
+def _sample(state: Run, plan: Plan, workers: Workers) -> xr.DataArray:
     """Pixels from a bounded number of tiles spread over all; a tile that gives none is replaced by another.
 
     Which pixels depends on the tiles, the sample's size and the seed, never on where or in what order they ran.
@@ -342,11 +348,11 @@ def _sample(state: Run, plan: Plan, client: Client | None, observer: Observer) -
             Job(tile, str(state.path.absolute()), plan.config, size, _seed(wanted.seed, tile, len(plan.tiles)))
             for tile in batch
         ]
-        for job, outcome in carry_out(sample_tile, jobs, client=client, on_progress=observer.tile_advanced):
+        for job, outcome in carry_out(sample_tile, jobs, workers):
             if isinstance(outcome, Failure):
                 raise_if_fatal(outcome)
                 reason = outcome.reason
-                observer.message(f"tile {job.tile.id} is left out of the sample: {reason}")
+                workers.observer.message(f"tile {job.tile.id} is left out of the sample: {reason}")
             else:
                 found[job.tile.id] = outcome
     if not found:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from hsi_dask.batch.execution.dispatch import Failure, carry_out, raise_if_fatal
+from hsi_dask.batch.execution.dispatch import Failure, Workers, carry_out, raise_if_fatal
 from hsi_dask.batch.execution.tile import Job, open_tile, working
-from hsi_dask.batch.observer import Advanced, Observer
+from hsi_dask.batch.observer import Advanced
 from hsi_dask.batch.state.run_directory import Run
 from hsi_dask.batch.state.scene import identity, needs_moments, tile_folder, tile_identity, whole_folder
 from hsi_dask.batch.tiles.masks import tile_flags
@@ -18,13 +17,10 @@ from hsi_dask.io.scene import Arrays, read_arrays, write_arrays
 from hsi_dask.scene.moments import MOMENTS
 from hsi_dask.scene.reduction import Reduction
 
-if TYPE_CHECKING:
-    from distributed import Client
-
 logger = logging.getLogger(__name__)
 
 
-def ensure_scene(state: Run, plan: Plan, client: Client | None, observer: Observer) -> None:
+def ensure_scene(state: Run, plan: Plan, workers: Workers) -> None:
     """Compute once what the methods ask of the whole scene.
 
     A tile that cannot be read is left out, with a message; it will fail in the mapping too.
@@ -35,7 +31,7 @@ def ensure_scene(state: Run, plan: Plan, client: Client | None, observer: Observ
         No tile could be reduced.
     """
     if needs_moments(plan.config):
-        _ensure(state, plan, MOMENTS, client, observer)
+        _ensure(state, plan, MOMENTS, workers)
 
 
 def reduce_tile(job: Job, threads: int, advanced: Advanced) -> str:
@@ -51,16 +47,17 @@ def reduce_tile(job: Job, threads: int, advanced: Advanced) -> str:
         return job.tile.id
 
 
-def _ensure(state: Run, plan: Plan, reduction: Reduction, client: Client | None, observer: Observer) -> None:
+def _ensure(state: Run, plan: Plan, reduction: Reduction, workers: Workers) -> None:
     whole = whole_folder(state.path, reduction)
     if read_arrays(whole, identity(reduction, plan.config)) is not None:
         return
     tiles = sorted(plan.tiles, key=lambda tile: tile.id)
     todo = [tile for tile in tiles if _kept(state, plan, reduction, tile) is None]
+    observer = workers.observer
     observer.stage("scene")
     observer.message(f"statistics of the scene: {len(todo)} of {len(tiles)} tiles to read")
     jobs = [Job(tile, str(state.path.absolute()), plan.config) for tile in todo]
-    for job, outcome in carry_out(reduce_tile, jobs, client=client, on_progress=observer.tile_advanced):
+    for job, outcome in carry_out(reduce_tile, jobs, workers):
         if isinstance(outcome, Failure):
             raise_if_fatal(outcome)
             observer.message(f"tile {job.tile.id} is left out of the statistics: {outcome.reason}")
