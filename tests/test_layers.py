@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import hsi_dask
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "hsi_dask"
 MODULES = sorted(PACKAGE.rglob("*.py"))
+NAMES = {".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p for p in MODULES}
 
 # What each folder or module may import of ours, beside itself
 MAY_IMPORT = {
@@ -25,7 +27,7 @@ MAY_IMPORT = {
     "counts": {"errors", "parameters", "plugins", "kernels"},
     "config": {"errors", "methods", "extractors", "counts", "parameters", "yaml_text"},
     "limits": set(),
-    "cluster": {"errors", "yaml_text", "limits", "__init__"},
+    "cluster": {"errors", "yaml_text", "limits", "batch", "__init__"},  # of batch what a worker has to import
     "synthetic": {"errors"},
     "kernels": set(),
     "io": {"errors", "schema"},
@@ -66,9 +68,9 @@ def layer(path):
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imports(path):
+def imports(path, tree=None):
     """Dotted names of everything imported anywhere in a module, for type checking too."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree or ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -82,7 +84,8 @@ def ours(path):
         first, _, rest = name.partition(".")
         if first == "hsi_dask":
             head = rest.partition(".")[0]
-            yield head if (PACKAGE / head).is_dir() or (PACKAGE / f"{head}.py").is_file() else "__init__"
+            known = head and ((PACKAGE / head).is_dir() or (PACKAGE / f"{head}.py").is_file())
+            yield head if known else "__init__"
 
 
 def name_of(path):
@@ -103,6 +106,31 @@ def test_rooms_of_a_folder_import_only_rooms_before_them(folder):
             parts = name.split(".")
             if parts[:2] == ["hsi_dask", folder] and len(parts) > 3 and parts[2] in order:
                 assert order.index(parts[2]) <= order.index(path.parent.name), f"{path} imports {name}"
+
+
+def dependencies(path):
+    """Modules of ours that a module imports anywhere, in functions too; not those for type checkers only."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            node.body = [ast.Pass()]
+    found = {module_of(name) for name in imports(path, tree)} & set(NAMES)
+    return found - {module_of(".".join(path.relative_to(ROOT).with_suffix("").parts))}
+
+
+def module_of(name):
+    """The module that holds a dotted name."""
+    while name and name not in NAMES:
+        name = name.rpartition(".")[0]
+    return name
+
+
+def test_no_module_imports_itself_through_others():
+    graph = {name: dependencies(path) for name, path in NAMES.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

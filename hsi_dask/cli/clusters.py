@@ -84,6 +84,6 @@ def check_cluster(
         return DONE
     wrong = 0
     for finding in check(place, out):
-        print(f"{'ok ' if finding.good else 'BAD'}  {finding.what:9}  {finding.said}", flush=True)
+        print(f"{'ok ' if finding.good else 'BAD'}  {finding.what:9}  {finding.text}", flush=True)
         wrong += not finding.good
     return FOUND if wrong else DONE

@@ -1,27 +1,32 @@
-"""Workers in one allocation: `srun hsi-dask run ...` starts the same command in every task.
+"""Workers in one Slurm allocation: `srun hsi-dask run ...` starts the same command in every task.
 
-Task 0 runs, and holds the scheduler; every other task becomes a worker with a nanny, by which time it is no longer this
-program. They find each other through a folder that all nodes see.
+Task 0 drives the run and holds the scheduler. Every other task becomes a worker with a nanny: its process is replaced
+by dask's. The tasks find each other through a folder on a file system that all nodes share.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
 import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from hsi_dask.cluster.addresses import LOOPBACK, dashboard_address, scheduler_host
 from hsi_dask.cluster.config import ClusterConfig
-from hsi_dask.cluster.credentials import AUTHORITY, CERTIFICATE, KEY, make_security
-from hsi_dask.cluster.jobs import FOLDER, LOOPBACK, SETTINGS, bind
+from hsi_dask.cluster.credentials import AUTHORITY, CERTIFICATE, KEY, write_security
+from hsi_dask.cluster.options import batch_settings, worker_environment
+from hsi_dask.cluster.private_files import LOG_FOLDER, is_private, private_folder, shared_folder
 from hsi_dask.errors import ClusterError, ConfigError
+from hsi_dask.yaml_text import unknown_key
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -35,37 +40,81 @@ _KNOWN = (
     "security",
     "scheduler_options",
 )
-_MEETING = "scheduler.json"
-_HEADROOM = 0.85  # of a task's memory is the worker's; the rest is python, the nanny and the shell
+_SCHEDULER_FILE = "scheduler.json"
+_HEADROOM = 0.85  # of a task's memory is the worker's; the rest is for Python, the nanny and the shell
+_POLL = (0.2, 2.0)  # seconds between looks for task 0's folder, at first and later: scratch may be large and busy
 
 
 @contextmanager
-def allocated(config: ClusterConfig) -> Iterator[Client]:
+def allocated_workers(config: ClusterConfig) -> Iterator[Client]:
     """A client in task 0; in every other task this does not return."""
-    if unknown := sorted(set(config.options) - set(_KNOWN)):
-        raise ConfigError(f"unknown key options.{unknown[0]}; known keys are {', '.join(_KNOWN)}")
+    options = config.options
+    if unknown := sorted(set(options) - set(_KNOWN)):
+        raise ConfigError(unknown_key(unknown[0], _KNOWN, "options."))
+    if not isinstance(options.get("security", True), bool):
+        raise ConfigError("options.security must be true or false with kind slurm-allocation")
     try:
         rank, tasks = int(os.environ["SLURM_PROCID"]), int(os.environ["SLURM_NTASKS"])
     except KeyError as error:
         raise ClusterError("kind slurm-allocation is for inside a Slurm job: srun hsi-dask run ...") from error
     if tasks < 2:
         raise ClusterError("a job with one task has no place for workers; give srun --ntasks 2 or more")
-    folder = _folder(config.options)
+    shared = shared_folder(options.get("shared_temp_directory", "."), "options.shared_temp_directory").absolute()
     if rank:
-        _become_worker(folder, config)
-    folder.mkdir(mode=0o700, parents=True)
+        _become_worker(_await_scheduler(shared, config.wait), options)
+    with _rendezvous(shared) as folder, _scheduler(folder, options) as client:
+        yield client
+
+
+# ------------------------------------------------------------------------------------------------ rendezvous
+
+
+def _prefix() -> str:
+    """What the folder's name begins with: the same in all tasks of this step, another one when the job starts again."""
+    names = ("SLURM_JOB_ID", "SLURM_RESTART_COUNT", "SLURM_STEP_ID")
+    return f".hsi-dask-{'-'.join(os.environ.get(name, '0') for name in names)}-"
+
+
+def _private_folders(shared: Path) -> list[Path]:
+    """Folders of this step that only this user can write to, the newest first.
+
+    Their names end at random. Another user may make a folder of such a name, but not one that counts.
+    """
+    found: dict[Path, float] = {}
+    for entry in os.scandir(shared):
+        if entry.name.startswith(_prefix()) and is_private(entry):
+            with suppress(OSError):  # removed meanwhile
+                found[Path(entry.path)] = entry.stat(follow_symlinks=False).st_mtime
+    return sorted(found, key=found.__getitem__, reverse=True)
+
+
+@contextmanager
+def _rendezvous(shared: Path) -> Iterator[Path]:
+    """The folder in which task 0 publishes scheduler and credentials."""
+    for left_behind in _private_folders(shared):  # by a Slurm that counted its jobs from the same number
+        shutil.rmtree(left_behind, ignore_errors=True)
     try:
-        with _scheduler(folder, config.options) as client:
-            yield client
+        folder = tempfile.mkdtemp(prefix=_prefix(), dir=shared)
+    except OSError as error:
+        raise ConfigError(
+            f"{shared} cannot be written ({error.strerror}); set options.shared_temp_directory"
+        ) from error
+    try:
+        yield Path(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _folder(options: dict[str, Any]) -> Path:
-    """Where the tasks of this very step meet: not those of an earlier start of the same job."""
-    names = ("SLURM_JOB_ID", "SLURM_RESTART_COUNT", "SLURM_STEP_ID")
-    step = "-".join(os.environ.get(name, "0") for name in names)
-    return Path(options.get("shared_temp_directory", ".")).absolute() / f".hsi-dask-{step}"
+def _await_scheduler(shared: Path, wait: float) -> Path:
+    """Task 0's folder, once it has published its scheduler."""
+    end, pause = time.monotonic() + wait, _POLL[0]
+    while time.monotonic() < end:
+        for folder in _private_folders(shared):
+            if (folder / _SCHEDULER_FILE).is_file():
+                return folder
+        time.sleep(pause)
+        pause = min(1.2 * pause, _POLL[1])
+    raise ClusterError(f"task 0 has not started a scheduler in {shared} after {wait:g} s; see its output")
 
 
 @contextmanager
@@ -73,64 +122,68 @@ def _scheduler(folder: Path, options: dict[str, Any]) -> Iterator[Client]:
     import dask
     from distributed import Client, LocalCluster
 
-    security = make_security(folder) if options.get("security", True) else None
-    place: dict[str, Any] = {"worker_extra_args": [], "scheduler_options": dict(options.get("scheduler_options", {}))}
-    place |= {"interface": options.get("interface")}
-    bind(place)
-    scheduler = {"dashboard_address": LOOPBACK} | place["scheduler_options"]
-    at = {"interface": options["interface"]} if options.get("interface") else {"host": scheduler.pop("host", None)}
-    protocol = "tls://" if security else "tcp://"
+    security = write_security(folder) if options.get("security", True) else None
+    scheduler = dict(options.get("scheduler_options", {}))
+    dashboard = "dashboard_address" in scheduler
+    address = dashboard_address(scheduler.pop("dashboard_address", LOOPBACK), "options.scheduler_options")
+    if options.get("interface"):
+        place = {"interface": options["interface"]}
+    else:
+        place = {"host": scheduler_host(scheduler)}
+        scheduler = {key: value for key, value in scheduler.items() if key not in ("host", "interface")}
     with (
-        dask.config.set(SETTINGS),
-        LocalCluster(n_workers=0, dashboard_address=None, security=security, protocol=protocol,
-                     scheduler_kwargs=scheduler, silence_logs="error", **at) as cluster,
+        dask.config.set(batch_settings(dashboard=dashboard)),
+        LocalCluster(n_workers=0, dashboard_address=None, security=security, silence_logs="error",
+                     protocol="tls://" if security else "tcp://",
+                     scheduler_kwargs={"dashboard": dashboard, "dashboard_address": address} | scheduler,
+                     **place) as cluster,
         Client(cluster) as client,
     ):  # fmt: skip
         client.write_scheduler_file(str(folder / "new"))
-        os.replace(folder / "new", folder / _MEETING)  # last: who sees it finds the rest
+        os.replace(folder / "new", folder / _SCHEDULER_FILE)  # last: whoever finds it finds everything else
         yield client
 
 
-def _become_worker(folder: Path, config: ClusterConfig) -> None:
-    end = time.monotonic() + config.wait
-    while not (folder / _MEETING).is_file():
-        if time.monotonic() > end:
-            raise ClusterError(
-                f"task 0 has not started a scheduler in {folder} after {config.wait:g} s; see its output"
-            )
-        time.sleep(0.2)
-    options = config.options
-    words = ["--scheduler-file", str(folder / _MEETING), "--nthreads", os.environ.get("SLURM_CPUS_PER_TASK", "1")]
+# ------------------------------------------------------------------------------------------------ workers
+
+
+def _become_worker(folder: Path, options: dict[str, Any]) -> NoReturn:
+    """Replace this process by a dask worker; it connects to task 0's scheduler."""
+    words = [
+        "--scheduler-file",
+        str(folder / _SCHEDULER_FILE),
+        "--nthreads",
+        os.environ.get("SLURM_CPUS_PER_TASK", "1"),
+    ]
     words += ["--memory-limit", str(options.get("memory_limit") or _memory_limit(os.environ))]
     words += ["--death-timeout", "60", "--dashboard-address", LOOPBACK, "--preload", "hsi_dask.cluster.worker"]
     if options.get("local_directory"):
         words += ["--local-directory", options["local_directory"]]
     words += ["--interface", options["interface"]] if options.get("interface") else ["--host", _own_address(folder)]
-    if (folder / KEY).is_file():
+    if options.get("security", True):  # with these a worker connects to no scheduler without TLS
         words += ["--tls-ca-file", str(folder / AUTHORITY), "--tls-cert", str(folder / CERTIFICATE)]
         words += ["--tls-key", str(folder / KEY)]
     for number in (signal.SIGUSR1, signal.SIGUSR2):  # the warning before the wall time is for task 0
         signal.signal(number, signal.SIG_IGN)
-    _log_to(Path(options.get("log_directory", FOLDER)))
-    os.execv(sys.executable, [sys.executable, "-m", "distributed.cli.dask_worker", *words])
+    _log_to(private_folder(Path(options.get("log_directory", LOG_FOLDER)).absolute(), "options.log_directory"))
+    command = [sys.executable, "-m", "distributed.cli.dask_worker", *words]
+    os.execve(sys.executable, command, os.environ | worker_environment())
 
 
 def _log_to(folder: Path) -> None:
-    """What workers say goes to a file each; the job's own output is the run's."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Send a worker's output to a file of its own; the job's output is the run's."""
     path = folder / f"worker-{os.environ.get('SLURM_JOB_ID', '0')}-{os.environ['SLURM_PROCID']}.log"
-    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     sys.stdout.flush()
     for standard in (1, 2):
         os.dup2(log, standard)
 
 
 def _own_address(folder: Path) -> str:
-    import json
-
+    """The address by which this node reaches the scheduler."""
     from distributed.utils import get_ip
 
-    address = json.loads((folder / _MEETING).read_text(encoding="utf-8"))["address"]
+    address = json.loads((folder / _SCHEDULER_FILE).read_text(encoding="utf-8"))["address"]
     return str(get_ip(re.sub(r"^\w+://|:\d+$", "", address)))
 
 
@@ -141,18 +194,18 @@ def _memory_limit(environment: Mapping[str, str]) -> int:
     else:
         from distributed.system import MEMORY_LIMIT
 
-        total = MEMORY_LIMIT / _tasks_here(environment)
+        total = MEMORY_LIMIT / _tasks_on_node(environment)
     return math.floor(total * _HEADROOM)
 
 
-def _tasks_here(environment: Mapping[str, str]) -> int:
-    """Of the step's tasks, those on this node.
+def _tasks_on_node(environment: Mapping[str, str]) -> int:
+    """How many of the step's tasks are on this node.
 
     Examples
     --------
-    >>> _tasks_here({"SLURM_STEP_TASKS_PER_NODE": "4(x2),3", "SLURM_NODEID": "2"})
+    >>> _tasks_on_node({"SLURM_STEP_TASKS_PER_NODE": "4(x2),3", "SLURM_NODEID": "2"})
     3
     """
-    told = re.findall(r"(\d+)(?:\(x(\d+)\))?", environment.get("SLURM_STEP_TASKS_PER_NODE", "1"))
-    counts = [int(tasks) for tasks, times in told for _ in range(int(times or 1))]
+    groups = re.findall(r"(\d+)(?:\(x(\d+)\))?", environment.get("SLURM_STEP_TASKS_PER_NODE", "1"))
+    counts = [int(tasks) for tasks, nodes in groups for _ in range(int(nodes or 1))]
     return counts[min(int(environment.get("SLURM_NODEID", 0)), len(counts) - 1)]

@@ -1,49 +1,85 @@
-"""TLS between scheduler and workers: certificates made for one run, for its user alone to read, and gone with it."""
+"""TLS between scheduler and workers: credentials made for one run, for its user alone to read, and gone with it."""
 
 from __future__ import annotations
 
-import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from hsi_dask.cluster.private_files import create_file
 from hsi_dask.errors import ClusterError, ConfigError
 
+if TYPE_CHECKING:
+    from distributed import Security
+
 AUTHORITY, CERTIFICATE, KEY = "ca.pem", "cert.pem", "key.pem"
+_ROLES = ("scheduler", "worker", "client")
 
 
 @contextmanager
-def credentials(wanted: bool | dict[str, Any], folder: Path) -> Iterator[Any]:
-    """A distributed Security: with files made in the folder (True) or given (a mapping), or None (False)."""
+def credentials(wanted: bool | Mapping[str, Any], folder: Path) -> Iterator[Security | None]:
+    """Credentials in files made in the folder (True), the user's own (a mapping of TLS files), or none (False)."""
     if wanted is True:
-        with tempfile.TemporaryDirectory(prefix=".hsi-dask-tls-", dir=folder) as own:
-            yield make_security(Path(own))
-    elif wanted is False:
-        yield None
-    else:
-        from distributed import Security
-
         try:
-            yield Security(**{"require_encryption": True} | wanted)
-        except TypeError as error:
-            raise ConfigError(f"options.security: {error}") from error
+            temporary = tempfile.TemporaryDirectory(prefix=".hsi-dask-tls-", dir=folder)
+        except OSError as error:
+            raise ConfigError(
+                f"{folder} cannot be written ({error.strerror}); set options.shared_temp_directory"
+            ) from error
+        with temporary as own:
+            yield write_security(Path(own))
+    else:
+        yield supplied_security(wanted) if wanted else None
 
 
-def make_security(folder: Path) -> Any:
-    """A certificate for every role, written into the folder with mode 0600."""
+def temporary_security(instead: str = "") -> Security:
+    """New credentials in memory.
+
+    Parameters
+    ----------
+    instead : what else a user may do where they cannot be made; the end of the error's sentence
+    """
     from distributed import Security
 
     try:
-        temporary = Security.temporary().get_tls_config_for_role("worker")
+        made: Security = Security.temporary()
+        return made
     except ImportError as error:
         raise ClusterError(
-            f"TLS needs the package cryptography ({error}); pip install dask-jobqueue cryptography"
+            f"TLS needs the package cryptography ({error}); pip install cryptography{instead}"
         ) from error
+
+
+def write_security(folder: Path) -> Security:
+    """New credentials, the same for every role, in files with mode 0600 in the folder."""
+    from distributed import Security
+
+    made = temporary_security().get_tls_config_for_role("worker")
     for name, text in {AUTHORITY: "ca_file", CERTIFICATE: "cert", KEY: "key"}.items():
-        with open(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(temporary[text])
-    roles = {f"tls_{role}_cert": str(folder / CERTIFICATE) for role in ("scheduler", "worker", "client")}
-    roles |= {f"tls_{role}_key": str(folder / KEY) for role in ("scheduler", "worker", "client")}
-    return Security(tls_ca_file=str(folder / AUTHORITY), require_encryption=True, **roles)
+        create_file(folder / name, made[text])
+    files = {f"tls_{role}_cert": str(folder / CERTIFICATE) for role in _ROLES}
+    files |= {f"tls_{role}_key": str(folder / KEY) for role in _ROLES}
+    return Security(tls_ca_file=str(folder / AUTHORITY), require_encryption=True, **files)
+
+
+def supplied_security(files: Mapping[str, Any]) -> Security:
+    """Credentials in the user's TLS files. A peer without TLS is always refused.
+
+    Raises
+    ------
+    ConfigError
+        An unknown key, a file that cannot be read, or `require_encryption: false`.
+    """
+    from distributed import Security
+
+    if files.get("require_encryption", True) is not True:
+        raise ConfigError("options.security.require_encryption must be true: with TLS no plain connection is accepted")
+    try:
+        security = Security(**dict(files) | {"require_encryption": True})
+        for role in _ROLES:
+            security.get_connection_args(role)
+    except (TypeError, ValueError, OSError) as error:
+        raise ConfigError(f"options.security: {error}") from error
+    return security

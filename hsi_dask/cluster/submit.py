@@ -1,10 +1,11 @@
-"""Job scripts that run a whole site by themselves: warned of the wall time they stop in order and queue up again."""
+"""Job scripts that run a whole site: warned of the wall time they stop in order, and queue again until all is done."""
 
 from __future__ import annotations
 
 import math
 import os
 import re
+import secrets
 import shlex
 import subprocess
 import sys
@@ -13,13 +14,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hsi_dask.cluster.config import ClusterConfig
+from hsi_dask.cluster.config import ClusterConfig, JobOptions
 from hsi_dask.cluster.jobs import arguments, make_job
-from hsi_dask.cluster.queue import said
+from hsi_dask.cluster.private_files import create_file, private_folder
+from hsi_dask.cluster.queue import scheduler_message
 from hsi_dask.errors import ClusterError, ConfigError
 
-WARNING = 300  # seconds before the wall time; half of it if it is shorter than twice that. Longer than any tile takes
-DRAINED = 138  # 128 + SIGUSR1: the run was warned, and has stopped in order
+WARNING = 300  # seconds before the wall time, or half of a shorter one; longer than any tile takes
+DRAINED = 138  # exit code, 128 + SIGUSR1: the run was warned, and has stopped in order
 # A driver computes nothing but the endmembers; its workers are other jobs
 _DRIVER = {"cores": 1, "processes": 1, "memory": "4GiB", "job_name": "hsi-dask-run"}
 
@@ -32,6 +34,7 @@ class Script(NamedTuple):
     command: tuple[str, ...]
 
 
+_SHEBANG = "#!/usr/bin/env bash"
 _BODY = """\
 {prologue}
 cd {folder} || exit 2
@@ -42,7 +45,7 @@ trap 'signalled=1; kill -TERM "$run" 2>/dev/null' TERM INT
 {timer}{command} &
 run=$!
 code=0; wait "$run" || code=$?
-while [ -n "$signalled" ]; do  # a signal ends wait, not the run: wait again
+while [ -n "$signalled" ]; do  # a signal ends the wait, not the run: wait again
     signalled=; again=0; wait "$run" || again=$?
     [ "$again" = 127 ] || code=$again
 done
@@ -54,7 +57,7 @@ fi
 {again}
 """
 _TIMER = "sleep {seconds} && kill -USR1 $$ &\ntimer=$!\n"
-# How a job that was warned queues up again; Grid Engine and HTCondor do it for an exit code
+# How a job that was warned queues again; Grid Engine and HTCondor do it for an exit code
 _AGAIN = {
     "slurm": 'scontrol requeue "$SLURM_JOB_ID"',
     "pbs": 'qsub -W depend=afterany:"$PBS_JOBID" {path}',
@@ -67,7 +70,7 @@ _AGAIN = {
 def write_scripts(
     config: ClusterConfig, words: Sequence[str], out: str | os.PathLike[str], *, array: int | None = None
 ) -> list[Script]:
-    """The scripts of the jobs that carry out `hsi-dask run` with these words, written into the log directory.
+    """Write into the log directory the scripts of jobs that carry out `hsi-dask run` with these words.
 
     Parameters
     ----------
@@ -75,7 +78,8 @@ def write_scripts(
         Of a batch scheduler.
     words : what follows `hsi-dask run`
     out : the run directory that the words name
-    array : parts that share the tiles, each in a job of the size of a worker job; None: one job that drives workers
+    array : number of parts that share the tiles, each in a job of the size of a worker job; None: one job that drives
+        worker jobs
 
     Raises
     ------
@@ -84,47 +88,52 @@ def write_scripts(
     """
     if not config.queued:
         raise ConfigError(f"kind {config.kind} has no jobs to submit; give the file of a batch scheduler")
-    shown = config.model_copy(update={"driver": {} if array else _DRIVER | config.driver})
-    logs = Path(arguments(shown, driver=True)["log_directory"])
-    logs.mkdir(mode=0o700, parents=True, exist_ok=True)
-    stem = f"{Path(out).name}-{time.strftime('%Y%m%dT%H%M%S')}"
-    if array and config.kind != "slurm":  # a job each: parts that queue up again go their own ways
+    config = config.model_copy(update={"driver": {} if array else _DRIVER | config.driver})
+    logs = private_folder(arguments(config, driver=True)["log_directory"], "options.log_directory")
+    stem = f"{Path(out).name}-{time.strftime('%Y%m%dT%H%M%S')}-{secrets.token_hex(4)}"
+    if array and config.kind != "slurm":  # a job each: every part queues again by itself
         parts = [(logs / f"{stem}-{i}of{array}.sh", f"{i}/{array}") for i in range(1, array + 1)]
     else:
         parts = [(logs / f"{stem}.sh", f'"$SLURM_ARRAY_TASK_ID/{array}"' if array else "")]
-    return [_written(shown, words, out, path, part, array) for path, part in parts]
+    return [_write_script(config, words, out, path, part, array) for path, part in parts]
 
 
-def _written(config: ClusterConfig, words: Sequence[str], out: Any, path: Path, part: str, array: int | None) -> Script:
+def _write_script(
+    config: ClusterConfig, words: Sequence[str], out: str | os.PathLike[str], path: Path, part: str, array: int | None
+) -> Script:
     job, options = make_job(config, driver=True), config.job_options(driver=True)
     seconds = wall_seconds(config.kind, options.walltime)
     early = max(60, min(WARNING, seconds // 2)) if seconds else WARNING
-    command = shlex.join([options.python or sys.executable, "-m", "hsi_dask", "run", *words])
     timer = _TIMER.format(seconds=seconds - early) if seconds and config.kind != "slurm" else ""
-    prologue = list(arguments(config, driver=True)["job_script_prologue"])
-    if config.kind == "sge":  # whose jobs have a PATH without its commands
-        prologue.append('export PATH="$PATH:$SGE_BINARY_PATH"')
-    if part:
-        prologue.append(f"export DASK_NUM_WORKERS={options.cores}")  # a part computes in its own process
-        command += f" --part {part}"
+    command = shlex.join([options.python or sys.executable, "-m", "hsi_dask", "run", *words])
     body = _BODY.format(
-        prologue="\n".join(prologue),
+        prologue="\n".join(_prologue(config, options, part)),
         folder=shlex.quote(os.getcwd()),
         out=shlex.quote(str(out)),
         timer=timer,
         stop_timer='kill "$timer" 2>/dev/null\n' if timer else "",
-        command=command,
+        command=f"{command} --part {part}" if part else command,
         again=_AGAIN[config.kind].format(path=shlex.quote(str(path))),
     )
     if config.kind == "htcondor":
-        return _condor(job, path, body)
+        return _write_description(job, path, body)
     header = [job.job_header]
     if config.kind == "slurm":
-        # the signal comes to this shell alone; a job that starts again goes on in the same log
+        # the signal goes to this shell alone; a job that starts again appends to the same log
         header += [f"#SBATCH --signal=B:USR1@{early}", "#SBATCH --requeue", "#SBATCH --open-mode=append"]
         header += [f"#SBATCH --array=1-{array}"] if array else []
-    path.write_text("\n".join(["#!/usr/bin/env bash", *header, body]), encoding="utf-8")
-    return Script(path, path.read_text(encoding="utf-8"), _submission(job, config.kind, path))
+    text = "\n".join([_SHEBANG, *header, body])
+    create_file(path, text)
+    return Script(path, text, _submission(job, config.kind, path))
+
+
+def _prologue(config: ClusterConfig, options: JobOptions, part: str) -> list[str]:
+    lines = list(arguments(config, driver=True)["job_script_prologue"])
+    if config.kind == "sge":  # whose jobs have a PATH without its commands
+        lines.append('export PATH="$PATH:$SGE_BINARY_PATH"')
+    if part:
+        lines.append(f"export DASK_NUM_WORKERS={options.cores}")  # a part computes in its own process
+    return lines
 
 
 def _submission(job: Any, kind: str, path: Path) -> tuple[str, ...]:
@@ -133,38 +142,39 @@ def _submission(job: Any, kind: str, path: Path) -> tuple[str, ...]:
     return (*shlex.split(job.submit_command), str(path))
 
 
-def _condor(job: Any, path: Path, body: str) -> Script:
+def _write_description(job: Any, path: Path, body: str) -> Script:
     """HTCondor's jobs are described in a file of their own, beside the script."""
-    path.write_text(f"#!/usr/bin/env bash\n{body}", encoding="utf-8")
-    path.chmod(0o755)
+    create_file(path, f"{_SHEBANG}\n{body}", 0o700)
     lines = [f"{key} = {value}" for key, value in job.job_header_dict.items() if key != "batch_name"]
     lines += [f"Executable = {path}", f"on_exit_remove = ExitCode =!= {DRAINED}", "Queue"]
     description = path.with_suffix(".sub")
-    description.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    create_file(description, "\n".join(lines) + "\n")
     return Script(description, "\n".join(lines) + "\n\n" + body, _submission(job, "htcondor", description))
 
 
 def submit(script: Script) -> str:
-    """Submit a script; what the scheduler answers.
+    """Submit a script and return the scheduler's answer.
 
     Raises
     ------
     ClusterError
-        It refuses.
+        The scheduler refuses the job or does not answer.
     """
     try:
         answer = subprocess.run(script.command, capture_output=True, text=True, check=True, timeout=120)
     except FileNotFoundError as error:
         raise ClusterError(f"{script.command[0]} is not on this machine; submit from a login node") from error
     except subprocess.CalledProcessError as error:
-        raise ClusterError(f"the job was refused: {said(error.stderr or error.stdout)}; see {script.path}") from error
+        raise ClusterError(
+            f"the job was refused: {scheduler_message(error.stderr or error.stdout)}; see {script.path}"
+        ) from error
     except subprocess.TimeoutExpired as error:
         raise ClusterError(f"{script.command[0]} did not answer in 120 s; is {script.path} in the queue?") from error
     return " ".join(answer.stdout.split())
 
 
 def wall_seconds(kind: str, text: str | None) -> int | None:
-    """A wall time as its scheduler reads it, in seconds; None where there is none.
+    """A wall time in seconds, as its scheduler reads it; None if there is none.
 
     Examples
     --------

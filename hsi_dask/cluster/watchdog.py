@@ -1,7 +1,7 @@
-"""A watchdog over worker jobs: what ended is replaced, what cannot be had is said in one sentence.
+"""A watchdog over worker jobs: jobs that ended are replaced; when no worker can be had one sentence says why.
 
-dask-jobqueue submits jobs and believes in them for ever. This asks the batch scheduler which of them live, whenever
-workers are missing, and submits others for those that are gone.
+dask-jobqueue does not detect jobs that have ended. While workers are missing this asks the batch scheduler which jobs
+still exist, and submits others in the place of those that do not.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hsi_dask.cluster.config import ClusterConfig
-from hsi_dask.cluster.queue import Standing, last_words, living, said
+from hsi_dask.cluster.queue import JobState, job_states, last_log_line
 from hsi_dask.errors import ClusterError
 
 if TYPE_CHECKING:
@@ -24,44 +24,27 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-DEATHS = 3  # of jobs that no worker came from, one after another and with no worker left: the next would die too
-LOOK = 1.0  # seconds between looks at the scheduler in this process, which are free
-ASK = (3.0, 30.0)  # seconds between questions to the batch scheduler: soon after a change, later ever more rarely
-NEWBORN = {"slurm": 2.0, "sge": 2.0}  # seconds until a job that was submitted has to show in the queue; else 10
-LOST = 90.0  # seconds that a running job may go without its workers: a nanny restarts one in less
-LAST = 3.0  # seconds that the end of a run waits for the last look
-TELL = 60.0  # seconds between two lines about missing workers
-LONGEST_PAUSE = 300.0  # seconds, between submissions of jobs that keep dying on some bad node
+MAX_FAILED_STARTS = 3  # jobs in a row that ended before a worker came, with no worker left: the next would end as well
+CHECK_INTERVAL = 1.0  # seconds between checks of the scheduler in this process, which cost nothing
+QUERY_INTERVAL = (3.0, 30.0)  # seconds between queries to the batch scheduler: short after a change, then longer
+VISIBLE_AFTER = {"slurm": 2.0, "sge": 2.0}  # seconds until a submitted job has to be in the queue; others 10
+WORKER_GRACE = 90.0  # seconds that a running job may lack workers it has had: a nanny restarts one in less
+JOIN_TIMEOUT = 3.0  # seconds that the end of a run waits for the thread
+REPORT_INTERVAL = 60.0  # seconds between two lines about missing workers
+MAX_RESUBMIT_DELAY = 300.0  # seconds between submissions of jobs that keep failing on some bad node
 _SAFE = "what is finished is safe, run again to go on"
 
 
-def tolerant(job_class: type) -> type:
-    """The job class, keeping what was said when a job was refused; dask-jobqueue loses it and then fails to close."""
-    from distributed.core import Status
-
-    class Tolerant(job_class):  # type: ignore[misc]
-        refusal = ""
-
-        async def start(self) -> None:
-            try:
-                await super().start()
-            except (RuntimeError, ValueError, OSError) as error:
-                self.refusal = said(str(error))
-                self.status = Status.running
-
-    return Tolerant
-
-
 @dataclass
-class Job:
-    """What is known of a submitted job."""
+class WorkerJob:
+    """What is known of a submitted job; times are monotonic seconds."""
 
     number: str
     submitted: float
-    refusal: str = ""
-    listed: bool = False  # the batch scheduler has named it
-    worked: bool = False  # a worker of it has registered
-    missed: float = 0.0  # since when it runs without a worker that it had
+    refusal: str = ""  # of the submit command
+    listed: bool = False  # the batch scheduler has listed it
+    had_workers: bool = False
+    last_complete: float = 0.0  # when it last was not missing a worker that it had had
 
 
 class Watchdog:
@@ -69,20 +52,19 @@ class Watchdog:
 
     Attributes
     ----------
-    trouble : why there can be no workers; the client is closed then
+    failure : why there can be no workers; the client is closed then
     """
 
-    def __init__(self, config: ClusterConfig, cluster: Any, client: Client) -> None:
-        self.config, self.cluster, self.client = config, cluster, client
-        self.folder = cluster._job_kwargs["log_directory"]
+    def __init__(self, config: ClusterConfig, cluster: Any, client: Client, logs: str) -> None:
+        self.config, self.cluster, self.client, self.logs = config, cluster, client, logs
         self.processes = config.job_options().processes
-        self.trouble: ClusterError | None = None
-        self.jobs: dict[str, Job] = {}
-        self.standings: Mapping[str, Standing] | None = {}
-        self.stillborn, self.last = 0, ""
-        self.changed = self.seen = self.told = time.monotonic()
-        self.asked = self.dropped = -1e9
-        self._settled, self._ended = threading.Event(), threading.Event()
+        self.failure: ClusterError | None = None
+        self.jobs: dict[str, WorkerJob] = {}
+        self.states: Mapping[str, JobState] | None = {}
+        self.failed_starts, self.last_end = 0, ""
+        self.changed = self.seen = self.reported = time.monotonic()
+        self.queried = self.dropped = -1e9
+        self._settled, self._stopped = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def start(self) -> None:
@@ -91,99 +73,102 @@ class Watchdog:
         self._thread.start()
 
     def stop(self) -> None:
-        self._ended.set()
-        self._thread.join(LAST)  # it may be waiting for a batch scheduler that does not answer
+        self._stopped.set()
+        self._thread.join(JOIN_TIMEOUT)  # it may be waiting for a batch scheduler that does not answer
 
     def await_workers(self) -> None:
         """Return when there is a worker; raise when there can be none."""
         self._settled.wait()
-        if self.trouble is not None:
-            raise self.trouble
+        if self.failure is not None:
+            raise self.failure
 
     def _watch(self) -> None:
-        while not self._ended.wait(LOOK):
+        while not self._stopped.wait(CHECK_INTERVAL):
             try:
-                self._look()
+                self._check()
             except ClusterError as error:
-                self.trouble = error
+                self.failure = error
             except Exception as error:  # unwatched, a run could hang
-                if self._ended.is_set():
+                if self._stopped.is_set():
                     return
                 logger.debug("watchdog", exc_info=True)
-                self.trouble = ClusterError(f"worker jobs cannot be watched: {type(error).__name__}: {error}; {_SAFE}")
-            if self.trouble is not None:
+                self.failure = ClusterError(f"worker jobs cannot be watched: {type(error).__name__}: {error}; {_SAFE}")
+            if self.failure is not None:
                 self._settled.set()
                 self.client.close()
                 return
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         now = time.monotonic()
-        here = self.cluster.sync(self._registered)
-        if sum(here.values()):
+        workers = self.cluster.sync(self._count_workers)
+        if sum(workers.values()):
             self.seen = now
             self._settled.set()
-        if len(here) == self.config.jobs and all(count == self.processes for count in here.values()):
-            self.stillborn = 0
+        if len(workers) == self.config.jobs and all(count == self.processes for count in workers.values()):
+            self.failed_starts = 0
             return
-        if now - self.asked >= min(max((now - self.changed) / 10, ASK[0]), ASK[1]):
-            self.asked = now
-            self._ask(here)
-        self._require_workers(now, any(here.values()))
+        if now - self.queried >= min(max((now - self.changed) / 10, QUERY_INTERVAL[0]), QUERY_INTERVAL[1]):
+            self.queried = now
+            self._replace_ended(workers)
+        self._require_workers(now, any(workers.values()))
 
-    async def _registered(self) -> dict[str, int]:
-        """Workers of each job that was submitted; runs in the cluster's loop."""
+    async def _count_workers(self) -> dict[str, int]:
+        """Registered workers of each submitted job; runs in the cluster's event loop."""
         names = Counter(re.sub(r"-\d+$", "", str(w.name)) if self.processes > 1 else str(w.name)
                         for w in self.cluster.scheduler.workers.values())  # fmt: skip
         for name, job in list(self.cluster.workers.items()):
             number = job.job_id or ""
             if name not in self.jobs or self.jobs[name].number != number:
                 self.changed = time.monotonic()
-                self.jobs[name] = Job(number, self.changed, job.refusal)
-            if names[str(name)] and not self.jobs[name].worked:
-                self.jobs[name].worked, self.stillborn, self.changed = True, 0, time.monotonic()
+                self.jobs[name] = WorkerJob(number, self.changed, job.refusal)
+            if names[str(name)] and not self.jobs[name].had_workers:
+                self.jobs[name].had_workers, self.failed_starts, self.changed = True, 0, time.monotonic()
         return {name: names[str(name)] for name in self.jobs}
 
-    def _ask(self, here: Mapping[str, int]) -> None:
-        """Compare with the batch scheduler; drop what has ended and submit anew."""
-        self.standings = living(self.config.kind, [job.number for job in self.jobs.values() if job.number])
-        gone = [name for name, job in self.jobs.items() if self._is_gone(name, job, here[name])]
-        for name in gone:
-            self._account(self.jobs[name])
-        if gone:
+    def _replace_ended(self, workers: Mapping[str, int]) -> None:
+        """Query the batch scheduler, drop the jobs that have ended, and submit others."""
+        self.states = job_states(self.config.kind, [job.number for job in self.jobs.values() if job.number])
+        ended = [name for name, job in self.jobs.items() if self._has_ended(name, job, workers[name])]
+        for name in ended:
+            self._record_end(self.jobs[name])
+        if ended:
             self.changed = self.dropped = time.monotonic()
-            self.cluster.sync(self._drop, gone)
-        if self.stillborn >= DEATHS and not any(here.values()):
-            raise ClusterError(f"{self.last}; {self.stillborn} jobs have ended so, and no worker came; {_SAFE}")
-        pause = min(2.0**self.stillborn, LONGEST_PAUSE) if self.stillborn else 0.0
-        if not self._ended.is_set() and len(self.jobs) < self.config.jobs and time.monotonic() - self.dropped >= pause:
+            self.cluster.sync(self._drop, ended)
+        if self.failed_starts >= MAX_FAILED_STARTS and not any(workers.values()):
+            raise ClusterError(f"{self.last_end}; {self.failed_starts} jobs have ended so, and no worker came; {_SAFE}")
+        delay = min(2.0**self.failed_starts, MAX_RESUBMIT_DELAY) if self.failed_starts else 0.0
+        missing = len(self.jobs) < self.config.jobs
+        if missing and not self._stopped.is_set() and time.monotonic() - self.dropped >= delay:
             self.cluster.scale(jobs=self.config.jobs)
 
-    def _is_gone(self, name: str, job: Job, workers: int) -> bool:
+    def _has_ended(self, name: str, job: WorkerJob, workers: int) -> bool:
         if job.refusal or name not in self.cluster.workers:
             return True
-        if self.standings is None:
+        if self.states is None:
             return False
         now = time.monotonic()
-        if (standing := self.standings.get(job.number)) is None:
-            return job.listed or now - job.submitted > NEWBORN.get(self.config.kind, 10.0)
+        if (state := self.states.get(job.number)) is None:
+            return job.listed or now - job.submitted > VISIBLE_AFTER.get(self.config.kind, 10.0)
         job.listed = True
-        if workers or not (job.worked and standing.running):
-            job.missed = now
-        return job.worked and now - job.missed > LOST
+        if workers or not (job.had_workers and state.running):
+            job.last_complete = now
+        return job.had_workers and now - job.last_complete > WORKER_GRACE
 
-    def _account(self, job: Job) -> None:
-        """Why it ended, for the log and for the sentence if it comes to that."""
+    def _record_end(self, job: WorkerJob) -> None:
+        """Log why a job ended, and keep the sentence for the case that no worker can be had."""
         if job.refusal:
-            self.last = f"a worker job was refused: {job.refusal}"
+            self.last_end = f"a worker job was refused: {job.refusal}"
         else:
-            words = last_words(self.folder, job.number)
-            log = f"its log in {self.folder} ends with: {words}" if words else f"it left no log in {self.folder}"
-            self.last = f"worker job {job.number} ended{'' if job.worked else ' before its worker came'}; {log}"
-        self.stillborn += not job.worked
-        logger.warning("%s", self.last)
+            line = last_log_line(self.logs, job.number)
+            log = f"its log in {self.logs} ends with: {line}" if line else f"it left no log in {self.logs}"
+            self.last_end = (
+                f"worker job {job.number} ended{'' if job.had_workers else ' before its worker came'}; {log}"
+            )
+        self.failed_starts += not job.had_workers
+        logger.warning("%s", self.last_end)
 
     async def _drop(self, names: Iterable[str]) -> None:
-        """Forget jobs; runs in the cluster's loop."""
+        """Remove jobs from the cluster; runs in its event loop."""
         for name in names:
             del self.jobs[name]
             self.cluster.worker_spec.pop(name, None)
@@ -191,24 +176,24 @@ class Watchdog:
                 await job.close()
 
     def _require_workers(self, now: float, some: bool) -> None:
-        waiting = [(number, s) for number, s in (self.standings or {}).items() if not s.running]
-        if not some and waiting and len(waiting) == len(self.jobs) and all(s.hopeless for _, s in waiting):
-            number, standing = waiting[0]
+        pending = [(number, state) for number, state in (self.states or {}).items() if not state.running]
+        if not some and pending and len(pending) == len(self.jobs) and all(state.never_starts for _, state in pending):
+            number, state = pending[0]
             raise ClusterError(
-                f"worker job {number} will never start: {standing.reason}; compare options.walltime, cores, memory and "
+                f"worker job {number} will never start: {state.reason}; compare options.walltime, cores, memory and "
                 f"queue with the queue's limits; {_SAFE}"
             )
         if now - self.seen > self.config.wait:
-            raise ClusterError(f"no worker for {now - self.seen:.0f} s (the key wait): {self._state()}; {_SAFE}")
-        if now - self.told > TELL:
-            self.told = now
-            logger.warning("%s", self._state())
+            raise ClusterError(f"no worker for {now - self.seen:.0f} s (the key wait): {self._summary()}; {_SAFE}")
+        if now - self.reported > REPORT_INTERVAL:
+            self.reported = now
+            logger.warning("%s", self._summary())
 
-    def _state(self) -> str:
-        if self.standings is None:
+    def _summary(self) -> str:
+        if self.states is None:
             return f"{self.config.kind} does not answer when asked for jobs"
-        runs = sum(standing.running for standing in self.standings.values())
-        reasons = Counter(standing.reason for standing in self.standings.values() if not standing.running)
+        running = sum(state.running for state in self.states.values())
+        reasons = Counter(state.reason for state in self.states.values() if not state.running)
         waiting = "".join(f", {count} waiting: {reason}" for reason, count in reasons.items())
-        last = f"; last, {self.last}" if self.stillborn else ""
-        return f"{runs} of {self.config.jobs} worker jobs run{waiting}{last}"
+        last = f"; last, {self.last_end}" if self.failed_starts else ""
+        return f"{running} of {self.config.jobs} worker jobs run{waiting}{last}"

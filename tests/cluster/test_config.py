@@ -1,29 +1,20 @@
-"""Cluster configurations as files, and clients to real schedulers and workers on this machine."""
+"""Cluster configurations as files."""
 
 from pathlib import Path
 
 import pytest
 
-from hsi_dask.cluster import ClusterConfig, connect, connection
-from hsi_dask.errors import ClusterError, ConfigError
+from hsi_dask.cluster import ClusterConfig
+from hsi_dask.cluster.options import require_known
+from hsi_dask.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[2] / "cluster_configs"
-ONE_WORKER = {"n_workers": 1, "threads_per_worker": 1, "memory_limit": 0}
-
-
-@pytest.fixture(scope="module")
-def client():
-    with connect(ClusterConfig(options=ONE_WORKER)) as client:
-        yield client
 
 
 def written(folder, text):
     path = folder / "cluster.yaml"
     path.write_text(text)
     return path
-
-
-# ---------------------------------------------------------------------------------------------------- the file
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda p: p.stem)
@@ -39,7 +30,7 @@ def test_the_keys_commented_out_in_local_are_known_to_its_class(tmp_path):
     assert set(config.options) >= {"n_workers", "threads_per_worker", "memory_limit", "local_directory"}
     from distributed import LocalCluster, Nanny, Worker
 
-    connection.require_known(config.options, (LocalCluster, Nanny, Worker))
+    require_known(config.options, (LocalCluster, Nanny, Worker))
 
 
 def test_environment_variables_are_expanded_at_any_depth(tmp_path, monkeypatch):
@@ -79,67 +70,10 @@ def test_a_file_that_is_not_there_is_a_sentence(tmp_path):
         ClusterConfig.from_yaml(tmp_path / "no.yaml")
 
 
-# ---------------------------------------------------------------------------------------------------- connecting
-
-
-def test_local_workers_are_processes_bound_to_this_machine(client):
-    import os
-
-    (worker,) = client.scheduler_info()["workers"].values()
-    assert worker["nthreads"] == 1
-    assert worker["host"] == "127.0.0.1"
-    (pid,) = client.run(os.getpid).values()
-    assert pid != os.getpid()
-
-
-def test_a_running_scheduler_is_joined_and_left_running(client):
-    with connect(ClusterConfig(kind="scheduler", options={"address": client.scheduler.address})) as joined:
-        assert joined.submit(sum, (1, 2)).result(timeout=10) == 3
-    assert client.submit(sum, (2, 2)).result(timeout=10) == 4
-
-
 @pytest.mark.parametrize(
-    ("options", "sentence"),
-    [
-        ({"n_wrokers": 1}, "unknown key options.n_wrokers; did you mean options.n_workers?"),
-        ({**ONE_WORKER, "memory_limit": "a lot"}, "the local workers do not start with these options"),
-    ],
+    ("values", "patience"),
+    [({"stuck": 5.0}, 300.0), ({"kind": "slurm", "wait": 10.0, "options": {"cores": 1, "memory": "1GB"}}, 70.0)],
 )
-def test_options_that_local_workers_cannot_have_are_refused(options, sentence):
-    with pytest.raises(ConfigError, match=sentence), connect(ClusterConfig(options=options)):
-        pass
-
-
-def test_a_scheduler_needs_an_address():
-    with pytest.raises(ConfigError, match=r"options\.address is missing"), connect(ClusterConfig(kind="scheduler")):
-        pass
-
-
-def test_a_scheduler_that_does_not_answer_is_an_error_in_time():
-    config = ClusterConfig(kind="scheduler", wait=0.5, options={"address": "tcp://127.0.0.1:9"})
-    with pytest.raises(ClusterError, match=r"no scheduler answers at tcp://127\.0\.0\.1:9"), connect(config):
-        pass
-
-
-def test_a_cluster_without_workers_is_an_error_in_time():
-    config = ClusterConfig(wait=0.5, options={"n_workers": 0})
-    with pytest.raises(ClusterError, match=r"no worker after 0.5 s"), connect(config):
-        pass
-
-
-@pytest.mark.parametrize(
-    ("version", "sentence"),
-    [
-        ("__import__('os').getpid() == HERE or __import__('no_such_package')", "cannot import hsi_dask"),
-        ("__import__('os').getpid()", r"has hsi_dask \d+, this is \d+"),
-    ],
-)
-def test_a_worker_without_the_package_or_with_another_one_is_found_before_the_run(
-    client, monkeypatch, version, sentence
-):
-    import os
-
-    monkeypatch.setattr(connection, "_VERSION", version.replace("HERE", str(os.getpid())))
-    config = ClusterConfig(kind="scheduler", options={"address": client.scheduler.address})
-    with pytest.raises(ClusterError, match=sentence), connect(config):
-        pass
+def test_a_run_waits_longer_than_the_watchdog_of_worker_jobs_and_for_a_stuck_tile_as_the_file_says(values, patience):
+    config = ClusterConfig(**values)
+    assert (config.limits.patience, config.limits.stuck) == (patience, config.stuck)

@@ -8,7 +8,7 @@ import pytest
 
 from hsi_dask.cluster import ClusterConfig
 from hsi_dask.cluster.jobs import make_job
-from hsi_dask.cluster.queue import _standing, last_words, living
+from hsi_dask.cluster.queue import _parse_line, job_states, last_log_line
 from hsi_dask.cluster.submit import write_scripts
 from hsi_dask.errors import ClusterError, ConfigError
 
@@ -78,6 +78,28 @@ def test_a_submitted_job_is_a_shell_script_that_queues_up_again(config, array, t
         assert "sleep 14100 && kill -USR1 $$ &" in text  # 300 s before the wall time
 
 
+def test_scripts_have_names_that_nobody_can_expect_and_are_their_users_alone(config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first, second = (write_scripts(config, ["--out", "run"], "run")[0].path for _ in range(2))
+    assert first.stem != second.stem
+    job = make_job(config)
+    with job.job_file() as one, job.job_file() as other:
+        assert one != other
+        assert Path(one).read_text() == job.job_script()
+        found = [first, Path(one), *first.parent.iterdir()]
+    assert not Path(one).exists()
+    assert not any(path.stat().st_mode & 0o077 for path in found if path.exists())
+    assert first.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_log_folder_that_others_can_write_to_is_refused(config, tmp_path):
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs").chmod(0o777)
+    for use in (make_job, lambda config: write_scripts(config, ["--out", "run"], "run")):
+        with pytest.raises(ConfigError, match=r"logs can be written by others \(mode 0777\); chmod go-w it, or set"):
+            use(config)
+
+
 def test_a_script_that_is_warned_stops_the_run_in_order_and_queues_up_again(tmp_path, monkeypatch):
     """The script itself, with a Python that tells of its signals and a qsub that tells of its arguments."""
     monkeypatch.chdir(tmp_path)
@@ -135,6 +157,7 @@ def test_only_a_batch_scheduler_has_jobs_to_submit():
         ({**SIZE, "job_extra": []}, "write options.job_extra_directives"),
         ({**SIZE, "project": "x"}, "options.project is deprecated by dask-jobqueue; write options.account"),
         ({**SIZE, "scheduler_options": 3}, "options.scheduler_options is 3; it must be a mapping"),
+        ({**SIZE, "walltime": ["x" * 9999]}, "options.walltime is ["),
     ],
 )
 def test_a_wrong_option_is_a_sentence_before_anything_is_imported(options, sentence):
@@ -146,6 +169,20 @@ def test_a_wrong_option_is_a_sentence_before_anything_is_imported(options, sente
 def test_an_option_that_the_class_does_not_know_is_a_sentence():
     with pytest.raises(ConfigError, match=r"unknown key options\.que; did you mean options\.queue\?"):
         make_job(ClusterConfig(kind="slurm", options=SIZE | {"que": "x"}))
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "sentence"),
+    [
+        ("slurm", {"scheduler_options": {"dashboard_address": ":::8787"}}, "a page for everybody on the network"),
+        ("slurm", {"job_extra_directives": {"a": "b"}}, "must be a list of lines with kind slurm"),
+        ("htcondor", {"disk": "1GB", "job_extra_directives": ["a"]}, "must be a mapping with kind htcondor"),
+    ],
+)
+def test_a_value_that_a_kind_cannot_have_is_a_sentence(kind, options, sentence, tmp_path):
+    options = {"cores": 1, "memory": "1GB", "log_directory": str(tmp_path / "logs")} | options
+    with pytest.raises(ConfigError, match=sentence):
+        make_job(ClusterConfig(kind=kind, options=options))
 
 
 def test_keys_for_batch_schedulers_are_refused_elsewhere():
@@ -189,10 +226,10 @@ def test_a_machine_without_the_command_is_a_sentence(tmp_path, monkeypatch):
     ],
 )
 def test_a_line_of_a_queue_is_a_job_and_how_it_stands(kind, line, number, running, reason):
-    job, standing = _standing(kind, line)
-    assert (job, standing.running) == (number, running)
+    job, state = _parse_line(kind, line)
+    assert (job, state.running) == (number, running)
     if not running:
-        assert standing.reason == reason
+        assert state.reason == reason
 
 
 @pytest.mark.parametrize(
@@ -208,15 +245,15 @@ def test_a_line_of_a_queue_is_a_job_and_how_it_stands(kind, line, number, runnin
     ],
 )
 def test_headings_and_jobs_that_have_ended_are_not_alive(kind, line):
-    assert _standing(kind, line) is None
+    assert _parse_line(kind, line) is None
 
 
 def test_a_scheduler_that_does_not_answer_is_not_one_without_jobs(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert living("slurm", ["17"]) is None
+    assert job_states("slurm", ["17"]) is None
     (tmp_path / "squeue").write_text("#!/bin/sh\nexit 1\n")
     (tmp_path / "squeue").chmod(0o755)
-    assert living("slurm", ["17"]) is None
+    assert job_states("slurm", ["17"]) is None
 
 
 def test_grid_engine_is_asked_why_a_job_waits(tmp_path, monkeypatch):
@@ -236,12 +273,12 @@ def test_grid_engine_is_asked_why_a_job_waits(tmp_path, monkeypatch):
     )
     (tmp_path / "qstat").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    broken, working, waiting = living("sge", ["36", "37", "38"]).values()
+    broken, working, waiting = job_states("sge", ["36", "37", "38"]).values()
     assert working.running
     assert broken.reason == "in an error state: error: can't chdir to /no: No such file"
-    assert broken.hopeless
+    assert broken.never_starts
     assert waiting.reason == 'waiting: cannot run in PE "smp" because it only offers 0 slots'
-    assert not waiting.hopeless
+    assert not waiting.never_starts
 
 
 def test_of_a_log_the_line_counts_that_says_why(tmp_path):
@@ -249,9 +286,9 @@ def test_of_a_log_the_line_counts_that_says_why(tmp_path):
     text = f"one\nModuleNotFoundError: No module named 'dask'\n{traceback}bye\n"
     (tmp_path / "hsi-dask-17.err").write_text(text)
     (tmp_path / "hsi-dask-117.err").write_text("killed\n")
-    assert last_words(str(tmp_path), "17") == "ModuleNotFoundError: No module named 'dask'"
-    assert last_words(str(tmp_path), "17.head") == "ModuleNotFoundError: No module named 'dask'"
-    assert last_words(str(tmp_path), "18") == ""
+    assert last_log_line(str(tmp_path), "17") == "ModuleNotFoundError: No module named 'dask'"
+    assert last_log_line(str(tmp_path), "17.head") == "ModuleNotFoundError: No module named 'dask'"
+    assert last_log_line(str(tmp_path), "18") == ""
 
 
 @pytest.mark.parametrize("kind", HEADERS)
