@@ -40,7 +40,8 @@ def find_classes(path: Path, raw: RawSpectra, beside: Path | None, column: str |
     EndmemberError
         No such column; a table beside whose rows are not the spectra.
     """
-    if (name := _column(raw.columns, column)) is not None:
+    name = _column(raw.columns, column)
+    if name is not None and (column is not None or any(raw.columns[name])):
         return Classes(raw.columns[name], f"{name} of {path.name}")
     others: list[str] = []
     if beside is not None and beside.exists():

@@ -19,6 +19,7 @@ from hsi_dask.io.regular import read_regular
 MAX_BYTES = 2**28  # 7000 spectra of 2151 wavelengths are half as much
 MAX_ROWS = 2**20  # of a spreadsheet
 _LONGEST = 2**22  # characters of a line: 100 000 spectra side by side have fewer
+_NAME = 200  # characters of a name; more fit no legend and no message
 _LOOKED_AT = 50  # lines that show which separator and which decimal mark a table has
 
 _MISSING = {"", "na", "n/a", "#n/a", "#nv", "nan", "null", "none"}
@@ -98,7 +99,7 @@ def numbers(cells: list[str], comma: bool = False) -> list[float | None]:
 
 
 def clean(text: str) -> str:
-    """A name without control characters, lone surrogates and marks that turn the direction of writing.
+    """A name without control characters, lone surrogates and marks that turn the direction of writing, cut at 200.
 
     Examples
     --------
@@ -106,9 +107,9 @@ def clean(text: str) -> str:
     'oak[31m leaf'
     """
     if text.isascii() and text.isprintable():
-        return " ".join(text.split())
+        return " ".join(text.split())[:_NAME].rstrip()
     kept = (" " if c.isspace() else c for c in text if c.isspace() or unicodedata.category(c) not in ("Cc", "Cs"))
-    return " ".join("".join(c for c in kept if c not in _BIDIRECTIONAL).split())
+    return " ".join("".join(c for c in kept if c not in _BIDIRECTIONAL).split())[:_NAME].rstrip()
 
 
 def shown(text: str, longest: int = 60) -> str:
@@ -131,13 +132,20 @@ def _text(path: Path) -> str:
     wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     encoding, name = ("utf-16", "UTF-16, as its byte order mark says,") if wide else ("utf-8-sig", "UTF-8")
     try:
-        return data.decode(encoding)
+        text = data.decode(encoding)
     except UnicodeDecodeError as error:
         before = data[: error.start].decode(encoding, "replace")
         line = 1 + before.count("\n" if "\n" in before else "\r")
         raise EndmemberError(
             f"{path} cannot be read as spectra: it is not {name} in line {line}; save it as CSV UTF-8"
         ) from error
+    if "\0" in text:
+        line = 1 + text.count("\n", 0, text.index("\0"))
+        raise EndmemberError(
+            f"{path} cannot be read as spectra: it has a null character in line {line}, as other files than text, and "
+            "UTF-16 without its mark; save it as CSV UTF-8"
+        )
+    return text
 
 
 def _lines(text: str, path: Path) -> list[tuple[int, str]]:

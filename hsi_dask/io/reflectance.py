@@ -35,7 +35,9 @@ _NANOMETRES = {
     "μm": 1000.0,
     "micrometer": 1000.0,
     "micron": 1000.0,
+    "angstrom": 0.1,
 }
+_FREQUENCIES = {"wavenumber", "wavenumbers", "ghz", "mhz", "thz"}
 _RANGE = (50.0, 1e6)  # nm: ultraviolet to far infrared
 
 
@@ -109,6 +111,8 @@ def to_nanometres(stated: str, grid: Array, path: Path) -> tuple[float, str]:
         raise EndmemberError(
             f"{path} counts 1 to {grid.size} where wavelengths should be: numbers of bands; give wavelengths"
         )
+    if words := _FREQUENCIES & set(re.findall(r"[a-z]+", stated.lower())):
+        raise EndmemberError(f"{path} has {min(words)} where wavelengths should be; give wavelengths in nm or um")
     factor, why = _wavelength_unit(stated, grid)
     low, high = float(grid.min()) * factor, min(float(grid.max()), 1e9) * factor
     if low < _RANGE[0] or high > _RANGE[1]:

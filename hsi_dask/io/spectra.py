@@ -139,7 +139,7 @@ def _place(name: str, counts: Mapping[str, int], places: Mapping[str, int], know
 
 
 def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (" and so on" if len(names) > 5 else "")
+    return ", ".join(name[:60] for name in names[:5]) + (" and so on" if len(names) > 5 else "")
 
 
 def _from_zarr(path: Path) -> xr.DataArray:

@@ -53,8 +53,8 @@ def read_table(path: Path) -> RawSpectra:
         No such table; a column that is no spectrum, by its name.
     """
     table = read_delimited(path)
-    if any(re.match(r"wave\s*_?numbers?|cm-1|1/cm", cell.lower()) for cell in table.head):
-        raise EndmemberError(f"{path} has wavenumbers; give wavelengths in nm or um (10000 / wavenumber in 1/cm)")
+    if re.match(r"wave[ _]?numbers?|cm-1|1/cm", table.head[0].lower()):
+        raise EndmemberError(f"{path} has wavenumbers where wavelengths should be; give wavelengths in nm or um")
     at = _wavelengths_above(table)
     return _by_rows(table, at, path) if at else _by_columns(table, path)
 

@@ -86,6 +86,7 @@ def test_cells_without_a_value_are_nan() -> None:
         (b"w,Stra\xdfe\n1,2\n", "is not UTF-8 in line 1; save it as CSV UTF-8"),
         (b"w,a\n1,2\n\xff", "is not UTF-8 in line 3"),
         (b"\xff\xfew", "is not UTF-16, as its byte order mark says, in line 1"),
+        ("w,a\n".encode("utf-16-le"), "has a null character in line 1, as other files than text, and UTF-16 without"),
         ('w,a\n400,"' + "1" * 200_000, "larger than field limit .131072. in line 2; a quotation mark may be open"),
         ("x" * (2**22 + 1), "has 4194305 characters in line 1, but up to 4194304 are read; split it"),
         ("1\n" * (2**20 + 1), "has more than 1048576 lines"),
@@ -106,12 +107,16 @@ def test_a_name_comes_back_from_a_cell_that_no_spreadsheet_runs(name: str) -> No
     assert cell == name or name.lstrip("'")[0] in "=+-@#＝＋－＠"
 
 
-@given(st.text())
+@given(st.text(max_size=150))
 def test_a_clean_name_is_one_printable_line_and_stays_so(name: str) -> None:
     cleaned = clean(name)
     assert clean(cleaned) == cleaned
     assert not any(ord(c) < 32 or 127 <= ord(c) < 160 or 0xD800 <= ord(c) < 0xE000 for c in cleaned)
     assert [c for c in cleaned if c.isalnum()] == [c for c in name if c.isalnum()]
+
+
+def test_a_name_is_cut_where_no_legend_holds_it() -> None:
+    assert clean("oak " * 1000) == " ".join(["oak"] * 50)
 
 
 def test_a_quoted_text_in_a_message_is_short_and_escaped() -> None:

@@ -122,6 +122,8 @@ def test_a_spectrum_in_another_unit_than_the_others_is_refused_by_name() -> None
         ("", [400, 500], 1, "nm by their values"),
         ("", [0.4, 0.5], 1000, "um by their values"),
         ("Micrometers", [0.4, 0.5], 1000, "micrometer as the file says"),
+        ("Angstroms", [4000, 5000], 0.1, "angstrom as the file says"),
+        ("Wavenumber", [4000, 5000], None, "has wavenumber where wavelengths should be; give wavelengths in nm"),
         ("wavelength_nm", [40, 90], None, "has wavelengths of 40 to 90 nm"),
         ("", [1, 2, 3], None, "counts 1 to 3 where wavelengths should be: numbers of bands"),
         ("", [400, 400], None, "needs two or more wavelengths, positive and each once"),

@@ -247,7 +247,10 @@ def test_columns_that_are_no_spectra_are_refused_by_name(tmp_path: Path, name: s
     ("text", "sentence"),
     [
         ("nm,kind,oak\n400,a,.1\n500,b,.2\n600,c,.3\n", "text such as 'a' in the column 'kind', which is no spectrum"),
-        ("wavenumber,oak\n25000,.1\n20000,.2\n", r"has wavenumbers; give wavelengths in nm or um"),
+        (
+            "wavenumber,oak\n25000,.1\n20000,.2\n",
+            "has wavenumbers where wavelengths should be; give wavelengths",
+        ),
         ("400,500,600\n.1,.2,.3\n.2,.3,.3\n.1,.3,.3\n", "seems to have its wavelengths, 400 to 600, in the first row"),
         ("band,oak\n1,.1\n2,.2\n3,.3\n", "counts 1 to 3 where wavelengths should be: numbers of bands"),
         ("# one\nwavelength,oak\n\n400,x\n500,1\n600,1\n", r"has 'x' where a number should be \(row 4\); correct it"),
@@ -272,7 +275,7 @@ def test_names_that_only_look_like_wavelengths_stay_names(tmp_path: Path) -> Non
 
 
 def test_names_lose_control_characters(tmp_path: Path) -> None:
-    columns(tmp_path / "n.csv", ["wavelength", "a\x1b[31mb", "\u202eoak", "\x00"], *[GRID, CANOPY, CANOPY, CANOPY])
+    columns(tmp_path / "n.csv", ["wavelength", "a\x1b[31mb", "\u202eoak", "\x07"], *[GRID, CANOPY, CANOPY, CANOPY])
     assert read_spectra(tmp_path / "n.csv").attrs["names"] == ["a[31mb", "oak", "endmember_3"]
     library(tmp_path / "lib.sli", SPECTRA, spectra_names="{a\x1b]0;x\x07, b\tc}")
     assert read_spectra(tmp_path / "lib.sli").attrs["names"] == ["a]0;x", "b c"]
