@@ -111,7 +111,7 @@ class EndmemberConfig(_Section):
     )
     sample_tiles: Annotated[int, Field(strict=True, ge=1, le=10_000)] | None = _option(
         None, "null or a whole number from 1 to 10000",
-        "at most this many tiles, spread over all, are read for it; null: a tenth of all bytes, in 1 to 16 tiles",
+        "at most this many tiles, spread over all, are read for it; null: 16",
     )  # fmt: skip
     seed: int = _option(
         0,

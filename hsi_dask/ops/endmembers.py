@@ -63,10 +63,12 @@ def find_endmembers(
         raise ConfigError(f"{extractor.name} finds {extractor.least} endmembers or more, not {count}")
     pixels = require_dims(pixels, (PIXEL, WAVELENGTH), "pixels")
     spectra = np.asarray(pixels, dtype=np.float64 if pixels.dtype == np.float64 else np.float32)
-    if len(spectra) < count:
-        raise EndmemberError(f"{count} endmembers need as many pixels, but the sample has {len(spectra)}; sample more")
     if not np.isfinite(spectra).all():
         raise EndmemberError("pixels have missing values; drop them, or take them from sample_pixels")
+    if not (lit := spectra.any(axis=1)).all():  # no spectrum
+        pixels, spectra = pixels.isel({PIXEL: lit}), spectra[lit]
+    if len(spectra) < count:
+        raise EndmemberError(f"{count} endmembers need as many pixels, but the sample has {len(spectra)}; sample more")
     with threadpool_limits(1, user_api="blas"):  # thin products: more threads only wait for each other
         try:
             found = extractor.extract(spectra, count, np.random.default_rng(seed), **chosen_options)

@@ -14,12 +14,12 @@ from hsi_dask.ops.source import PieceSource, find_source
 from hsi_dask.schema import CUBE_DIMS, PIXEL, WAVELENGTH, X, Y, describe_coordinates, require_dims
 
 WINDOW = 32  # pixels: candidates come from square windows, because a stored chunk is read for one or for all
-PER_WINDOW = 64  # candidates a window: few enough that 10 000 pixels come from 157 places
+PER_WINDOW = 16  # candidates a window: 20 000 pixels come from all windows of a tile of 1 km, fewer from a part of them
 _READ_BYTES = 16 * 2**20  # read at a time: little enough that memory is used again, not asked for anew
 
 
 def sample_pixels(cube: xr.DataArray, size: int, *, seed: int = 0, where: xr.DataArray | None = None) -> xr.DataArray:
-    """Spectra of `size` valid pixels, drawn at random from random windows of the cube.
+    """Spectra of `size` valid pixels, drawn at random from windows that are spread evenly over the cube.
 
     The draw goes by position in the cube alone: the same seed gives the same pixels whatever the chunks,
     the scheduler or the number of workers. Only stored chunks that hold candidates are read, or where a cube is
@@ -71,9 +71,9 @@ def sample_pixels(cube: xr.DataArray, size: int, *, seed: int = 0, where: xr.Dat
 
 
 def _candidates(height: int, width: int, rng: np.random.Generator) -> Iterator[NDArray[np.intp]]:
-    """Candidate positions (2, k), window after window in random order; later passes take what earlier ones left."""
+    """Candidate positions (2, k), window after window, spread evenly; later passes take what earlier ones left."""
     down, across = -(-height // WINDOW), -(-width // WINDOW)
-    windows = rng.permutation(down * across)
+    windows = _spread_order(down, across, rng)
     seeds = rng.integers(2**63, size=down * across)
     for start in range(0, WINDOW * WINDOW, PER_WINDOW):
         for window in windows:
@@ -81,6 +81,19 @@ def _candidates(height: int, width: int, rng: np.random.Generator) -> Iterator[N
             row, column = divmod(int(window), across)
             at = np.stack([row * WINDOW + cells // WINDOW, column * WINDOW + cells % WINDOW])
             yield at[:, (at[0] < height) & (at[1] < width)]
+
+
+def _spread_order(down: int, across: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """The cells of a grid so that the first n, for any n, are spread evenly over it: quadrants of quadrants in turn."""
+    bits = max(1, (max(down, across) - 1).bit_length())
+    row, column = np.divmod(np.arange(down * across), across)
+    shift = int(rng.integers(4**bits))
+    key = np.zeros(down * across, np.int64)
+    for bit in range(bits):  # the highest bits of the place become the lowest of the rank
+        pair = 2 * ((row >> (bits - 1 - bit)) & 1) + ((column >> (bits - 1 - bit)) & 1)
+        digit = pair ^ ((shift >> 2 * bit) & 3)
+        key |= digit << (2 * bit)
+    return np.argsort(key, kind="stable")
 
 
 def _next_places(candidates: Iterator[NDArray[np.intp]], wanted: float) -> NDArray[np.intp]:
@@ -189,7 +202,7 @@ def _is_valid(stored: NDArray[Any], cube: xr.DataArray) -> NDArray[np.bool_]:
     good: NDArray[np.bool_] = (
         np.isfinite(stored) if stored.dtype.kind == "f" else stored != cube.attrs.get("_FillValue")
     )
-    return np.asarray(good.all(axis=1))
+    return np.asarray(good.all(axis=1) & stored.any(axis=1))  # a pixel of zeros alone has no spectrum
 
 
 def _reflectance(stored: NDArray[Any], cube: xr.DataArray) -> NDArray[np.float32]:

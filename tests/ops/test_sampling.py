@@ -7,7 +7,7 @@ import xarray as xr
 
 from hsi_dask.errors import ConfigError, EndmemberError
 from hsi_dask.io import hdf5
-from hsi_dask.ops.sampling import sample_pixels
+from hsi_dask.ops.sampling import _spread_order, sample_pixels
 
 from .conftest import CHUNKINGS
 
@@ -70,3 +70,18 @@ def test_an_empty_cube_and_an_empty_draw_are_refused(cube: xr.DataArray) -> None
         sample_pixels(xr.full_like(cube, np.nan), 10)
     with pytest.raises(ConfigError, match="size must be 1 or more pixels, not 0"):
         sample_pixels(cube, 0)
+
+
+def test_windows_are_spread_evenly_whatever_the_seed() -> None:
+    for seed in range(5):
+        order = _spread_order(32, 32, np.random.default_rng(seed))
+        assert sorted(order.tolist()) == list(range(1024))
+        rows, columns = np.divmod(order[:64], 32)
+        assert (np.histogram2d(rows, columns, bins=8, range=[[0, 32], [0, 32]])[0] == 1).all()
+    assert sorted(_spread_order(3, 7, np.random.default_rng(0)).tolist()) == list(range(21))
+
+
+def test_pixels_of_zeros_are_no_pixels(cube: xr.DataArray) -> None:
+    dark = cube.copy(data=cube.values.copy())
+    dark[:, ::2] = 0
+    assert (sample_pixels(dark, 500).column % 2 == 1).all()

@@ -39,8 +39,9 @@ _COPIES_OF_MAPS = 3
 #   masks, of every pixel: layers as stored, planes of indices in float32, least and largest values, flags
 _MASK_BYTES = 40
 
-# Of all bytes, what is read to find endmembers in, unless the configuration says how many tiles; and at most so many
-_SAMPLED_SHARE, _MOST_SAMPLED = 0.1, 16
+# Tiles that pixels are sampled from, unless the configuration says how many: every one of a small site, for a material
+# may be in one tile alone; of a large one so many, for a tile with one wavelength a chunk is inflated whole for it
+_MOST_SAMPLED = 16
 
 
 @dataclass(frozen=True)
@@ -109,10 +110,7 @@ class Plan:
     @property
     def sampled(self) -> int:
         """How many tiles are read to find endmembers."""
-        if wanted := self.config.endmembers.sample_tiles:
-            return min(wanted, len(self.tiles))
-        read = np.cumsum([tile.file_size for tile in self.in_sampling_order()])
-        return int(np.clip(np.searchsorted(read, read[-1] * _SAMPLED_SHARE, side="right"), 1, _MOST_SAMPLED))
+        return min(self.config.endmembers.sample_tiles or _MOST_SAMPLED, len(self.tiles))
 
     def in_sampling_order(self) -> list[Tile]:
         """The tiles so that the first n, for any n, are spread over the site, from its middle on.
