@@ -89,8 +89,8 @@ def _above(cell: str) -> float:
 
 
 def _by_rows(table: Delimited, at: list[int], path: Path) -> RawSpectra:
-    head = table.head
-    others = {clean(head[n]): n for n in reversed(range(len(head))) if n not in set(at)}  # of one name: the first
+    head, above = table.head, set(at)
+    others = {clean(head[n]): n for n in reversed(range(len(head))) if n not in above}  # of one name: the first
     texts: dict[str, list[str]] = {name: [] for name in reversed(others)}
     spectra = list[NDArray[np.float64]]()
     for line, row in table.rows:
@@ -98,7 +98,7 @@ def _by_rows(table: Delimited, at: list[int], path: Path) -> RawSpectra:
         if None in values:
             raise _no_number(path, row[at[values.index(None)]], line, table.comma)
         spectra.append(np.array(values, dtype=np.float64))
-        require_size(path, len(spectra), len(at))
+        require_size(path, len(spectra), len(head))
         for name, n in others.items():
             texts[name].append(clean(with_formula(row[n])))
     if not spectra:

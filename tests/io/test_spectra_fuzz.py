@@ -191,6 +191,7 @@ def test_many_damaged_files_within_bounds(tmp_path: Path) -> None:
         ("semicolons.csv", b"; a\n" * 2**18),
         ("text.csv", b"w,a\n" + b"400,x\n" * 2**18),
         ("blank.csv", b"\n" * 2**22),
+        ("above.csv", b"name," + b",".join(b"%d" % n for n in range(1000, 400_000)) + b"\nx" + b",.1" * 398_999),
         ("wide.csv", b"w" + b",1" * 2**19 + b"\n400" + b",1" * 2**19 + b"\n500" + b",x" * 2**19),
     ],
 )
