@@ -1,8 +1,18 @@
 """Errors a user can meet, each also a builtin error. Messages say what is wrong, the value, the way out."""
 
+import re
+
+from hsi_dask.escaping import visible
+
 
 class HsiDaskError(Exception):
-    """Base of every error hsi_dask raises on purpose; the command line prints it as one line."""
+    """Base of every error hsi_dask raises on purpose; the command line prints it as one line.
+
+    Values in the message may come from a stranger's file: no control character of theirs reaches a terminal or a log.
+    """
+
+    def __str__(self) -> str:
+        return visible(re.sub(r"\s*\n\s*", " ", super().__str__()))
 
 
 class FileFormatError(HsiDaskError, ValueError):

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from hsi_dask.batch.observer import Advanced, Observer, Stage
+from hsi_dask.escaping import visible
 
 if TYPE_CHECKING:
     from hsi_dask.batch.state.run_directory import TileRecord
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 _DOING = {"sampling": "sampling", "endmembers": "finding endmembers", "scene": "statistics of"}
 SILENCE = 15.0  # seconds after which a log gets a line although no tile is finished
+_BAR, _NARROW_BAR, _WIDE = 24, 12, 100  # columns: of the bar on a terminal of at least so many, and on a narrower one
+_BESIDE = 11  # columns of spinner, elapsed time and the spaces between
 
 
 class Pace(Observer):
@@ -75,14 +79,22 @@ class Pace(Observer):
                 return 0.0
             return (self.now + sum(self.in_flight.values())) / max(time.monotonic() - self.mapping_since, 1e-3)
 
-    def so_far(self) -> str:
+    def so_far(self, *, rate: bool = True) -> str:
         """`2 of 8 tiles, 3.1 tiles a minute, 0:01:56 left`."""
         with self.lock:
             text = f"{self.settled} of {self.total} tiles"
-            if (rate := self.rate) > 0:
-                left = timedelta(seconds=round((self.total - self.progress) / rate))
-                text += f", {60 * rate:.3g} tiles a minute, {left} left"
+            if (speed := self.rate) > 0:
+                left = timedelta(seconds=round((self.total - self.progress) / speed))
+                text += (f", {60 * speed:.3g} tiles a minute" if rate else "") + f", {left} left"
             return text
+
+    def so_far_within(self, columns: int) -> str:
+        """As much of that, and of what is in flight, as fits."""
+        with self.lock:
+            inside = self.inside()
+            texts = [f"{self.so_far()}  ({inside})"] if inside else []
+            texts += [self.so_far(), self.so_far(rate=False)]
+            return next((text for text in texts if len(text) <= columns), f"{self.settled} of {self.total}")
 
     def inside(self) -> str:
         """What is in flight: `368000_4306000 45 %`, or how many."""
@@ -107,7 +119,7 @@ class _Lines(Pace):
 
     def line(self, text: str) -> None:
         self.written = time.monotonic()
-        self.write(f"{time.strftime('%H:%M:%S')} {text}")
+        self.write(f"{time.strftime('%H:%M:%S')} {visible(text)}")
 
     def message(self, text: str) -> None:
         self.line(text)
@@ -142,24 +154,49 @@ def in_lines() -> Iterator[Observer]:
 
 
 @contextmanager
-def live() -> Iterator[Observer]:
-    """An observer that keeps a bar, the rate and the time left on the terminal behind stderr."""
-    from rich.console import Console
-    from rich.logging import RichHandler
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+def live(terminal: IO[str]) -> Iterator[Observer]:
+    """An observer that keeps a bar, the rate and the time left on the terminal."""
+    from rich.progress import TimeElapsedColumn
 
-    console = Console(stderr=True, highlight=False)
-    bar = Progress(
-        SpinnerColumn(), BarColumn(24), TextColumn("{task.description}"), TimeElapsedColumn(),
-        console=console, transient=True, refresh_per_second=8,
-    )  # fmt: skip
+    bar = _progress(terminal, TimeElapsedColumn())
     ours = logging.getLogger("hsi_dask")
-    before, ours.handlers = ours.handlers, [RichHandler(console=console, show_path=False, markup=False)]
+    before, ours.handlers = ours.handlers, [_Above(bar.console)]
     try:
         with bar:
             yield _Live(bar)
     finally:
         ours.handlers = before
+
+
+def _progress(terminal: IO[str], *columns: Any) -> Any:
+    """A bar of fixed width with text and further columns beside it, as wide as the terminal at most."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+    from rich.table import Column
+
+    console = Console(file=terminal, highlight=False, markup=False, emoji=False)
+    spinner = SpinnerColumn("dots" if console.encoding.startswith("utf") else "line")
+    bar = BarColumn(_BAR if console.width >= _WIDE else _NARROW_BAR)
+    text = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True))
+    return Progress(spinner, bar, text, *columns, console=console, transient=True, refresh_per_second=8)
+
+
+def _say(console: Any, text: str, style: str | None = None) -> None:
+    """A message above the bar; lines end between words, and a word that is longer than a line stays whole."""
+    lines = textwrap.wrap(visible(text), console.width, break_long_words=False, break_on_hyphens=False)
+    console.print("\n".join(lines), style=style, soft_wrap=True)
+
+
+class _Above(logging.Handler):
+    """Log lines above the bar."""
+
+    def __init__(self, console: Any) -> None:
+        super().__init__()
+        self.console = console
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%H:%M:%S"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _say(self.console, self.format(record), "yellow" if record.levelno >= logging.WARNING else None)
 
 
 class _Live(Pace):
@@ -172,12 +209,13 @@ class _Live(Pace):
 
     def show(self) -> None:
         with self.lock:
-            inside = self.inside()
-            text = self.so_far() + (f"  ({inside})" if inside else "") if self.total else "starting"
+            width = self.bar.console.width
+            room = width - _BESIDE - (_BAR if width >= _WIDE else _NARROW_BAR)
+            text = self.so_far_within(room) if self.total else "starting"
             self.bar.update(self.task, total=self.total or None, completed=self.progress, description=text)
 
     def message(self, text: str) -> None:
-        self.bar.console.print(text, markup=False, soft_wrap=True)
+        _say(self.bar.console, text)
         self.show()
 
     def tile_advanced(self, tile: str, fraction: float) -> None:
@@ -190,7 +228,7 @@ class _Live(Pace):
 
     def tile_failed(self, tile: str, reason: str) -> None:
         super().tile_failed(tile, reason)
-        self.bar.console.print(f"tile {tile} failed: {reason}", style="red", markup=False, soft_wrap=True)
+        _say(self.bar.console, f"tile {tile} failed: {reason}", "red")
         self.show()
 
 
@@ -198,14 +236,14 @@ class _Live(Pace):
 
 
 @contextmanager
-def stage(what: str) -> Iterator[Advanced]:
-    """Hears which share of a stage is done and shows it as a run does; nothing if it never hears."""
+def stage(what: str, terminal: IO[str]) -> Iterator[Advanced]:
+    """Shows which share of a stage is done, as a run does; nothing if it is never called."""
     with ExitStack() as stack:
-        terminal, shown = sys.stderr.isatty(), list[Advanced]()
+        shown = list[Advanced]()
 
         def advanced(share: float) -> None:
             if not shown:
-                shown.append(stack.enter_context(_bar(what)) if terminal else _lines(what))
+                shown.append(stack.enter_context(_bar(what, terminal)) if terminal.isatty() else _lines(what))
             shown[0](share)
             if share >= 1:
                 shown.clear()
@@ -230,13 +268,9 @@ def _lines(what: str) -> Advanced:
 
 
 @contextmanager
-def _bar(what: str) -> Iterator[Advanced]:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+def _bar(what: str, terminal: IO[str]) -> Iterator[Advanced]:
+    from rich.progress import TaskProgressColumn, TimeRemainingColumn
 
-    with Progress(
-        SpinnerColumn(), BarColumn(24), TextColumn("{task.description}"), TaskProgressColumn(), TimeRemainingColumn(),
-        console=Console(stderr=True, highlight=False), transient=True, refresh_per_second=8,
-    ) as bar:  # fmt: skip
+    with _progress(terminal, TaskProgressColumn(), TimeRemainingColumn()) as bar:
         task = bar.add_task(what, total=1.0)
         yield lambda share: bar.update(task, completed=share)

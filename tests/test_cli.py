@@ -13,7 +13,6 @@ import pytest
 
 import hsi_dask as hsi
 from hsi_dask import cli, progress
-from hsi_dask.cli.app import PIPE_CLOSED
 from hsi_dask.synthetic import MATERIALS, simulate_scene, simulate_site, write_neon_tile
 
 HSI_DASK = (sys.executable, "-m", "hsi_dask")
@@ -226,12 +225,78 @@ def test_a_terminal_shows_a_live_bar_with_tiles_rate_and_time_left(site, tmp_pat
     assert shown.decode().rstrip().endswith("\x1b[?25h") or "\x1b[?25h" in shown.decode()[-200:]  # the cursor is back
 
 
-def test_a_closed_pipe_is_not_an_error():
-    with subprocess.Popen([*HSI_DASK, "config"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+def test_a_reader_of_stdout_that_has_seen_enough_changes_neither_the_work_nor_its_exit_code(finished, tmp_path):
+    with subprocess.Popen(
+        [*HSI_DASK, "export", str(finished[0]), "--out", str(tmp_path / "gis")],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
         process.stdout.close()
         err = process.stderr.read()
-    assert process.returncode == PIPE_CLOSED
-    assert err == b""
+    assert (process.returncode, err) == (0, b"")
+    assert len(list((tmp_path / "gis").iterdir())) == 23
+
+
+def test_results_that_cannot_be_written_are_an_error_after_the_work(finished, tmp_path):
+    with open("/dev/full", "w") as full:
+        words = [*HSI_DASK, "export", str(finished[0]), "--out", str(tmp_path / "gis")]
+        process = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert process.returncode == 2
+    assert process.stderr == "error: standard output is incomplete (No space left on device); the work itself is done\n"
+    assert len(list((tmp_path / "gis").iterdir())) == 23
+
+
+@pytest.mark.parametrize("how", ["2>&1 >/dev/null | head -1", "2>/dev/full", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_a_stderr_that_is_lost_ends_nothing(how, site, tmp_path):
+    run_dir = tmp_path / "run"
+    command = (
+        f"{' '.join(HSI_DASK)} run {site.folder} --out {run_dir} --count 3 --no-report {how}; exit ${{PIPESTATUS[0]}}"
+    )
+    process = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=180, check=False)
+    assert process.returncode == 0, process
+    assert len(list((run_dir / "records").glob("*.json"))) == 2
+
+
+def test_a_terminal_that_is_gone_ends_nothing(site, tmp_path):
+    main, worker = pty.openpty()
+    command = f"trap '' HUP; exec {' '.join(HSI_DASK)} run {site.folder} --out {tmp_path / 'run'} --count 3 --no-report"
+    with subprocess.Popen(
+        ["bash", "-c", command], stdout=worker, stderr=worker, stdin=worker, start_new_session=True
+    ) as process:
+        os.close(worker)
+        while b"sampling" not in os.read(main, 4096):
+            pass
+        os.close(main)
+        assert process.wait(timeout=180) == 0
+    assert len(list((tmp_path / "run" / "records").glob("*.json"))) == 2
+
+
+def test_an_ascii_stdout_shows_other_letters_as_escapes(site, tmp_path):
+    folder = tmp_path / "Straße"
+    folder.symlink_to(site.folder)
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    process = call("run", folder, "--out", tmp_path / "Läufe", "--count", 3, env=environment)
+    assert process.returncode == 0, process.stderr
+    assert r"L\xe4ufe/results.zarr" in process.stdout
+
+
+def test_names_that_are_not_utf_8_work_everywhere(site, tmp_path, capsys):
+    run_dir = tmp_path / os.fsdecode(b"L\xe4ufe")
+    code, out, err = inside(capsys, "run", site.paths[0], "--out", run_dir, "--count", 3)
+    assert (code, "WARNING" in err) == (0, False), err
+    assert r"L\udce4ufe/results.zarr" in out
+    assert (run_dir / "report.html").is_file()
+    assert inside(capsys, "export", run_dir, "--out", run_dir / "gis")[0] == 0
+
+
+def test_control_characters_of_files_never_reach_the_terminal(site, tmp_path, capsys):
+    bad = tmp_path / "..bad\x1b[31m\x1b]0;x\x07\nerror: fake.h5"
+    bad.write_bytes(b"x")
+    code, out, err = inside(capsys, "run", bad, site.paths[0], "--out", tmp_path / "run", "--count", 3, "--no-report")
+    assert code == 1
+    assert "\x1b" not in out + err
+    assert r"bad\x1b[31m" in out
+    assert "\nerror: fake" not in out + err
+    assert "\x1b" not in "".join(inside(capsys, "status", tmp_path / "run")[1:])
 
 
 # ---------------------------------------------------------------------------------------------------- wrong requests

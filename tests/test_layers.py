@@ -17,7 +17,8 @@ NAMES = {".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__in
 
 # What each folder or module may import of ours, beside itself
 MAY_IMPORT = {
-    "errors": set(),
+    "escaping": set(),
+    "errors": {"escaping"},
     "schema": {"errors"},
     "yaml_text": {"errors"},
     "plugins": {"errors"},
@@ -30,14 +31,14 @@ MAY_IMPORT = {
     "cluster": {"errors", "yaml_text", "limits", "batch", "__init__"},  # of batch what a worker has to import
     "synthetic": {"errors"},
     "kernels": set(),
-    "io": {"errors", "schema"},
+    "io": {"errors", "schema", "escaping"},
     "ops": {"errors", "schema", "kernels", "methods", "extractors", "counts", "parameters"},
     "scene": {"errors", "schema", "methods", "kernels", "io", "ops"},
-    "batch": {"errors", "limits", "schema", "config", "methods", "io", "ops", "scene"},
+    "batch": {"errors", "escaping", "limits", "schema", "config", "methods", "io", "ops", "scene"},
     "overviews": {"errors", "schema", "io", "batch"},
-    "show": {"errors", "schema", "methods", "io", "ops", "batch", "overviews"},
-    "progress": {"batch"},
-    "cli": {"errors", "config", "cluster", "synthetic", "io", "batch", "show", "progress", "__init__"},
+    "show": {"errors", "escaping", "schema", "methods", "io", "ops", "batch", "overviews"},
+    "progress": {"batch", "escaping"},
+    "cli": {"errors", "config", "cluster", "synthetic", "io", "batch", "show", "progress", "escaping", "__init__"},
     "__main__": {"cli"},
     "__init__": {"errors", "config", "synthetic", "io", "ops", "batch", "show"},  # when a name is first used
 }

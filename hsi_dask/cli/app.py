@@ -1,7 +1,8 @@
 """The command line: each verb parses, calls one function and shows what came of it. Nothing else prints or exits.
 
 Results go to stdout, progress and logs to stderr. Exit codes: 0 done; 1 some tile failed, or a check found something;
-2 the request was wrong or could not be carried out, with one line that says why.
+2 the request was wrong or could not be carried out, with one line that says why. A stderr that is lost and a reader of
+stdout that has seen enough change neither the work nor its exit code.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from typing import Annotated, Any
 import typer
 
 # Everything else is imported by the verb that needs it: --help answers at once
+from hsi_dask.cli.streams import Shown, lasting_streams
 from hsi_dask.errors import HsiDaskError
 
 DONE, FOUND, WRONG = 0, 1, 2
-INTERRUPTED, TERMINATED, PIPE_CLOSED = (128 + int(s) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE))
+INTERRUPTED, TERMINATED = (128 + int(s) for s in (signal.SIGINT, signal.SIGTERM))
 DRAINED = 128 + int(signal.SIGUSR1)  # warned of the wall time: what was in work is finished
 
 _COLLECT_AFTER = 50_000  # new objects; Python's own is hundreds
@@ -47,7 +49,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     code = _guarded(words)
     dispatch = sys.modules.get("hsi_dask.batch.execution.dispatch")
     if dispatch and dispatch.has_running_tile():  # in a read that does not return: Python would wait for its threads
-        sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
 
@@ -55,24 +56,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _guarded(words: list[str]) -> int:
     """The exit code of a command line; whatever goes wrong is one line on stderr."""
     debug = "--debug" in words
-    with _logs(debug), _signals() as received:
+    with lasting_streams() as (out, _), _logs(debug), _signals() as received:
         try:
-            code = _dispatched(words)
-            sys.stdout.flush()
-            return code
+            return _with_output(out, _dispatched(words))
         except KeyboardInterrupt as error:
             complain(str(error) or "stopped; give the same command again to go on")
             came = received()
             codes = {signal.SIGTERM: TERMINATED, signal.SIGINT: INTERRUPTED, signal.SIGUSR1: DRAINED}
             return next((code for kind, code in codes.items() if kind in came), INTERRUPTED)
-        except BrokenPipeError:  # `hsi-dask ... | head`: the reader has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return PIPE_CLOSED
         except Exception as error:
             if debug:
                 traceback.print_exc()
             complain(f"error: {sentence(error)}")
             return WRONG
+
+
+def _with_output(out: Shown, code: int) -> int:
+    """The work's exit code, unless its results could not be written although somebody wants them."""
+    out.flush()
+    if out.lost is None or out.is_unwanted:
+        return code
+    complain(f"error: standard output is incomplete ({out.lost.strerror}); the work itself is done")
+    return WRONG
 
 
 def _dispatched(words: list[str]) -> int:
@@ -92,12 +97,13 @@ def sentence(error: Exception) -> str:
     if (usage := getattr(error, "format_message", None)) is not None:
         command = getattr(getattr(error, "ctx", None), "command_path", "hsi-dask")
         return f"{str(usage()).rstrip('.')}; see {command} --help"
+    if isinstance(error, OSError) and error.strerror and error.filename:  # of the machine, not of the program
+        return f"{os.fspath(error.filename)}: {error.strerror}"
     return f"{type(error).__name__}: {error}; this is a bug: `hsi-dask --debug ...` shows where"
 
 
 def complain(sentence: str) -> None:
-    with contextlib.suppress(BrokenPipeError):
-        print(" ".join(sentence.split()), file=sys.stderr, flush=True)
+    print(" ".join(sentence.split()), file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hsi_dask.cli.app import DONE, FOUND, Tiles, app, complain
 from hsi_dask.cli.output import bytes_text, print_rows, print_table, table, times
 from hsi_dask.errors import HsiDaskError
+from hsi_dask.escaping import visible
 
 if TYPE_CHECKING:
     from hsi_dask.io.neon.cube import NeonFile
@@ -92,6 +93,6 @@ def _show_files(files: list[tuple[NeonFile, str]]) -> None:
         rows.add_row(
             file.product, times(file.shape[:2]), f"{file.wavelength.size}, {file.wavelength[0]:.1f} on",
             str(file.epsg), times(file.reflectance.stored_chunks), share, bytes_text(file.file_size),
-            os.path.basename(file.path),
+            visible(os.path.basename(file.path)),
         )  # fmt: skip
     print_table(rows)

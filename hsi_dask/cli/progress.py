@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hsi_dask.batch.observer import Advanced, Observer
@@ -16,8 +16,14 @@ def run_observer() -> Iterator[Observer]:
     """Progress as it suits stderr: live on a terminal, lines elsewhere."""
     from hsi_dask.progress import in_lines, live
 
-    with live() if sys.stderr.isatty() else in_lines() as observer:
+    with live(_terminal()) if sys.stderr.isatty() else in_lines() as observer:
         yield observer
+
+
+def _terminal() -> IO[str]:
+    """stderr for a live bar, which moves the cursor."""
+    plain: IO[str] = getattr(sys.stderr, "plain", sys.stderr)
+    return plain
 
 
 @contextlib.contextmanager
@@ -25,5 +31,5 @@ def overviews_progress() -> Iterator[Advanced]:
     """The making of overviews on stderr, if they have to be made."""
     from hsi_dask.progress import stage
 
-    with stage("making overviews") as advanced:
+    with stage("making overviews", _terminal()) as advanced:
         yield advanced

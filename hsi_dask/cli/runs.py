@@ -13,6 +13,7 @@ from hsi_dask.cli.app import sentence
 from hsi_dask.cli.output import bytes_text, print_rows
 from hsi_dask.cli.progress import overviews_progress, run_observer
 from hsi_dask.errors import ConfigError
+from hsi_dask.escaping import visible
 
 if TYPE_CHECKING:
     from hsi_dask.batch.execution.run import RunSummary
@@ -103,7 +104,7 @@ def show_summary(summary: RunSummary) -> None:
     failed = f", {len(summary.failed)} failed" if summary.failed else ""
     print(f"{finished} of {total} tiles done{before}{failed}, in {summary.seconds:.1f} s")
     for tile, reason in summary.failed.items():
-        print(f"failed  {tile}: {reason}")
+        print(f"failed  {tile}: {visible(reason)}")
     if summary.failed:
         print(f"again   hsi-dask run --out {summary.run_dir}    tries the failed ones once more")
     if summary.pixels:

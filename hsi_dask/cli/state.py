@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from hsi_dask.cli.app import DONE, FOUND, RunDir, app
+from hsi_dask.escaping import visible
 
 
 @app.command()
@@ -27,7 +28,7 @@ def status(
     for tile in pending:
         print(f"pending {tile}")
     for tile, reason in failed.items():
-        print(f"failed  {tile}: {reason}")
+        print(f"failed  {tile}: {visible(reason)}")
     if pending or failed:
         print(f"go on   hsi-dask run --out {run_dir}")
     return FOUND if failed else DONE

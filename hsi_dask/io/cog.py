@@ -101,7 +101,9 @@ def _head(model: Any, levels: Sequence[Level], compress: bool) -> bytes:
     from tifffile import TiffWriter
 
     bands, head = model.samplesperpixel, io.BytesIO()
-    extra = [(tag.code, tag.dtype, tag.count, tag.value, True) for tag in model.tags if tag.code not in _OF_LEVELS]
+    extra = [
+        (tag.code, tag.dtype, tag.count, _bytes(tag.value), True) for tag in model.tags if tag.code not in _OF_LEVELS
+    ]
     blocks = [bands * math.prod(-(-side // BLOCK) for side in level.shape) for level in levels]
     size = sum(blocks) * BLOCK**2 * model.dtype.itemsize
     with TiffWriter(head, bigtiff=size > _MOST_CLASSIC, byteorder="<") as writer:
@@ -124,6 +126,11 @@ def _head(model: Any, levels: Sequence[Level], compress: bool) -> bytes:
                 contiguous=False,
             )
         return head.getvalue()
+
+
+def _bytes(value: Any) -> Any:
+    """GDAL's texts are UTF-8; tifffile writes text in ASCII, and bytes as they are."""
+    return value.encode() if isinstance(value, str) else value
 
 
 def _packed_blocks(level: Level, bands: int, fill: float, pool: Executor, compress: bool) -> Iterator[bytes]:

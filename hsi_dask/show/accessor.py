@@ -72,7 +72,8 @@ class Pictures:
         plane = self.nearest(wavelength)
         ax = ax or _new_map(plane)
         figures.draw_plane(ax, _thinned(plane, ax).compute(), cmap=cmap)
-        ax.set_title(f"{plane.attrs.get('long_name') or plane.name} at {float(plane['wavelength']):.1f} nm")
+        title = f"{plane.attrs.get('long_name') or plane.name} at {float(plane['wavelength']):.1f} nm"
+        ax.set_title(title, parse_math=False)
         return ax
 
     def spectrum(self, *, x: float, y: float, ax: Axes | None = None) -> Axes:
@@ -96,7 +97,9 @@ class Pictures:
         ax = ax or _new()
         figures.draw_spectra(ax, spectra, figures.names_of(spectra))
         ax.set_title(f"{spectra.sizes['endmember']} endmembers")
-        ax.legend(frameon=False, fontsize="small", ncols=1 + spectra.sizes["endmember"] // 9)
+        legend = ax.legend(frameon=False, fontsize="small", ncols=1 + spectra.sizes["endmember"] // 9)
+        for text in legend.get_texts():
+            text.set_parse_math(False)  # names are drawn as they are
         return ax
 
     def plot_abundances(self) -> Figure:
@@ -145,7 +148,7 @@ class Pictures:
         handles = [Patch(color=colour, label=f"endmember {n}") for n, colour in colours.items()]
         handles.append(Patch(color=UNCLASSIFIED_COLOUR, label="unclassified"))
         ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, fontsize="small")
-        ax.set_title(figures.label_of(classes).replace("endmember of the ", "classes by "))
+        ax.set_title(figures.label_of(classes).replace("endmember of the ", "classes by "), parse_math=False)
         return ax
 
     def histogram(self, name: str | None = None, *, bins: int = 100, ax: Axes | None = None) -> Axes:
@@ -165,7 +168,7 @@ class Pictures:
         figures.draw_bins(ax, counts, edges, label=figures.label_of(array), mean=mean)
         single = "wavelength" in array.coords and "wavelength" not in array.dims
         at = f" at {float(array['wavelength']):.1f} nm" if single else ""
-        ax.set_title(f"{array.attrs.get('long_name') or array.name}{at}")
+        ax.set_title(f"{array.attrs.get('long_name') or array.name}{at}", parse_math=False)
         return ax
 
     # ------------------------------------------------------------------------------------ what is held

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from xml.sax.saxutils import escape
+from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from hsi_dask.batch.observer import Advanced
 from hsi_dask.batch.state.run_directory import Run, versions
 from hsi_dask.batch.tiles.plan import free_bytes
 from hsi_dask.errors import RunError
+from hsi_dask.escaping import xml_text
 from hsi_dask.io import cog, store
 from hsi_dask.io.durable import PART, sync_folders, write_file
 from hsi_dask.io.levels import level_grids, stored_array
@@ -95,10 +96,11 @@ def export(
 
 def tiles_of(file: Path) -> str:
     """The tiles that an exported map is of, as `9 of 36`: while it was written the run may have gone on."""
-    import rasterio
+    from tifffile import TiffFile  # not GDAL, which opens no name that is not UTF-8
 
-    with rasterio.open(file) as found:
-        return str(found.tags()["tiles_done"])
+    with TiffFile(file) as found:
+        metadata = ElementTree.fromstring(str(found.gdal_metadata))
+    return metadata.findtext("Item[@name='tiles_done']", "unknown")
 
 
 def _files(overviews: Overviews, part: Path, target: Path, compress: bool) -> Iterator[Sequence[Path]]:
@@ -201,14 +203,14 @@ def _legend(run: Run, variable: Variable, labels: Mapping[int, str]) -> dict[int
 
 def _aux(legend: Mapping[int, str], colours: NDArray[np.uint8]) -> str:
     """GDAL's XML of category names, and of an attribute table with colours, from which QGIS makes its legend."""
-    names = (f"<Category>{escape(legend.get(value, ''))}</Category>" for value in range(max(legend) + 1))
+    names = (f"<Category>{xml_text(legend.get(value, ''))}</Category>" for value in range(max(legend) + 1))
     fields = [("Value", 0, 5), ("Class", 2, 2), ("Red", 0, 6), ("Green", 0, 7), ("Blue", 0, 8)]  # name, type, usage
     heads = (
         f'<FieldDefn index="{n}"><Name>{name}</Name><Type>{kind}</Type><Usage>{usage}</Usage></FieldDefn>'
         for n, (name, kind, usage) in enumerate(fields)
     )
     rows = (
-        f'<Row index="{n}">' + "".join(f"<F>{escape(str(cell))}</F>" for cell in (value, text, *colours[value, :3]))
+        f'<Row index="{n}">' + "".join(f"<F>{xml_text(cell)}</F>" for cell in (value, text, *colours[value, :3]))
         + "</Row>"
         for n, (value, text) in enumerate(legend.items())
     )  # fmt: skip

@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hsi_dask.errors import SchemaError
+from hsi_dask.escaping import visible
 from hsi_dask.ops.bands import single_wavelength
 from hsi_dask.schema import ENDMEMBER, GRID_MAPPING, WAVELENGTH, X, Y
 from hsi_dask.show.palettes import class_colours
@@ -83,7 +84,8 @@ def draw_plane(
         below, above = bool((good < low).any()), bool((good > high).any())
         extend = ("both" if above else "min") if below else ("max" if above else "neither")
         figure: Any = ax.figure
-        figure.colorbar(image, ax=ax, label=label_of(plane), extend=extend, fraction=0.04, pad=0.02)
+        beside = figure.colorbar(image, ax=ax, extend=extend, fraction=0.04, pad=0.02)
+        beside.set_label(label_of(plane), parse_math=False)
     furnish(ax, plane)
     return image
 
@@ -125,7 +127,7 @@ def furnish(ax: Axes, array: xr.DataArray) -> None:
         axis.set_major_locator(MaxNLocator(int(np.clip(inches / 0.8, 1, 4)), steps=[1, 2, 5, 10], prune=prune))
         axis.set_major_formatter(lambda metres, _: f"{metres / 1000:.6g}")
     zone = _zone(array)
-    ax.set_xlabel(f"easting (km{zone})")
+    ax.set_xlabel(f"easting (km{zone})", parse_math=False)
     ax.set_ylabel("northing (km)" if tall > 1 else "")
     ax.tick_params(axis="y", labelrotation=90)
     for label in ax.get_yticklabels():
@@ -255,7 +257,7 @@ def draw_bins(
             path_effects=_outlined(),
         )  # fmt: skip
     ax.set_xlim(edges[0], edges[-1])
-    ax.set_xlabel(label)
+    ax.set_xlabel(label, parse_math=False)
     ax.set_ylabel("% of pixels")
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
@@ -268,8 +270,8 @@ def label_of(array: xr.DataArray) -> str:
 
 
 def names_of(endmembers: xr.DataArray) -> list[str]:
-    """Endmembers' own names, or "endmember 1" and so on."""
+    """Endmembers' own names on one line each, or "endmember 1" and so on."""
     names = endmembers.attrs.get("names")
     if names is not None and len(names) == endmembers.sizes[ENDMEMBER]:
-        return [f"{number} {name}" for number, name in enumerate(names, 1)]
+        return [f"{number} {visible(name)}" for number, name in enumerate(names, 1)]
     return [f"endmember {number}" for number in range(1, endmembers.sizes[ENDMEMBER] + 1)]

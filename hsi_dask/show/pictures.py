@@ -25,6 +25,7 @@ STYLE: Any = {
     "font.size": 9, "axes.edgecolor": "#999999", "axes.linewidth": 0.7, "axes.labelcolor": "#444444",
     "xtick.color": "#666666", "ytick.color": "#666666", "xtick.labelsize": 8, "ytick.labelsize": 8,
     "axes.labelsize": 8.5, "svg.fonttype": "path", "figure.facecolor": "white",
+    "text.parse_math": False,  # names are drawn as they are
 }  # fmt: skip
 _INCH = 110  # CSS pixels on the page
 _WIDE, _NARROW = 5.6, 3.7  # inches: a map on half a page, and on a third

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 from hsi_dask.batch.observer import Advanced
 from hsi_dask.batch.state.run_directory import versions
 from hsi_dask.errors import RunError
+from hsi_dask.escaping import visible_lines
 from hsi_dask.io.durable import sync_folders, write_file
 from hsi_dask.overviews.overviews import kept_overviews
 from hsi_dask.schema import ENDMEMBER, FLAGS, X, Y
@@ -61,8 +63,9 @@ def _page(facts: Facts) -> str:
     from matplotlib import rc_context
 
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    settings = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    with rc_context(pictures.STYLE):
+    settings = jinja2.Environment(loader=loader, autoescape=True, finalize=_shown, trim_blocks=True, lstrip_blocks=True)
+    with rc_context(pictures.STYLE), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # letters that no installed font has become boxes
         return settings.get_template("report.html").render(
             title=_title(facts),
             summary=list(_summary(facts)),
@@ -82,6 +85,11 @@ def _page(facts: Facts) -> str:
             versions={"made with": facts.run.manifest.versions, "drawn with": versions()},
             run=facts.run,
         )
+
+
+def _shown(value: Any) -> Any:
+    """What the page says, before it is escaped as HTML; the settings keep their lines."""
+    return value if hasattr(value, "__html__") else visible_lines(str(value))
 
 
 # ------------------------------------------------------------------------------------------------ words

@@ -6,10 +6,11 @@ By itself QGIS lists all 256 entries of a GeoTIFF's colour table, and mixes the 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from xml.sax.saxutils import quoteattr
 
 import numpy as np
 from numpy.typing import NDArray
+
+from hsi_dask.escaping import xml_attribute
 
 _STOPS = 17  # of a colour ramp; between them QGIS interpolates
 
@@ -23,7 +24,7 @@ def categories_style(legend: Mapping[int, str], colours: NDArray[np.uint8]) -> s
     <paletteEntry value="1" label="water" color="#ffffff" alpha="255"/>
     """
     entries = (
-        f'<paletteEntry value="{value}" label={quoteattr(text)} color="{_hex(colours[value])}" alpha="255"/>'
+        f'<paletteEntry value="{value}" label={xml_attribute(text)} color="{_hex(colours[value])}" alpha="255"/>'
         for value, text in legend.items()
         if colours[value, 3]
     )

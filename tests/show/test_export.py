@@ -1,5 +1,6 @@
 """Exports against the store they came from, by readers that are not ours: rio-cogeo, rasterio, gdalinfo, spectral."""
 
+import csv
 import fcntl
 import json
 import os
@@ -241,6 +242,40 @@ def test_names_keep_their_words_whatever_is_in_them(tmp_path, write):
     np.testing.assert_array_equal(back.values, values)
     words = [name.replace(",", "").replace("{", "").replace("}", "").split() for name in back.attrs["names"]]
     assert words == [name.replace(",", "").replace("{", "").replace("}", "").split() for name in names]
+
+
+NAMES = ["Grünland 水", "=1+1", "a\x1b[31mb <b>&", 'the "$x^2$" one']
+SHOWN = ["1 Grünland 水", "2 =1+1", r"3 a\x1b[31mb <b>&", '4 the "$x^2$" one']
+
+
+@pytest.fixture(scope="module")
+def named(tmp_path_factory):
+    """Exports of a run whose endmembers have names in any script and with any markup."""
+    folder = tmp_path_factory.mktemp("named")
+    scene = hsi.synthetic.simulate_scene((30, 40))
+    hsi.synthetic.write_neon_tile(folder / "tiles", scene)
+    spectra = hsi.synthetic.material_spectra(["vegetation", "soil", "asphalt", "roof"], scene.wavelength)
+    with open(folder / "library.csv", "w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([["wavelength", *NAMES], *np.column_stack([scene.wavelength, *spectra])])
+    config = hsi.RunConfig(tiles=[str(folder / "tiles")], endmembers={"file": str(folder / "library.csv")})
+    hsi.run(config, folder / "run")
+    export(folder / "run", folder / "gis")
+    return folder / "gis"
+
+
+def test_names_are_what_they_are_in_every_file(named):
+    with rasterio.open(named / "abundance.tif") as file:
+        assert list(file.descriptions) == [f"abundance: {name}" for name in SHOWN]
+    labels = [one.get("label") for one in style_of(named / "sam_class.qml").findall("colorPalette/paletteEntry")]
+    assert labels == ["unclassified", *SHOWN]
+    categories = ElementTree.parse(named / "sam_class.tif.aux.xml").getroot().findall(".//Category")
+    assert [one.text for one in categories] == ["unclassified", *SHOWN]
+
+
+def test_no_name_is_a_formula_or_a_control_character_in_a_table(named):
+    head = (named / "endmembers.csv").read_text(encoding="utf-8").splitlines()[0]
+    assert next(csv.reader([head]))[1:] == ["Grünland 水", "'=1+1", r"a\x1b[31mb <b>&", 'the "$x^2$" one']
+    assert "\x1b" not in (named / "endmembers.hdr").read_text(encoding="utf-8")
 
 
 # ------------------------------------------------------------------------------------------------ what can go wrong

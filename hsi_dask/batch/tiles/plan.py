@@ -20,6 +20,7 @@ from hsi_dask.batch.tiles.masks import missing_layer
 from hsi_dask.batch.tiles.supplied_endmembers import supplied_endmembers
 from hsi_dask.config import MaskConfig, RunConfig
 from hsi_dask.errors import ConfigError, FileFormatError, GridError
+from hsi_dask.escaping import visible
 from hsi_dask.io import hdf5
 from hsi_dask.io.neon.metadata import NeonFile, read_metadata
 from hsi_dask.io.store import Grid
@@ -42,6 +43,8 @@ _MASK_BYTES = 40
 # Tiles that pixels are sampled from, unless the configuration says how many: every one of a small site, for a material
 # may be in one tile alone; of a large one so many, for a tile with one wavelength a chunk is inflated whole for it
 _MOST_SAMPLED = 16
+
+_LONGEST_ID = 120  # bytes: names of files for a tile have endings, and end at 255
 
 
 @dataclass(frozen=True)
@@ -322,7 +325,13 @@ def _try_read(path: str) -> NeonFile | BadTile:
         size, mtime = status.st_size, status.st_mtime_ns
     except OSError:
         size, mtime = 0, 0
-    return BadTile(corner_in_name(path) or Path(path).stem, os.path.abspath(path), size, mtime, reason)
+    return BadTile(corner_in_name(path) or _id_from_name(path), os.path.abspath(path), size, mtime, reason)
+
+
+def _id_from_name(path: str) -> str:
+    """What stands for a tile that does not tell its place: its file's name, as far as a file can be named for it."""
+    shown = visible(Path(path).stem).replace("\\", "_").lstrip(".")
+    return shown.encode()[:_LONGEST_ID].decode(errors="ignore") or "tile"
 
 
 def _tile_id(file: NeonFile) -> str:
