@@ -55,7 +55,10 @@ def site(folder: Path, side: int) -> Path:
 
 
 def stored(path: Path) -> StoredArray:
-    return read_metadata(path).reflectance
+    cube = read_metadata(path).reflectance
+    if not isinstance(cube, StoredArray):
+        raise TypeError(f"{path} is not stored as HDF5")
+    return cube
 
 
 def inflate_everything(path: Path, threads: int) -> Callable[[], None]:

@@ -231,8 +231,13 @@ class RunConfig(_Section):
     """
 
     tiles: tuple[str, ...] = _option(
-        (), "a list of paths", "NEON reflectance files, folders of them, or patterns such as site/*.h5"
+        (), "a list of paths", "reflectance files, folders of them, patterns such as site/*.h5, or .txt lists of these"
     )
+    mix: bool = _option(
+        False, "true or false",
+        "may tiles be of several products (.001, .002), sites or years? Their reflectances differ by design or by time",
+        strict=True,
+    )  # fmt: skip
     endmembers: EndmemberConfig = Field(
         EndmemberConfig(), description="how the endmember spectra are found, or where they are given"
     )
@@ -340,7 +345,7 @@ class RunConfig(_Section):
 
     def fingerprint(self) -> str:
         """sha256 over everything that decides the numbers: not which tiles, nor settings of methods not asked for."""
-        settings = self.model_dump(mode="json", exclude={"tiles"})
+        settings = self.model_dump(mode="json", exclude=_NOT_NUMBERS)
         for section in ("thresholds", "options"):
             settings[section] = {name: v for name, v in settings[section].items() if name in self.methods}
         return hashlib.sha256(json.dumps(settings, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
@@ -349,6 +354,9 @@ class RunConfig(_Section):
         """`key: mine, not theirs` for every setting that decides the numbers and differs."""
         mine, theirs = _flat(self), _flat(other)
         return [f"{key}: {mine[key]}, not {theirs[key]}" for key in mine if mine[key] != theirs[key]]
+
+
+_NOT_NUMBERS = {"tiles", "mix"}  # settings that do not decide what a tile's numbers are
 
 
 def _without_empty_sections(values: Mapping[str, Any], model: type[_Section]) -> dict[str, Any]:
@@ -383,7 +391,7 @@ def _flat(config: RunConfig) -> dict[str, str]:
             else:
                 yield from walk(value, inner, f"{prefix}{name}.")
 
-    return dict(walk(config.model_dump(mode="json", exclude={"tiles"}), RunConfig, ""))
+    return dict(walk(config.model_dump(mode="json", exclude=_NOT_NUMBERS), RunConfig, ""))
 
 
 def _commented(section: _Section, indent: int) -> Iterator[str]:

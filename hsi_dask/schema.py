@@ -24,6 +24,12 @@ FLOOR = 1e-4  # reflectance of one digital number: the divergence needs positive
 UNCLASSIFIED, NO_CLASS = 0, 255  # class values beside 1..n
 MAX_ENDMEMBERS = 254  # classes are uint8 and 255 means no data
 
+SAME_WAVELENGTH = (
+    0.01  # nm, a thousandth of a band's width: more is another grid (sites and years differ by up to 2 nm)
+)
+# Between these, nm, water vapour leaves no light: noise. The windows of every NEON file, for files that declare none
+WATER_VAPOUR_WINDOWS = ((1340.0, 1445.0), (1790.0, 1955.0))
+
 # Why a pixel is masked: one bit of `quality` each
 FLAGS = {
     "no_data": 1, "cloud": 2, "shadow": 4, "saturated": 8, "negative": 16,
@@ -109,7 +115,7 @@ _COORDINATES: dict[str, dict[str, str]] = {
     },
     WAVELENGTH: {"standard_name": "radiation_wavelength", "long_name": "centre wavelength", "units": "nm"},
     "fwhm": {"long_name": "full width at half maximum of the band", "units": "nm"},
-    "good_wavelength": {"long_name": "outside the water-vapour windows"},
+    "good_wavelength": {"long_name": "not marked bad, and outside the water-vapour windows"},
     ENDMEMBER: {"long_name": "endmember number, equal to its class value"},
     NAME: {"long_name": "name of the endmember"},
     MATERIAL: {"long_name": "material"},
@@ -206,8 +212,7 @@ def require_wavelengths(cube: xr.DataArray, endmembers: xr.DataArray) -> None:
         raise EndmemberError(
             f"endmembers have {theirs.size} wavelengths, the cube {mine.size}; call select_bands on both"
         )
-    # 0.01 nm is a thousandth of a band's width: more is another grid (sites and years differ by up to 2 nm)
-    if (apart := np.abs(mine - theirs)).size and apart.max() > 0.01:
+    if (apart := np.abs(mine - theirs)).size and apart.max() > SAME_WAVELENGTH:
         at = int(apart.argmax())
         raise EndmemberError(
             f"endmembers are on other wavelengths than the cube ({theirs[at]:.2f} nm where the cube has "

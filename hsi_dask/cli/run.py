@@ -31,6 +31,9 @@ def run(
     part: Annotated[
         str | None, typer.Option(metavar="I/N", help="Only this share of the tiles; others run beside it.")
     ] = None,
+    mix: Annotated[
+        bool, typer.Option("--mix", help="Tiles may be of several products, sites or years in one run.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and stop.")] = False,
     no_report: Annotated[bool, typer.Option("--no-report", help="Draw no page of pictures at the end.")] = False,
 ) -> int:
@@ -39,6 +42,7 @@ def run(
     Repeated, a run goes on where it stopped; then --out is all it needs.
     """
     settings = with_endmembers(settings_of(tiles or [], out, config, count), count, endmembers)
+    settings = settings.replace(mix=True) if mix else settings
     if dry_run:
         return _show_plan(settings, out)
     summary = carry_out_run(settings, out, cluster, part)
@@ -52,18 +56,23 @@ def _show_plan(settings: RunConfig, out: Path) -> int:
     from dask.system import CPU_COUNT
 
     from hsi_dask.batch.state.run_directory import MANIFEST, Run
-    from hsi_dask.batch.tiles.plan import find_tiles, free_bytes, make_plan
+    from hsi_dask.batch.tiles.mixture import words
+    from hsi_dask.batch.tiles.plan import free_bytes, make_plan
+    from hsi_dask.batch.tiles.search import search_tiles
 
     before = Run.open(out) if (out / MANIFEST).is_file() else None
-    paths = find_tiles(settings.tiles) if settings.tiles or before is None else [t.path for t in before.manifest.tiles]
-    plan = make_plan(paths, settings)
+    found = search_tiles(settings.tiles) if settings.tiles or before is None else None
+    plan = make_plan(found.paths if found else [t.path for t in before.manifest.tiles] if before else [], settings)
     done = len(before.done()) if before else 0
     (rows, columns), (tall, wide) = plan.grid.shape, plan.grid.chunk
     wanted, masks = plan.config.endmembers, plan.config.masks.model_dump(exclude_defaults=True)
     print_rows({
         "tiles": f"{len(plan.tiles)} to map" + (f", {done} of them done before" if done else ""),
+        "data": words(plan.contents) or "of no product or site that the files name",
+        **({"aside": ", ".join(f"{n} {end} of other products" for end, n in found.aside.items())}
+           if found and found.aside else {}),
         "blocks": f"of whole stored chunks, up to {bytes_text(max(t.block_bytes for t in plan.tiles))} each",
-        "mosaic": f"{rows} x {columns} pixels in EPSG:{plan.grid.epsg}, chunks of {tall} x {wide}",
+        "mosaic": f"{rows} x {columns} pixels in {plan.grid.label}, chunks of {tall} x {wide}",
         "maps": ", ".join(variable.name for variable in plan.variables),
         "spectra": f"{wanted.count} endmembers, {f'from {wanted.file}' if wanted.file else 'to be found'}",
         "masks": ", ".join(f"{name} {value}" for name, value in masks.items()) or "of no data only",
@@ -72,6 +81,8 @@ def _show_plan(settings: RunConfig, out: Path) -> int:
         "memory": f"about {bytes_text(plan.memory(CPU_COUNT))} a process with {CPU_COUNT} threads, "
         f"{bytes_text(plan.memory(1))} with one",
     })  # fmt: skip
+    for note in plan.notes:
+        print(f"note    {note}")
     for tile in plan.bad:
         print(f"cannot be read  {tile.reason}")
     return FOUND if plan.bad else DONE

@@ -83,7 +83,8 @@ def _warning_ends() -> Iterator[None]:
 def require_memory(place: ClusterConfig, settings: RunConfig, out: Path) -> None:
     """Refuse workers that are too small for the largest tile, before any job is submitted for them."""
     from hsi_dask.batch.state.run_directory import Run
-    from hsi_dask.batch.tiles.plan import find_tiles, make_plan
+    from hsi_dask.batch.tiles.plan import make_plan
+    from hsi_dask.batch.tiles.search import find_tiles
 
     paths = find_tiles(settings.tiles) if settings.tiles else [Path(t.path) for t in Run.open(out).manifest.tiles]
     if (size := place.worker_size()) is None or not (present := [path for path in paths if path.is_file()]):

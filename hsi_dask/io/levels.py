@@ -38,7 +38,7 @@ def level_grids(grid: Grid) -> dict[int, Grid]:
 
     Examples
     --------
-    >>> levels = level_grids(Grid(32618, 0.0, 9000.0, (1.0, 1.0), (9000, 3001), (1000, 1000)))
+    >>> levels = level_grids(Grid("EPSG:32618", 0.0, 9000.0, (1.0, 1.0), (9000, 3001), (1000, 1000)))
     >>> {factor: level.shape for factor, level in levels.items()}
     {1: (9000, 3001), 2: (4500, 1501), 4: (2250, 751), 8: (1125, 376), 16: (563, 188)}
     """

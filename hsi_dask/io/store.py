@@ -23,7 +23,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hsi_dask import schema
-from hsi_dask.errors import GridError, RunError, SchemaError
+from hsi_dask.errors import RunError, SchemaError
+from hsi_dask.io import crs as reference
 from hsi_dask.io.durable import digest, sync_folders, whole_folder, write_file
 from hsi_dask.schema import (
     ENDMEMBER,
@@ -71,16 +72,48 @@ _CONVENTIONS = [
 ]
 
 
+_PLACES = {"GeoTransform", "spatial:transform", "spatial:shape", "spatial:bbox"}  # attributes that say where pixels are
+
+
 @dataclass(frozen=True)
 class Grid:
-    """A north-up pixel grid, cut into chunks. West and north are outer edges, metres in `epsg`."""
+    """A north-up pixel grid, cut into chunks. West and north are outer edges, in the units of the CRS."""
 
-    epsg: int
+    crs: str  # "EPSG:n" where there is such a code, else WKT
     west: float
     north: float
     resolution: tuple[float, float]  # x, y; both positive
     shape: tuple[int, int]  # y, x
     chunk: tuple[int, int]  # y, x
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Grid:
+        """A grid as JSON keeps it, of today or of the first run directories, which knew only EPSG codes."""
+        fields = dict(values)
+        if "epsg" in fields:
+            fields["crs"] = f"EPSG:{fields.pop('epsg')}"
+        return cls(**fields | {name: tuple(fields[name]) for name in ("resolution", "shape", "chunk")})
+
+    @property
+    def epsg(self) -> int | None:
+        """The code of the CRS, if it has one."""
+        return reference.epsg(self.crs)
+
+    @property
+    def label(self) -> str:
+        """The CRS as people call it."""
+        return reference.label(self.crs)
+
+    @property
+    def unit(self) -> str:
+        """Of west, north and resolution: "m", "degree", ..."""
+        return reference.unit(self.crs)
+
+    @property
+    def pixel_area(self) -> float:
+        """Square metres of a pixel, in degrees of the one in the middle."""
+        west, south, east, north = self.bbox
+        return reference.pixel_area(self.crs, (west + east) / 2, (south + north) / 2, self.resolution)
 
     @property
     def transform(self) -> tuple[float, float, float, float, float, float]:
@@ -176,7 +209,8 @@ def spatial_attrs(grid: Grid) -> dict[str, Any]:
 
 
 def _common(grid: Grid) -> dict[str, Any]:
-    return {"zarr_conventions": _CONVENTIONS, "proj:code": f"EPSG:{grid.epsg}", "spatial:dimensions": [Y, X]}
+    crs = {"proj:code": grid.crs} if grid.epsg else {"proj:wkt2": grid.crs}
+    return {"zarr_conventions": _CONVENTIONS, **crs, "spatial:dimensions": [Y, X]}
 
 
 def fill_group(
@@ -187,11 +221,12 @@ def fill_group(
     names: Sequence[str] | None = None,
 ) -> None:
     """Coordinates, CRS and empty maps of a grid; `planes` are the coordinates of other dimensions, a chunk each."""
+    axes = reference.axis_attrs(grid.crs)
     coordinates: dict[Hashable, xr.Variable] = {
-        Y: xr.Variable(Y, grid.y),
-        X: xr.Variable(X, grid.x),
+        Y: xr.Variable(Y, grid.y, axes[Y]),
+        X: xr.Variable(X, grid.x, axes[X]),
         **{name: xr.Variable(name, values) for name, values in planes.items()},
-        GRID_MAPPING: xr.Variable((), np.int64(0), _grid_mapping(grid)),
+        GRID_MAPPING: xr.Variable((), np.int64(0), reference.grid_mapping(grid.crs, grid.transform)),
     }
     schema.describe_coordinates(coordinates)
     for name, variable in coordinates.items():
@@ -250,20 +285,6 @@ def _json(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     return value
-
-
-def _grid_mapping(grid: Grid) -> dict[str, Any]:
-    """CF grid mapping, with the WKT and GeoTransform that GDAL's tools look for."""
-    from pyproj import CRS
-    from pyproj.exceptions import CRSError
-
-    try:
-        crs = CRS.from_epsg(grid.epsg)
-    except CRSError as error:
-        raise GridError(f"EPSG code {grid.epsg} is unknown to PROJ; correct the file's 'EPSG Code'") from error
-    a, b, c, d, e, f = grid.transform
-    transform = " ".join(map(str, (c, a, b, f, d, e)))
-    return {**crs.to_cf(), "spatial_ref": crs.to_wkt("WKT1_GDAL"), "GeoTransform": transform}
 
 
 def write_region(path: Path, maps: xr.Dataset, row: int, column: int) -> tuple[Receipt, ...]:
@@ -393,6 +414,10 @@ def open_maps(path: Path, *, group: str | None = None, chunks: Any = "auto") -> 
     )
     chosen = dataset[[name for name in dataset.attrs.get("variables", sorted(map(str, dataset))) if name in dataset]]
     chosen.encoding["source"] = os.fspath(path)
+    # what opens is cut and coarsened: coordinates say where it is, no longer what each array on disk says of itself
+    chosen.attrs = {key: value for key, value in chosen.attrs.items() if key not in _PLACES}
+    for variable in chosen.variables.values():
+        variable.attrs = {key: value for key, value in variable.attrs.items() if key not in _PLACES}
     return chosen
 
 

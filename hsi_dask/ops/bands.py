@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hsi_dask.errors import ConfigError, SchemaError
 from hsi_dask.schema import WAVELENGTH, X, Y
+from hsi_dask.sources import Selection, find_selection, register_selection
 
 
 def select_bands(
@@ -78,10 +79,10 @@ def _take(cube: xr.DataArray, wanted: NDArray[np.intp]) -> xr.DataArray:
 def _take_blocks(data: Any, axis: int, wanted: NDArray[np.intp]) -> Any:
     # dask's own fancy indexing moves elements between blocks and does not fuse; ascending ones need neither
     import dask.array as da
-    from dask._task_spec import Task, TaskRef
     from dask.array.chunk import getitem
     from dask.base import tokenize
     from dask.highlevelgraph import HighLevelGraph
+    from dask.task_spec import Task, TaskRef
 
     name = f"select-bands-{tokenize(data.name, axis, wanted)}"
     parts = [(k, index) for k, index in enumerate(_by_block(data.chunks[axis], wanted)) if index.size]
@@ -95,10 +96,9 @@ def _take_blocks(data: Any, axis: int, wanted: NDArray[np.intp]) -> Any:
         graph[(name, *at)] = Task(
             (name, *at), getitem, TaskRef(source), (*full, key, *(slice(None),) * (data.ndim - axis - 1))
         )
+    register_selection(name, Selection(data.name, data.chunks, axis, tuple(parts)))
     layered = HighLevelGraph.from_collections(name, graph, dependencies=[data])
-    layer: Any = layered.layers[name]
-    layer.taken = data, wanted  # for `single_wavelength`
-    return da.Array(layered, name, chunks, meta=data._meta)
+    return da.Array(layered, name, chunks, dtype=data.dtype)
 
 
 def _by_block(sizes: tuple[int, ...], wanted: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
@@ -133,6 +133,6 @@ def _before_selection(data: Any, numbers: NDArray[np.intp]) -> tuple[Any, NDArra
     """The array that `select_bands` chose from, however often, and these wavelengths' numbers in it."""
     if not hasattr(data, "dask"):
         return data, numbers
-    while (taken := getattr(data.dask.layers.get(data.name), "taken", None)) is not None:
-        data, numbers = taken[0], taken[1][numbers]
+    while (selection := find_selection(data)) is not None:
+        data, numbers = selection.array(data), selection.numbers()[numbers]
     return data, numbers

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from hsi_dask.kernels.projection import Operator, Sums, Weights, accumulate, operator, project
 from hsi_dask.methods.registry import method
 from hsi_dask.ops.decoding import storage
-from hsi_dask.ops.source import PieceSource, Spread, find_source
 from hsi_dask.schema import Variable
+from hsi_dask.sources import PieceSource, Spread, find_source
 
 DATA, ZERO = 0.0, 2.0  # values of the first plane besides NODATA
 NODATA = 1.0
@@ -63,13 +63,13 @@ def finished_planes(cube: xr.DataArray, w: Weights, finish: Finish) -> Any:
 
 def _graph(data: Any, w: Weights, finish: Finish, scale: float, fill: float | None) -> Any:
     import dask.array as da
-    from dask._task_spec import DataNode, Task, TaskRef
     from dask.base import tokenize
     from dask.highlevelgraph import HighLevelGraph
+    from dask.task_spec import DataNode, Task, TaskRef
 
     token = tokenize(data.name, *w, finish.prepared, scale, fill)
     ys, xs, ws = data.chunks
-    source = find_source(data) if data.dtype.kind in "iu" else None
+    source = find_source(data)
     edges = [0, sum(ws)] if source else np.cumsum((0, *ws)).tolist()  # a task that reads takes all wavelengths
     parts = [np.arange(a, b) for a, b in pairwise(edges)]
     graph: dict[Any, Any] = {}
@@ -107,7 +107,7 @@ def _strips(rows: int, width: int) -> list[slice]:
 
 def _add_up(graph: dict[Any, Any], name: str, at: tuple[int, int], parts: list[Any]) -> list[Any]:
     """Bring many partial sums down to a few, from the left: the order is fixed, and few are alive at a time."""
-    from dask._task_spec import Task, TaskRef
+    from dask.task_spec import Task, TaskRef
 
     total, rest = parts[0], parts[1:]
     for step in range(0, len(rest) - _WAITING, _WAITING):

@@ -9,10 +9,12 @@ from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
-from dask._task_spec import Alias, GraphNode, Task, TaskRef
 from dask.array.chunk import getitem
 from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
+from dask.task_spec import Alias, GraphNode, Task, TaskRef
 from numpy.typing import NDArray
+
+from hsi_dask.sources import find_source, register
 
 Start = tuple[int, int, int]
 Box = tuple[slice, slice, slice]
@@ -47,6 +49,8 @@ def patchwork(
     name = f"mosaic-{tokenize([a.name for a in arrays], starts, shape, fill, last_first)}"
     layer = Patchwork(name, tuple(arrays), tuple(starts), edges, covers, fill)
     chunks = tuple(tuple(high - low for low, high in pairwise(ends)) for ends in edges)
+    if len(arrays) == 1 and arrays[0].chunks == chunks and (source := find_source(arrays[0])) is not None:
+        register(name, source)  # the one array, block by block
     return da.Array(HighLevelGraph({name: layer}, {name: set()}), name, chunks, meta=arrays[0]._meta)
 
 

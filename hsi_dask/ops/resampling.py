@@ -9,13 +9,19 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hsi_dask.errors import EndmemberError
-from hsi_dask.schema import ENDMEMBER, WAVELENGTH, describe, describe_coordinates, require_dims
+from hsi_dask.schema import (
+    ENDMEMBER,
+    SAME_WAVELENGTH,
+    WAVELENGTH,
+    describe,
+    describe_coordinates,
+    require_dims,
+)
 
 Array = NDArray[Any]
 
 _RESPONSE = np.linspace(-4.0, 4.0, 81)  # standard deviations at which a band's Gaussian response is sampled
 _FWHM = 2.0 * np.sqrt(2.0 * np.log(2.0))  # widths at half maximum in a standard deviation
-_SAME = 0.01  # nm: closer wavelengths are the same, as in `schema.require_wavelengths`
 _KEPT = ("name", "material")  # coordinates of the spectra beside their numbers
 
 
@@ -54,7 +60,7 @@ def resample_endmembers(spectra: xr.DataArray, cube: xr.DataArray, *, grid: Any 
         raise EndmemberError("the wavelengths of the spectra do not ascend; call .sortby('wavelength') on them first")
     values = np.asarray(spectra, dtype=np.float64)
     nearest = np.abs(known[:, None] - wanted).argmin(axis=0)
-    shared = np.abs(known[nearest] - wanted) <= _SAME
+    shared = np.abs(known[nearest] - wanted) <= SAME_WAVELENGTH
     _require_cover(spectra, known, wanted, values, np.where(shared, nearest, -1))
     if shared.all() and not _is_finer(known, wanted):
         resampled, how = values[:, nearest], "no: the same wavelengths"

@@ -10,8 +10,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hsi_dask.errors import ConfigError, EndmemberError, SchemaError
-from hsi_dask.ops.source import PieceSource, find_source
 from hsi_dask.schema import CUBE_DIMS, PIXEL, WAVELENGTH, X, Y, describe_coordinates, require_dims
+from hsi_dask.sources import PieceSource, find_selection, find_source
 
 WINDOW = 32  # pixels: candidates come from square windows, because a stored chunk is read for one or for all
 PER_WINDOW = 16  # candidates a window: 20 000 pixels come from all windows of a tile of 1 km, fewer from a part of them
@@ -116,9 +116,9 @@ def _gather(data: Any, places: NDArray[np.intp]) -> NDArray[Any]:
     if not hasattr(data, "dask"):
         return _pick(np.asarray(data), places)
     import dask.array as da
-    from dask._task_spec import Task, TaskRef
     from dask.base import tokenize
     from dask.highlevelgraph import HighLevelGraph
+    from dask.task_spec import Task, TaskRef
 
     edges = [np.cumsum((0, *c)) for c in data.chunks[:2]]
     blocks = [np.searchsorted(e, at, side="right") - 1 for e, at in zip(edges, places, strict=True)]
@@ -152,21 +152,22 @@ def _gather(data: Any, places: NDArray[np.intp]) -> NDArray[Any]:
 def _cut(data: Any, name: str, boxes: dict[Any, tuple[Any, tuple[slice, ...]]], graph: dict[Any, Any]) -> Any:
     """The graph with its boxes of blocks cut out by tasks that fuse into the read.
 
-    dask fuses one slice with a read, not two: what `select_bands` takes from a block and the box are made one.
+    dask fuses one slice with a read, not two: the wavelengths that `select_bands` takes from a block and the box are
+    made one.
     """
-    from dask._task_spec import Task, TaskRef
     from dask.array.chunk import getitem
-    from dask.array.optimization import fuse_slice
-    from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
+    from dask.highlevelgraph import HighLevelGraph
+    from dask.task_spec import Task, TaskRef
 
-    layer = data.dask.layers[data.name]
-    selected = isinstance(layer, MaterializedLayer) and all(getattr(t, "func", None) is getitem for t in layer.values())
-    for key, (block, box) in boxes.items():
-        source, index = layer[block].args if selected else (TaskRef(block), None)
-        graph[key] = Task(key, getitem, source, fuse_slice(index, box) if selected else box)
-    below = data.dask.dependencies[data.name] if selected else {data.name}
-    rest = data.dask.cull_layers(below)
-    return HighLevelGraph({**rest.layers, name: MaterializedLayer(graph)}, {**rest.dependencies, name: set(below)})
+    selection = find_selection(data)
+    for key, ((_, i, j, k), box) in boxes.items():
+        if selection is None:
+            graph[key] = Task(key, getitem, TaskRef((data.name, i, j, k)), box)
+            continue
+        number, wavelengths = selection.blocks[k]
+        graph[key] = Task(key, getitem, TaskRef((selection.parent, i, j, number)), (*box[:2], wavelengths))
+    below = selection.array(data) if selection else data
+    return HighLevelGraph.from_collections(name, graph, dependencies=[below])
 
 
 def _pick(block: NDArray[Any], places: NDArray[np.intp]) -> NDArray[Any]:

@@ -31,9 +31,9 @@ from hsi_dask.io import levels as levels_store
 from hsi_dask.io import store
 from hsi_dask.io.durable import digest, whole_folder
 from hsi_dask.io.levels import OVERVIEWS, QUICKLOOK, level_grids, stored_array
-from hsi_dask.io.neon.cube import open_cube
-from hsi_dask.io.neon.metadata import NeonFile, read_metadata
+from hsi_dask.io.readers import read_source
 from hsi_dask.io.store import Grid
+from hsi_dask.io.tile_source import TileSource
 from hsi_dask.overviews.jobs import Work
 from hsi_dask.overviews.statistics import Cell, Plane, Statistics, place, planes_of, statistics_of
 from hsi_dask.schema import WAVELENGTH, Variable, X, Y
@@ -302,7 +302,7 @@ def _write_quicklooks(run: Run, records: Sequence[TileRecord], part: Path, work:
 
     def one(record: TileRecord) -> None:
         try:
-            file = read_metadata(record.path)
+            file = read_source(record.path)
             values = _planes(file)
         except (FileFormatError, OSError) as error:
             logger.info("no quicklook of tile %s: %s", record.tile, error)
@@ -315,9 +315,9 @@ def _write_quicklooks(run: Run, records: Sequence[TileRecord], part: Path, work:
         pass  # to raise what a thread raised
 
 
-def _planes(file: NeonFile) -> NDArray[Any]:
+def _planes(file: TileSource) -> NDArray[Any]:
     """(wavelength, y, x) float32 reflectance at the quicklook's wavelengths."""
-    cube = open_cube(file, chunks=None, masked=True)
+    cube = file.cube(chunks=None, masked=True)
     nearest = [int(np.abs(file.wavelength - wanted).argmin()) for wanted in QUICKLOOK_WAVELENGTHS]
     numbers, order = np.unique(nearest, return_inverse=True)  # a file of few wavelengths may have one for two
     values = cube.isel({WAVELENGTH: numbers}).transpose(WAVELENGTH, Y, X).values

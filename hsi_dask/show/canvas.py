@@ -22,8 +22,7 @@ from hsi_dask.batch.observer import Advanced
 from hsi_dask.errors import FileFormatError
 from hsi_dask.io import store
 from hsi_dask.io.levels import QUICKLOOK, level_grids
-from hsi_dask.io.neon.cube import open_cube
-from hsi_dask.io.neon.metadata import read_metadata
+from hsi_dask.io.readers import read_source
 from hsi_dask.io.store import Grid
 from hsi_dask.ops.bands import select_bands
 from hsi_dask.ops.materials import threshold_classes
@@ -245,7 +244,7 @@ class Canvas:
         if not os.path.exists(pixel.path):
             return f"no spectrum: {name} is no longer there"
         try:
-            cube = open_cube(read_metadata(pixel.path), masked=True)
+            cube = read_source(pixel.path).cube(masked=True)
             bands = self.run.config.bands
             half = min(self.run.manifest.grid.resolution) / 2
             here = cube.sel({X: pixel.x, Y: pixel.y}, method="nearest", tolerance=half)

@@ -254,7 +254,8 @@ class _Image:
 
         profile = {
             "driver": "GTiff", "dtype": self.spec.dtype, "count": len(self.bands), "nodata": self.spec.fill_value,
-            "height": 1, "width": 1, "crs": CRS.from_epsg(self.grid.epsg), "transform": Affine(*self.grid.transform),
+            "height": 1, "width": 1, "crs": CRS.from_user_input(self.grid.crs),
+            "transform": Affine(*self.grid.transform),
         }  # fmt: skip
         with MemoryFile() as memory:
             with memory.open(**profile) as file:

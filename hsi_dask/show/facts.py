@@ -9,8 +9,9 @@ import xarray as xr
 
 from hsi_dask.batch.state.run_directory import Run, TileRecord
 from hsi_dask.errors import FileFormatError
-from hsi_dask.io.neon.metadata import NeonFile, read_metadata
+from hsi_dask.io.readers import read_source
 from hsi_dask.io.store import open_endmembers
+from hsi_dask.io.tile_source import TileSource
 from hsi_dask.overviews.overviews import Overviews
 from hsi_dask.overviews.statistics import Statistics
 from hsi_dask.show import figures, palettes
@@ -59,19 +60,18 @@ class Facts:
     @property
     def pixel_area(self) -> float:
         """Hectares."""
-        dx, dy = self.run.manifest.grid.resolution
-        return dx * dy / 1e4
+        return self.run.manifest.grid.pixel_area / 1e4
 
-    def file(self, tile: str) -> NeonFile | None:
+    def file(self, tile: str) -> TileSource | None:
         """What the tile's file says of itself, None where it is gone or damaged."""
         paths = {one.id: one.path for one in self.run.manifest.tiles}
         try:
-            return read_metadata(paths[tile])
+            return read_source(paths[tile])
         except (KeyError, FileFormatError, OSError):
             return None
 
     @cached_property
-    def first(self) -> NeonFile | None:
+    def first(self) -> TileSource | None:
         """The first file that can still be read: it stands for its site."""
         found = (self.file(tile.id) for tile in self.run.manifest.tiles)
         return next((file for file in found if file), None)

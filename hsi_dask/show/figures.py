@@ -122,18 +122,20 @@ def furnish(ax: Axes, array: xr.DataArray) -> None:
     ax.grid(visible=False)
     # in the corner two numbers would meet, and at the ends they would stick out
     figure: Any = ax.figure
+    degrees = X in array.coords and str(array[X].attrs.get("units", "")).startswith("degree")
     wide, tall = ax.bbox.width / figure.dpi, ax.bbox.height / figure.dpi  # inches
     for axis, prune, inches in ((ax.xaxis, "upper", wide), (ax.yaxis, "both", tall)):
         axis.set_major_locator(MaxNLocator(int(np.clip(inches / 0.8, 1, 4)), steps=[1, 2, 5, 10], prune=prune))
-        axis.set_major_formatter(lambda metres, _: f"{metres / 1000:.6g}")
+        axis.set_major_formatter(lambda value, _: f"{value if degrees else value / 1000:.7g}")
     zone = _zone(array)
-    ax.set_xlabel(f"easting (km{zone})", parse_math=False)
-    ax.set_ylabel("northing (km)" if tall > 1 else "")
+    ax.set_xlabel("longitude (degrees)" if degrees else f"easting (km{zone})", parse_math=False)
+    ax.set_ylabel(("latitude (degrees)" if degrees else "northing (km)") if tall > 1 else "")
     ax.tick_params(axis="y", labelrotation=90)
     for label in ax.get_yticklabels():
         label.set_verticalalignment("center")
     if Y in array.coords and X in array.coords:
-        _add_scale_bar(ax)
+        if not degrees:
+            _add_scale_bar(ax)
         _add_north(ax)
 
 

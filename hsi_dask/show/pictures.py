@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from hsi_dask.io.neon.metadata import WATER_VAPOUR_WINDOWS
-from hsi_dask.schema import ENDMEMBER, FLAGS, X, Y
+from hsi_dask.schema import ENDMEMBER, FLAGS, WATER_VAPOUR_WINDOWS, X, Y
 from hsi_dask.show import figures, palettes
 from hsi_dask.show.facts import Facts, area
 
@@ -30,7 +29,7 @@ STYLE: Any = {
 _INCH = 110  # CSS pixels on the page
 _WIDE, _NARROW = 5.6, 3.7  # inches: a map on half a page, and on a third
 _MARGIN = 0.5, 0.1, 0.06, 0.42  # inches beside a map: left, right, top, bottom
-_CORNER = re.compile(r"(\d+)_(\d+)")
+_CORNER = re.compile(r"(-?\d+(?:\.\d+)?)_(-?\d+(?:\.\d+)?)")
 
 
 def _map_figure(sizes: tuple[int, int], width: float, right: float = 0.0) -> tuple[Figure, Axes]:
@@ -220,7 +219,7 @@ def layout(facts: Facts) -> Picture:
     for tile in facts.run.manifest.tiles:
         if not (corner := _CORNER.fullmatch(tile.id)):
             continue
-        x, y = map(int, corner.groups())
+        x, y = map(float, corner.groups())
         state = "done" if tile.id in done else "failed" if tile.id in facts.failed else "pending"
         box = Rectangle((x, y), wide, tall, facecolor=palettes.STATES[state], edgecolor="white", linewidth=0.8)
         box.set_hatch("///" if state == "failed" else "")

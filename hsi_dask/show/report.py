@@ -114,8 +114,8 @@ def _summary(facts: Facts) -> Iterator[tuple[str, str, str]]:
     total = none + sum(n for value, n in found.items() if not int(value) & FLAGS["no_data"])
     yield "mapped area", area(valid * facts.pixel_area), f"{valid:,} pixels, {valid / max(total, 1):.1%} of the tiles"
     west, south, east, north = manifest.grid.bbox
-    step = manifest.grid.resolution[0]
-    yield "grid", f"EPSG:{manifest.grid.epsg}", f"{west:.0f} to {east:.0f} E, {south:.0f} to {north:.0f} N, {step:g} m"
+    step, unit = manifest.grid.resolution[0], manifest.grid.unit
+    yield "grid", manifest.grid.label, f"{west:.9g} to {east:.9g} E, {south:.9g} to {north:.9g} N, {step:g} {unit}"
     seconds = sum(record.seconds for record in records)
     hosts = len({record.host for record in records})
     where = f", on {hosts} machines" if hosts > 1 else ""
@@ -138,7 +138,7 @@ def _origins(facts: Facts) -> Iterator[dict[str, str]]:
         file = files.get(tile)
         yield {
             "name": name, "colour": colour, "tile": tile or str(spectra.attrs.get("source", "given")),
-            "place": f"{float(one[X]):.1f} E, {float(one[Y]):.1f} N" if {X, Y} <= known else "not of this site",
+            "place": f"{float(one[X]):.9g} E, {float(one[Y]):.9g} N" if {X, Y} <= known else "not of this site",
             "date": ", ".join(file.dates) if file else "", "line": ", ".join(file.flight_lines) if file else "",
             "mean": _mean(facts, number),
         }  # fmt: skip

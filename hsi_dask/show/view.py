@@ -226,12 +226,13 @@ def _map(canvas: Canvas) -> tuple[Any, Any, Any, Any]:
     west, south, east, north = canvas.bounds
     nearest = _FEWEST_PIXELS * max(canvas.run.manifest.grid.resolution)
     farthest = _FARTHEST * max(east - west, north - south, nearest)
+    grid = canvas.run.manifest.grid
     ends = {"min_interval": nearest, "max_interval": farthest}
     shown = figure(
         name="map", sizing_mode="stretch_both", x_range=Range1d(west, east, **ends),
         y_range=Range1d(south, north, **ends),
         tools="pan,wheel_zoom,reset,tap", active_scroll="wheel_zoom", active_drag="pan", toolbar_location="above",
-        x_axis_label=f"easting (m, EPSG:{canvas.run.manifest.grid.epsg})", y_axis_label="northing (m)",
+        x_axis_label=f"easting ({grid.unit}, {grid.label})", y_axis_label=f"northing ({grid.unit})",
         background_fill_color="#eceef0", output_backend="canvas",
     )  # fmt: skip
     shown.add_tools(BoxZoomTool(match_aspect=True))

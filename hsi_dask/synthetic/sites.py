@@ -37,7 +37,8 @@ def simulate_site(
     *,
     tiles: tuple[int, int] = (2, 2),
     size: int = 1000,
-    revisions: Sequence[Literal["DP3.001", "DP3.002", "rewritten"]] = ("DP3.001", "DP3.002"),
+    revisions: Sequence[Literal["DP3.001", "DP3.002", "rewritten"]] = ("DP3.001",),
+    chunks: Sequence[tuple[int, int, int]] = ((32, 63, 27), (0, 0, 1)),
     materials: Sequence[str] = MATERIALS,
     seed: int = 0,
     noise: float = 0.001,
@@ -51,7 +52,7 @@ def simulate_site(
     zone: int = 18,
     workers: int | None = None,
 ) -> Site:
-    """Simulate a site and write it as adjacent NEON tiles of alternating layouts, on one grid of wavelengths.
+    """Simulate a site and write it as adjacent NEON tiles of one grid of wavelengths, chunked in turn in both ways.
 
     Parameters
     ----------
@@ -61,7 +62,9 @@ def simulate_site(
     size : int
         Pixels of 1 m along a tile's edge; `origin`, the site's south-west corner, is a multiple of it.
     revisions : sequence of str
-        Layouts, taken in turn along rows and columns.
+        Layouts, taken in turn along rows and columns. Tiles of several products are mixed in a run only if it says so.
+    chunks : sequence of (y, x, wavelength)
+        Stored chunks, taken in turn likewise, 0 for a whole axis; none: each revision's own.
     materials, seed, noise, illumination, no_data, wavelength, patch
         As in `simulate_scene`, of the site as a whole; the no-data corner is the site's north-west one.
     site, domain, zone, workers
@@ -82,7 +85,9 @@ def simulate_site(
     )  # fmt: skip
     paths = []
     for number, tile in enumerate(scene.tiles(size)):
-        revision = revisions[sum(divmod(number, tiles[1])) % len(revisions)]
+        turn = sum(divmod(number, tiles[1]))
+        revision = revisions[turn % len(revisions)]
         names: dict[str, Any] = {"site": site, "domain": domain, "zone": zone}
+        names["chunks"] = chunks[turn % len(chunks)] if chunks else None
         paths.append(write_neon_tile(folder, tile, revision=revision, workers=workers, **names))
     return Site(Path(folder), scene, tuple(scene.tiles(size)), tuple(paths))

@@ -24,7 +24,7 @@ from hsi_dask.batch.state.verify import verify
 from hsi_dask.batch.tiles.plan import Plan, Tile, make_plan
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import EndmemberError, RunError
-from hsi_dask.io.neon.cube import open_cube, read_metadata
+from hsi_dask.io.neon.metadata import read_metadata
 from hsi_dask.io.store import open_endmembers, open_results
 from hsi_dask.ops.bands import select_bands
 from hsi_dask.ops.materials import map_materials
@@ -98,7 +98,7 @@ def test_maps_are_those_of_the_public_operations(undisturbed: Path, site: Site, 
     results = open_results(undisturbed)
     endmembers = open_endmembers(undisturbed)
     for path in site.paths[:2]:
-        cube = select_bands(open_cube(read_metadata(path)))
+        cube = select_bands(read_metadata(path).cube())
         maps = map_materials(cube, endmembers, thresholds={"sam": config.thresholds.sam})
         there = results.sel(y=maps.y, x=maps.x)
         for name in maps.data_vars:
@@ -110,7 +110,7 @@ def test_endmembers_are_pixels_of_the_tiles_they_name(undisturbed: Path, site: S
     endmembers = open_endmembers(undisturbed)
     by_id = {tile.id: tile.path for tile in make_plan(site.paths, RunConfig()).tiles}
     for one in endmembers:
-        cube = select_bands(open_cube(read_metadata(by_id[str(one.tile.values)]), masked=True))
+        cube = select_bands(read_metadata(by_id[str(one.tile.values)]).cube(masked=True))
         pixel = cube.sel(y=float(one.y), x=float(one.x))
         np.testing.assert_array_equal(pixel, one)
         np.testing.assert_array_equal(pixel, cube.isel(y=int(one.row), x=int(one.column)))
@@ -334,7 +334,7 @@ def test_too_little_disk_is_refused_before_anything_is_computed(
 
 def test_slabs_give_the_same_maps_as_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from hsi_dask.batch.tiles import layout
-    from hsi_dask.io import hdf5
+    from hsi_dask.io import blocks
 
     scene = simulate_scene((120, 30), wavelength=neon_wavelengths(100, step=20.0), no_data=0.2)
     path = write_neon_tile(tmp_path / "line.h5", scene, chunks=(10, 30, 50))
@@ -342,7 +342,7 @@ def test_slabs_give_the_same_maps_as_the_whole(tmp_path: Path, monkeypatch: pyte
     run(config, tmp_path / "whole")
     monkeypatch.setattr(layout, "SLAB_PIXELS", 50 * 30)
     monkeypatch.setattr(layout, "_CHUNK_PIXELS", 25 * 30)
-    monkeypatch.setattr(hdf5, "BLOCK_BYTES", 10 * 30 * 100 * 2)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 10 * 30 * 100 * 2)
     run(config, tmp_path / "slabs")
     whole, slabs = open_results(tmp_path / "whole"), open_results(tmp_path / "slabs")
     assert slabs.abundance.chunks[1] == (20,) * 6

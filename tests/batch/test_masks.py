@@ -27,12 +27,13 @@ MASKS = {"cloud": 10, "shadow": True, "water": 0.2, "not_vegetation": 0.3, "satu
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     """Four tiles of both revisions, all wavelengths, a no-data corner."""
-    return simulate_site(tmp_path_factory.mktemp("masked"), tiles=(2, 2), size=40, no_data=0.1, seed=5)
+    both = ("DP3.001", "DP3.002")
+    return simulate_site(tmp_path_factory.mktemp("masked"), tiles=(2, 2), size=40, no_data=0.1, seed=5, revisions=both)
 
 
 @pytest.fixture(scope="module")
 def config(site: Site) -> RunConfig:
-    return RunConfig(tiles=[str(site.folder)], endmembers={"count": 3, "sample": 400, "restarts": 2})
+    return RunConfig(tiles=[str(site.folder)], mix=True, endmembers={"count": 3, "sample": 400, "restarts": 2})
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def masked(config: RunConfig, plain: Path, tmp_path_factory: pytest.TempPathFact
 
 def expected(site: Site) -> xr.DataArray:
     """The flags of the whole site, by h5py and numpy."""
-    cube = hsi.select_bands(hsi.open_mosaic(site.paths)).load()
+    cube = hsi.select_bands(hsi.open_mosaic(site.paths, mix=True)).load()
     near = {w: cube.sel(wavelength=w, method="nearest", drop=True) for w in (560, 665, 842)}
     ndwi = (near[560] - near[842]) / (near[560] + near[842])
     ndvi = (near[842] - near[665]) / (near[842] + near[665])
@@ -158,14 +159,14 @@ def test_a_layer_that_one_file_lacks_fails_that_tile_alone(tmp_path: Path, confi
 
 def test_slabs_change_no_flag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from hsi_dask.batch.tiles import layout
-    from hsi_dask.io import hdf5
+    from hsi_dask.io import blocks
 
     path = write_neon_tile(tmp_path / "line.h5", simulate_scene((120, 30), no_data=0.2), chunks=(10, 30, 50))
     config = RunConfig(tiles=[str(path)], masks=MASKS, endmembers={"count": 3, "sample": 500, "restarts": 1})
     run(config, tmp_path / "whole")
     monkeypatch.setattr(layout, "SLAB_PIXELS", 50 * 30)
     monkeypatch.setattr(layout, "_CHUNK_PIXELS", 25 * 30)
-    monkeypatch.setattr(hdf5, "BLOCK_BYTES", 10 * 30 * 426 * 2)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 10 * 30 * 426 * 2)
     run(config, tmp_path / "slabs")
     np.testing.assert_array_equal(open_results(tmp_path / "whole").quality, open_results(tmp_path / "slabs").quality)
 

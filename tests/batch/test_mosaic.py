@@ -20,7 +20,9 @@ import hsi_dask as hsi
 from hsi_dask.batch.tiles import mosaic as opening
 from hsi_dask.errors import ConfigError, FileFormatError, GridError, SchemaError
 from hsi_dask.io import hdf5
-from hsi_dask.io.neon.metadata import NeonFile, read_metadata
+from hsi_dask.io.hdf5 import StoredArray
+from hsi_dask.io.neon.metadata import read_metadata
+from hsi_dask.io.tile_source import TileSource
 from hsi_dask.synthetic import Scene, Site, neon_wavelengths, simulate_scene, write_neon_tile
 
 WAVELENGTH = neon_wavelengths(100, step=20.0)
@@ -57,7 +59,7 @@ def refuse_to_compute(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         raise AssertionError("something was read or computed while opening")
 
     with dask.config.set(scheduler=refuse), monkeypatch.context() as patch:
-        patch.setattr(hdf5, "_read", refuse)
+        patch.setattr(StoredArray, "fill", refuse)
         yield
 
 
@@ -122,12 +124,12 @@ def test_a_diagonal_of_tiles_costs_its_tiles_not_its_square(tmp_path: Path, monk
     for link in links:
         os.link(source, link)
 
-    def elsewhere(path: Path) -> NeonFile:
+    def elsewhere(path: Path) -> TileSource:
         number = int(path.stem[4:])
         return replace(read_metadata(path), west=368000.0 + number * 40, north=4306000.0 - number * 40)
 
     monkeypatch.setattr(opening, "_in_order", lambda paths: paths)
-    monkeypatch.setattr(opening, "read_metadata", elsewhere)
+    monkeypatch.setattr(opening, "read_source", elsewhere)
     started = time.perf_counter()
     mosaic = hsi.open_mosaic(links, masked=False)
     assert time.perf_counter() - started < 5  # 200 in 2 s
@@ -229,13 +231,13 @@ def test_tiles_that_do_not_belong_together_are_refused_by_name(
     two = simulate_scene((40, 40), wavelength=other.pop("wavelength", WAVELENGTH), origin=(368040, 4306000))
     paths = [write_neon_tile(tmp_path / "a.h5", one), write_neon_tile(tmp_path / "b.h5", two, **other)]
 
-    def moved(path: Path) -> NeonFile:
+    def moved(path: Path) -> TileSource:
         file = read_metadata(path)
         if path.name == "a.h5":
             return file
         return replace(file, west=file.west + shift, resolution=(pixel, pixel))
 
-    monkeypatch.setattr(opening, "read_metadata", moved)
+    monkeypatch.setattr(opening, "read_source", moved)
     with pytest.raises(GridError, match=sentence):
         hsi.open_mosaic(paths)
 

@@ -12,10 +12,12 @@ import pytest
 
 from hsi_dask.batch.tiles import plan as planning
 from hsi_dask.batch.tiles.layout import lay_out
-from hsi_dask.batch.tiles.plan import find_tiles, make_plan
+from hsi_dask.batch.tiles.plan import make_plan
+from hsi_dask.batch.tiles.search import find_tiles
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import ConfigError, FileFormatError, GridError
-from hsi_dask.io.neon.cube import NeonFile, read_metadata
+from hsi_dask.io.neon.metadata import read_metadata
+from hsi_dask.io.tile_source import TileSource
 from hsi_dask.synthetic import Site, neon_wavelengths, simulate_scene, write_neon_tile
 
 WAVELENGTH = neon_wavelengths(100, step=20.0)
@@ -37,13 +39,13 @@ def test_a_folder_a_pattern_and_files_give_each_file_once_and_sorted(site: Site)
     [
         ("none.h5", "none.h5 does not exist; check the path"),
         ("*.h5", r"the pattern .*\*.h5 matches no file"),
-        ("", "holds no .h5 file"),
+        ("", "holds no tile that a reader knows"),
     ],
 )
 def test_what_matches_nothing_is_named(tmp_path: Path, tile: str, sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         find_tiles([tmp_path / tile])
-    with pytest.raises(ConfigError, match="no tiles; give NEON"):
+    with pytest.raises(ConfigError, match="no tiles; give"):
         find_tiles([])
 
 
@@ -113,12 +115,12 @@ def test_a_file_that_cannot_be_read_is_put_aside_with_its_place(site: Site, tmp_
 
 def test_a_large_line_is_cut_into_slabs_of_whole_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from hsi_dask.batch.tiles import layout
-    from hsi_dask.io import hdf5
+    from hsi_dask.io import blocks
 
     path = write(tmp_path, 368000, 4306000, (200, 30), chunks=(10, 30, 50))
     monkeypatch.setattr(layout, "SLAB_PIXELS", 50 * 30)
     monkeypatch.setattr(layout, "_CHUNK_PIXELS", 25 * 30)
-    monkeypatch.setattr(hdf5, "BLOCK_BYTES", 10 * 30 * 100 * 2)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 10 * 30 * 100 * 2)
     plan = make_plan([path], RunConfig())
     assert plan.grid.chunk == (20, 30)
     assert plan.tiles[0].slabs == tuple((i, i + 40) for i in range(0, 200, 40))
@@ -128,7 +130,7 @@ def test_projected_memory_grows_with_threads_and_endmembers(site: Site, monkeypa
     few, many = (make_plan(site.paths, RunConfig(endmembers={"count": n})) for n in (4, 30))
     assert few.memory(2) == few.memory(8), "a tile of one block is shared by all threads"
     assert few.memory(2) < many.memory(2)
-    monkeypatch.setattr(planning.hdf5, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(planning.blocks, "BLOCK_BYTES", 1)
     blocks = make_plan(site.paths, RunConfig())
     assert blocks.memory(2) < blocks.memory(8), "of many blocks each thread has one"
 
@@ -165,11 +167,11 @@ def test_hundreds_of_tiles_are_planned_in_seconds(tmp_path: Path, monkeypatch: p
     for link in links:
         os.link(source, link)
 
-    def elsewhere(path: str) -> NeonFile:
+    def elsewhere(path: str) -> TileSource:
         number = int(Path(path).stem[4:])
         return replace(read_metadata(path), west=368000.0 + number % 40 * 40, north=4306000.0 - number // 40 * 40)
 
-    monkeypatch.setattr(planning, "read_metadata", elsewhere)
+    monkeypatch.setattr(planning, "read_source", elsewhere)
     started = time.perf_counter()
     plan = make_plan(links, RunConfig())
     assert time.perf_counter() - started < 10  # 1000 in 6 s on a quiet machine

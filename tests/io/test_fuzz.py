@@ -34,7 +34,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hsi_dask.errors import HsiDaskError
-from hsi_dask.io.neon.cube import open_cube, read_metadata
+from hsi_dask.io.neon.metadata import read_metadata
 from hsi_dask.synthetic import neon_wavelengths, simulate_scene, write_neon_tile
 
 REVISIONS = ("DP1.001-2016", "DP3.001", "DP3.002", "rewritten", "radiance", "flat-2013")
@@ -119,7 +119,7 @@ def look(path: Path, of: Original, case: Mutant) -> str:
     try:
         file = read_metadata(path)
         numbers = file.reflectance[:]
-        open_cube(file, masked=True).isel(y=slice(3, 9)).compute(scheduler="sync")
+        file.cube(masked=True).isel(y=slice(3, 9)).compute(scheduler="sync")
         if of.numbers is None:
             verdict = "other file read"
         elif numbers.dtype != of.numbers.dtype or not np.array_equal(numbers, of.numbers):

@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hsi_dask.errors import FileFormatError
-from hsi_dask.io import hdf5
-from hsi_dask.io.hdf5 import StoredArray, block_shape, lazy, open_file, stored_array
+from hsi_dask.io import blocks, chunked, hdf5
+from hsi_dask.io.blocks import block_shape, lazy
+from hsi_dask.io.decoding import Reflectance
+from hsi_dask.io.hdf5 import StoredArray, open_file, stored_array
 
 SHAPE = (50, 40, 30)
 LAYOUTS = {
@@ -96,7 +98,7 @@ def test_a_chunk_never_written_reads_as_the_fill_value(tmp_path: Path) -> None:
 
 def test_masked_is_float32_reflectance_with_nan_where_no_data(tmp_path: Path) -> None:
     data = np.array([[[0, 10000, -9999]]], dtype="int16")
-    values = write(tmp_path / "cube.h5", data, chunks=(1, 1, 3)).masked(10000.0, -9999.0)[:]
+    values = Reflectance(write(tmp_path / "cube.h5", data, chunks=(1, 1, 3)), 10000.0, -9999.0)[:]
     assert values.dtype == np.float32
     np.testing.assert_array_equal(values, np.float32([[[0, 1, np.nan]]]))
 
@@ -125,7 +127,7 @@ def test_no_chunk_is_inflated_twice_in_a_pass(
     tmp_path: Path, numbers: np.ndarray, layout: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored = write(tmp_path / "cube.h5", numbers, **LAYOUTS[layout])
-    monkeypatch.setattr(hdf5, "BLOCK_BYTES", 20_000)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 20_000)
     calls = count_inflations(monkeypatch)
     array = lazy(stored)
     assert array.npartitions > 1
@@ -150,7 +152,7 @@ def test_blocks_are_whole_chunks_within_the_budget() -> None:
     for chunks in [(32, 63, 27), (1000, 1000, 1), (424, 27, 14), (100, 23, 27), (13, 13, 13)]:
         stored = StoredArray("", "", (1000, 1000, 426), np.dtype("i2"), chunks, 0, 0)
         block = block_shape(stored)
-        assert np.prod(block) * 2 <= max(hdf5.BLOCK_BYTES, np.prod(chunks) * 2)
+        assert np.prod(block) * 2 <= max(blocks.BLOCK_BYTES, np.prod(chunks) * 2)
         for b, c, n in zip(block, chunks, stored.shape, strict=True):
             assert b == n or b % c == 0
 
@@ -227,8 +229,8 @@ def test_pieces_make_up_what_was_asked_for(
     tmp_path: Path, numbers: np.ndarray, layout: str, budget: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored = write(tmp_path / "cube.h5", numbers, **LAYOUTS[layout])
-    monkeypatch.setattr(hdf5, "PIECE_BYTES", budget)
-    monkeypatch.setattr(hdf5, "PIECE_PLANES", 8)
+    monkeypatch.setattr(chunked, "PIECE_BYTES", budget)
+    monkeypatch.setattr(chunked, "PIECE_PLANES", 8)
     wanted = np.array([0, 1, 2, 7, 8, 11, 20, 28])
     calls = count_inflations(monkeypatch)
     out = np.zeros((33, 40, 8), "int16")

@@ -122,7 +122,7 @@ def test_opening_computes_nothing_and_reads_no_pixel(tile, monkeypatch):
     def refuse(*_, **__):
         raise RuntimeError("computed while opening")
 
-    monkeypatch.setattr("hsi_dask.io.hdf5._read", refuse)
+    monkeypatch.setattr("hsi_dask.io.hdf5.StoredArray.fill", refuse)
     with dask.config.set(scheduler=refuse):
         assert neon.open_neon(tile).sizes["y"] == 40
         assert neon.open_neon(tile, chunks=None, masked=False).sizes["x"] == 50
@@ -186,10 +186,10 @@ def test_raw_and_masked_cubes_survive_zarr(tile, tmp_path):
 
 def test_blocks_are_whole_stored_chunks(tile):
     file = neon.read_metadata(tile)
-    blocks = neon.open_cube(file).chunks
+    blocks = file.cube().chunks
     for sizes, chunk in zip(blocks, file.reflectance.stored_chunks, strict=True):
         assert all(size % chunk == 0 for size in sizes[:-1])
-    assert neon.open_cube(file, chunks={}).chunks == blocks
+    assert file.cube(chunks={}).chunks == blocks
 
 
 def test_a_misspelt_dimension_in_chunks_is_named(tile):
@@ -235,7 +235,7 @@ def test_metadata_read_in_threads_pickle_and_open_without_the_file_s_help(tiles)
     paths = list(tiles.values()) * 5
     with ThreadPoolExecutor(8) as pool:
         for path, file in zip(paths, pool.map(neon.read_metadata, paths), strict=True):
-            there = neon.open_cube(pickle.loads(pickle.dumps(file)), masked=True)
+            there = pickle.loads(pickle.dumps(file)).cube(masked=True)
             xr.testing.assert_identical(there[::9, ::9, ::50], neon.open_neon(path)[::9, ::9, ::50])
             assert there.data.name == neon.open_neon(path).data.name
 
@@ -324,7 +324,7 @@ def test_map_info_is_read_with_any_spacing_and_number_of_fields(damaged, info, w
     path = damaged(lambda file: replace(file, f"{SYSTEM}/Map_Info", info.encode(), dtype=TEXT))
     file = neon.read_metadata(path)
     assert (file.west, file.north, file.resolution) == (west, north, (dx, dx))
-    assert neon.open_cube(file).y[0] == north - dx / 2
+    assert file.cube().y[0] == north - dx / 2
 
 
 @pytest.mark.parametrize(("hemisphere", "epsg"), [("North", 32618), ("South", 32718)])

@@ -17,7 +17,7 @@ from hsi_dask.io.durable import PART, digest, whole_folder, write_file
 from hsi_dask.io.store import Grid
 from hsi_dask.methods.registry import variable
 
-GRID = Grid(epsg=32618, west=368000.0, north=4307000.0, resolution=(1.0, 1.0), shape=(70, 130), chunk=(40, 60))
+GRID = Grid(crs="EPSG:32618", west=368000.0, north=4307000.0, resolution=(1.0, 1.0), shape=(70, 130), chunk=(40, 60))
 MAPS = ("abundance", "residual", "sam_class")
 VARIABLES = [variable(name) for name in MAPS]
 ENDMEMBERS = xr.DataArray(np.ones((3, 2), np.float32), {"wavelength": [500.0, 600.0]}, ("endmember", "wavelength"))
@@ -73,7 +73,7 @@ def test_receipts_are_of_the_files_bytes_and_only_the_tiles_chunks_exist(run_dir
 
 
 def test_the_same_data_give_the_same_bytes(tmp_path: Path) -> None:
-    big = Grid(32618, 0.0, 0.0, (1.0, 1.0), (500, 700), (500, 700))
+    big = Grid("EPSG:32618", 0.0, 0.0, (1.0, 1.0), (500, 700), (500, 700))
     for name in "ab":
         store.create_results(tmp_path / name, big, VARIABLES, ENDMEMBERS)
         store.write_region(tmp_path / name, maps(500, 700), 0, 0)
@@ -163,7 +163,7 @@ def test_a_folder_that_is_no_run_is_one_sentence(tmp_path: Path, run_dir: Path) 
 
 
 def test_an_unknown_crs_is_refused(tmp_path: Path) -> None:
-    grid = Grid(99999, 0.0, 0.0, (1.0, 1.0), (4, 4), (4, 4))
+    grid = Grid("EPSG:99999", 0.0, 0.0, (1.0, 1.0), (4, 4), (4, 4))
     with pytest.raises(GridError, match="EPSG code 99999 is unknown"):
         store.create_results(tmp_path / "results.zarr", grid, VARIABLES, ENDMEMBERS)
 

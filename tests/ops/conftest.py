@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 from hsi_dask import synthetic
-from hsi_dask.io.neon.cube import open_cube, read_metadata
+from hsi_dask.io.neon.metadata import read_metadata
 from hsi_dask.ops.bands import select_bands
 
 CHUNKINGS: list[Any] = [(60, 70, -1), (13, 70, -1), (60, 70, 50), (17, 23, 61), (60, 70, 1)]
@@ -30,13 +30,13 @@ def tile(request: pytest.FixtureRequest, scene: synthetic.Scene, tmp_path_factor
 @pytest.fixture
 def raw(tile: Path) -> xr.DataArray:
     """Stored integers, on dask, good wavelengths only."""
-    return select_bands(open_cube(read_metadata(tile)))
+    return select_bands(read_metadata(tile).cube())
 
 
 @pytest.fixture
 def cube(tile: Path) -> xr.DataArray:
     """Reflectance with NaN, in memory, good wavelengths only."""
-    return select_bands(open_cube(read_metadata(tile), masked=True)).compute(scheduler="sync")
+    return select_bands(read_metadata(tile).cube(masked=True)).compute(scheduler="sync")
 
 
 @pytest.fixture

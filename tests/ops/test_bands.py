@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 
 from hsi_dask.errors import ConfigError, SchemaError
-from hsi_dask.io.neon.cube import open_cube, read_metadata
+from hsi_dask.io.neon.metadata import read_metadata
 from hsi_dask.ops.bands import select_bands, single_pixel, single_wavelength
 
 from .conftest import CHUNKINGS
@@ -14,7 +14,7 @@ from .conftest import CHUNKINGS
 
 @pytest.fixture
 def whole(tile) -> xr.DataArray:
-    return open_cube(read_metadata(tile), masked=True, chunks=None).compute()
+    return read_metadata(tile).cube(masked=True, chunks=None).compute()
 
 
 def kept(whole: xr.DataArray) -> np.ndarray:
@@ -43,7 +43,7 @@ def test_sampled_pixels_lose_the_same_wavelengths(whole: xr.DataArray) -> None:
 
 @pytest.mark.usefixtures("refuse_to_compute")
 def test_nothing_is_computed(tile) -> None:
-    select_bands(open_cube(read_metadata(tile)))
+    select_bands(read_metadata(tile).cube())
 
 
 def test_the_choice_reaches_the_file(tile, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,7 +54,7 @@ def test_the_choice_reaches_the_file(tile, monkeypatch: pytest.MonkeyPatch) -> N
     inflate = hdf5._inflate
     monkeypatch.setattr(hdf5, "_inflate", lambda data, room: (calls.append(room.nbytes), inflate(data, room))[1])
     file = read_metadata(tile)
-    chosen = select_bands(open_cube(file))
+    chosen = select_bands(file.cube())
     chosen.compute(scheduler="sync")
     height, width, bands = file.reflectance.stored_chunks
     planes = -(-60 // height) * -(-70 // width)

@@ -23,8 +23,8 @@ from hsi_dask.batch.tiles.plan import Tile
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import FileFormatError
 from hsi_dask.io import store
-from hsi_dask.io.neon.cube import open_cube
-from hsi_dask.io.neon.metadata import NeonFile, read_metadata
+from hsi_dask.io.readers import read_source
+from hsi_dask.io.tile_source import TileSource
 from hsi_dask.ops.bands import select_bands
 from hsi_dask.ops.materials import mapped
 from hsi_dask.ops.passes import ZERO
@@ -109,12 +109,13 @@ def working(threads: int, advanced: Advanced) -> Iterator[None]:
         yield
 
 
-def open_tile(job: Job) -> tuple[NeonFile, xr.DataArray]:
-    file = read_metadata(job.tile.path)
+def open_tile(job: Job) -> tuple[TileSource, xr.DataArray]:
+    """A tile's source, and its cube with the wavelengths that are kept; refused if it is not the file it was."""
+    file = read_source(job.tile.path)
     if (file.file_size, file.mtime_ns) != (job.tile.file_size, job.tile.mtime_ns):
         raise FileFormatError(f"{job.tile.path} changed while the run was going; run again")
     bands = job.config.bands
-    return file, select_bands(open_cube(file), windows=bands.windows, drop_last=bands.drop_last)
+    return file, select_bands(file.numbers(), windows=bands.windows, drop_last=bands.drop_last)
 
 
 def share_heap() -> None:

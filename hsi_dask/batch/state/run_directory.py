@@ -28,7 +28,7 @@ from hsi_dask.batch.state.lock import LOCK, PARTS, Part
 from hsi_dask.batch.tiles.plan import BadTile, Plan, Tile, on_grid
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import RunError
-from hsi_dask.io import store
+from hsi_dask.io import readers, store
 from hsi_dask.io.durable import PART, digest, sync_folders, write_file
 from hsi_dask.io.scene import SCENE
 from hsi_dask.io.store import ENDMEMBERS, RESULTS, Grid, Receipt
@@ -227,10 +227,9 @@ class Run:
         if (record.fingerprint, record.endmembers) != (self.manifest.fingerprint, spectra):
             return False
         try:
-            status = os.stat(record.path)
+            return readers.identity(record.path) == (record.file_size, record.mtime_ns)
         except OSError:
             return True  # inputs may be moved away once their tile is done
-        return (status.st_size, status.st_mtime_ns) == (record.file_size, record.mtime_ns)
 
 
 # ------------------------------------------------------------------------------------------------ create, resume
@@ -368,11 +367,20 @@ def _other_inputs(run: Run, plan: Plan) -> Iterator[str]:
                 continue  # gone, after it was done: that is allowed
             size, mtime = (record.file_size, record.mtime_ns) if record else (before.file_size, before.mtime_ns)
             if (tile.file_size, tile.mtime_ns) != (size, mtime):
-                what = f"has changed ({tile.file_size} bytes, was {size})" if tile.mtime_ns else "is gone"
+                what = _change(tile, size, mtime) if tile.mtime_ns else "is gone"
                 yield f"tile {tile.id} ({tile.path}) {what}"
     for lost in known.values():
         if lost.id not in now and lost.path not in paths:
             yield f"tile {lost.id} ({lost.path}) is missing"
+
+
+def _change(tile: Tile | BadTile, size: int, mtime_ns: int) -> str:
+    if tile.file_size != size:
+        return f"has changed ({tile.file_size} bytes, was {size})"
+    return (
+        "has another time of change, with as many bytes; if it is the same file, copied again, give it its time back: "
+        f"touch -d @{mtime_ns // 10**9}.{mtime_ns % 10**9:09d} {tile.path}"
+    )
 
 
 # ------------------------------------------------------------------------------------------------ small things
@@ -466,12 +474,10 @@ def _read_manifest(path: Path) -> Manifest:
             raise RunError(
                 f"{path} was written by an older hsi_dask (format {found}, not {FORMAT}); start a new run directory"
             )
-        grid = values["grid"]
-        pairs = {name: tuple(grid[name]) for name in ("resolution", "shape", "chunk")}
         return Manifest(
             **values
             | {
-                "grid": Grid(**grid | pairs),
+                "grid": Grid.from_json(values["grid"]),
                 "variables": tuple(map(_variable, values["variables"])),
                 "tiles": tuple(Input(**tile) for tile in values["tiles"]),
             }

@@ -10,9 +10,8 @@ import xarray as xr
 
 from hsi_dask.config import MaskConfig
 from hsi_dask.errors import EndmemberError, FileFormatError
-from hsi_dask.io.neon.cube import open_cube
-from hsi_dask.io.neon.layers import layer_dataset, read_layers
-from hsi_dask.io.neon.metadata import NeonFile
+from hsi_dask.io.layers import layer_dataset
+from hsi_dask.io.tile_source import TileSource
 from hsi_dask.ops.quality import NEAR_INFRARED, Masks, has_spectral, layer_flags, plane_numbers, spectral_flags
 from hsi_dask.ops.sampling import sample_pixels
 from hsi_dask.schema import PIXEL, WAVELENGTH, X, Y
@@ -22,7 +21,7 @@ logger = logging.getLogger(__name__)
 _MOST = 8  # times as many pixels as wanted are drawn where masks leave few
 
 
-def tile_flags(file: NeonFile, cube: xr.DataArray, config: MaskConfig) -> xr.DataArray | None:
+def tile_flags(file: TileSource, cube: xr.DataArray, config: MaskConfig) -> xr.DataArray | None:
     """Everything but no data that is flagged: (y, x) uint8, lazy as far as it needs the spectra; None if nothing is.
 
     Parameters
@@ -47,7 +46,7 @@ def tile_flags(file: NeonFile, cube: xr.DataArray, config: MaskConfig) -> xr.Dat
     return flags if not masks.layers else flags | layers.chunk({dim: flags.chunksizes[dim] for dim in (Y, X)})
 
 
-def unmasked_pixels(file: NeonFile, cube: xr.DataArray, size: int, seed: int, config: MaskConfig) -> xr.DataArray:
+def unmasked_pixels(file: TileSource, cube: xr.DataArray, size: int, seed: int, config: MaskConfig) -> xr.DataArray:
     """`sample_pixels` that no mask flags. Spectra are judged by those drawn: no plane is read for it.
 
     Raises
@@ -84,19 +83,19 @@ def missing_layer(names: tuple[str, ...], masks: MaskConfig) -> str | None:
     return None
 
 
-def _planes(file: NeonFile, cube: xr.DataArray, masks: Masks) -> xr.DataArray | None:
+def _planes(file: TileSource, cube: xr.DataArray, masks: Masks) -> xr.DataArray | None:
     """The few planes that masks look at, as stored, read with their own chunks only."""
     numbers = [
         int(np.abs(file.wavelength - cube[WAVELENGTH].values[n]).argmin()) for n in plane_numbers(cube, masks).values()
     ]
-    return open_cube(file, chunks=None).isel({WAVELENGTH: numbers}).load() if numbers else None
+    return file.numbers(chunks=None).isel({WAVELENGTH: numbers}).load() if numbers else None
 
 
-def _layer_flags(file: NeonFile, masks: Masks, planes: xr.DataArray | None) -> xr.DataArray:
+def _layer_flags(file: TileSource, masks: Masks, planes: xr.DataArray | None) -> xr.DataArray:
     wanted = masks.layers
     if not wanted:
         return xr.DataArray(np.zeros(file.shape[:2], np.uint8), dims=(Y, X))
-    found = read_layers(file, wanted).maps
+    found = file.layers(wanted).maps
     if (lack := missing_layer(tuple(found), MaskConfig(cloud=masks.cloud, shadow=masks.shadow))) is not None:
         raise FileFormatError(f"{file.path} {lack}")
     brightness = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import math
 import os
 import shutil
@@ -15,16 +14,20 @@ import numpy as np
 import xarray as xr
 
 from hsi_dask.batch.stalls import REMARK, Patience
-from hsi_dask.batch.tiles.layout import corner_in_name, difference, lay_out, slabs
+from hsi_dask.batch.tiles.common_bands import with_common_windows
+from hsi_dask.batch.tiles.layout import difference, lay_out, slabs
 from hsi_dask.batch.tiles.masks import missing_layer
+from hsi_dask.batch.tiles.mixture import Contents, contents_of, require_unmixed
 from hsi_dask.batch.tiles.supplied_endmembers import supplied_endmembers
 from hsi_dask.config import MaskConfig, RunConfig
 from hsi_dask.errors import ConfigError, FileFormatError, GridError
 from hsi_dask.escaping import visible
-from hsi_dask.io import hdf5
-from hsi_dask.io.neon.metadata import NeonFile, read_metadata
+from hsi_dask.io import blocks, chunked
+from hsi_dask.io.readers import corner_in_name, identity, read_source
 from hsi_dask.io.store import Grid
+from hsi_dask.io.tile_source import TileSource
 from hsi_dask.methods.registry import method, variables
+from hsi_dask.ops.grids import corner_name
 from hsi_dask.schema import CLASS_DIMS, QUALITY, Variable
 
 # Memory of one tile's task, measured on tiles of 1 km in both chunk layouts:
@@ -88,9 +91,11 @@ class Plan:
 
     Attributes
     ----------
-    config : with the number of endmembers, also where these are given
+    config : with the number of endmembers, also where these are given, and the windows that hold for all tiles
     bad : files that cannot be read
     spectra : the endmembers, if they are given
+    contents : how many tiles of which product, site and year
+    notes : sentences on what was chosen for the tiles together
     """
 
     config: RunConfig
@@ -98,6 +103,8 @@ class Plan:
     tiles: tuple[Tile, ...]
     bad: tuple[BadTile, ...]
     spectra: xr.DataArray | None = field(default=None, compare=False, repr=False)
+    contents: Contents = field(default_factory=dict, compare=False)
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def variables(self) -> tuple[Variable, ...]:
@@ -150,7 +157,7 @@ class Plan:
         if tile.block_pixels < pixels:
             stored = threads * tile.block_bytes * _COPIES_OF_BLOCK
         else:
-            stored = max(min(2 * pixels * hdf5.PIECE_PLANES, hdf5.PLANES_BYTES), tile.block_bytes)
+            stored = max(min(2 * pixels * chunked.PIECE_PLANES, chunked.PLANES_BYTES), tile.block_bytes)
         specs = [method(name) for name in self.config.methods]
         planes = count * (3 if any(spec.divergence for spec in specs) else 1) + 2
         own = max(spec.memory for spec in specs)
@@ -162,38 +169,6 @@ class Plan:
     def _bytes_a_pixel(self, variable: Variable) -> int:
         planes = self.config.endmembers.count if len(variable.dims) > len(CLASS_DIMS) else 1
         return planes * np.dtype(variable.dtype).itemsize
-
-
-def find_tiles(tiles: Sequence[str | os.PathLike[str]]) -> list[Path]:
-    """Files, folders (their *.h5) and patterns as a sorted list of files, each once.
-
-    Raises
-    ------
-    ConfigError
-        An argument matches nothing.
-    """
-    if not tiles:
-        raise ConfigError("no tiles; give NEON reflectance files, folders of them or patterns such as site/*.h5")
-    found: dict[str, Path] = {}
-    for path in (path for tile in tiles for path in _expand(os.path.expanduser(os.fspath(tile)))):
-        found.setdefault(os.path.realpath(path), Path(os.path.abspath(path)))
-    return sorted(found.values())
-
-
-def _expand(tile: str) -> list[str]:
-    if os.path.isdir(tile):
-        inside = glob.glob(os.path.join(glob.escape(tile), "*.h5"))
-        if not inside:
-            raise ConfigError(f"the folder {tile} holds no .h5 file; give NEON reflectance files")
-        return inside
-    if os.path.exists(tile):
-        return [tile]
-    if glob.has_magic(tile):
-        matches = [path for path in glob.glob(tile, recursive=True) if os.path.isfile(path)]
-        if not matches:
-            raise ConfigError(f"the pattern {tile} matches no file; check it, and quote it if the shell expands it")
-        return matches
-    raise ConfigError(f"{tile} does not exist; check the path")
 
 
 def make_plan(paths: Sequence[str | os.PathLike[str]], config: RunConfig) -> Plan:
@@ -211,23 +186,26 @@ def make_plan(paths: Sequence[str | os.PathLike[str]], config: RunConfig) -> Pla
     EndmemberError
         Given endmembers cannot be used.
     ConfigError
-        No file has a layer that a mask needs.
+        No file has a layer that a mask needs; or the files are of several products, sites or years, and `mix` is false.
     """
     if not paths:
-        raise ConfigError("no tiles; give NEON reflectance files, folders of them or patterns such as site/*.h5")
+        raise ConfigError("no tiles; give reflectance files, folders of them or patterns such as site/*.h5")
     read = _read_all([os.fspath(path) for path in paths])
-    files = [file for file in read if isinstance(file, NeonFile)]
+    files = [file for file in read if not isinstance(file, BadTile)]
     bad = [file for file in read if isinstance(file, BadTile)]
     if not files:
         more = f" (and {len(bad) - 1} more files cannot be read either)" if len(bad) > 1 else ""
         raise FileFormatError(bad[0].reason + more)
     files, strangers = _of_one_site(files)
+    if not config.mix:
+        require_unmixed(files)
     _require_layers(files, config)
-    config, spectra = supplied_endmembers(config, files[0])
     layout = lay_out(files, [tile.path for tile in bad])
+    config, notes = with_common_windows(files, config)
+    config, spectra = supplied_endmembers(config, files[0])
     tiles = tuple(
         Tile(
-            id=_tile_id(file),
+            id=corner_name(*file.bounds[:2]),
             path=file.path,
             file_size=file.file_size,
             mtime_ns=file.mtime_ns,
@@ -239,18 +217,18 @@ def make_plan(paths: Sequence[str | os.PathLike[str]], config: RunConfig) -> Pla
             block_pixels=math.prod(block[:2]),
         )
         for file, box in zip(files, layout.boxes, strict=True)
-        for block in [hdf5.block_shape(file.reflectance)]
+        for block in [blocks.block_shape(file.reflectance)]
     )
     aside = _with_unique_ids([*bad, *strangers], {tile.id for tile in tiles})
-    return Plan(config, layout.grid, tiles, aside, spectra)
+    return Plan(config, layout.grid, tiles, aside, spectra, contents_of(files), notes)
 
 
-def _of_one_site(files: Sequence[NeonFile]) -> tuple[list[NeonFile], list[BadTile]]:
+def _of_one_site(files: Sequence[TileSource]) -> tuple[list[TileSource], list[BadTile]]:
     """The files that share a grid and wavelengths, when they are more than half, and the others with the reason.
 
     Without such a majority nobody can say which is the stranger: all stay, and laying them out refuses them.
     """
-    kinds: list[list[NeonFile]] = []
+    kinds: list[list[TileSource]] = []
     for file in files:
         kind = next((kind for kind in kinds if not difference(kind[0], file)), None)
         if kind is None:
@@ -262,12 +240,12 @@ def _of_one_site(files: Sequence[NeonFile]) -> tuple[list[NeonFile], list[BadTil
         return list(files), []
     strangers = [file for kind in kinds if kind is not most for file in kind]
     return most, [
-        BadTile(_tile_id(file), file.path, file.file_size, file.mtime_ns, difference(most[0], file))
+        BadTile(corner_name(*file.bounds[:2]), file.path, file.file_size, file.mtime_ns, difference(most[0], file))
         for file in strangers
     ]
 
 
-def _require_layers(files: Sequence[NeonFile], config: RunConfig) -> None:
+def _require_layers(files: Sequence[TileSource], config: RunConfig) -> None:
     """Where only some files lack a layer, their tiles fail alone, each with its sentence."""
     lacks = [missing_layer(file.layer_names, config.masks) for file in files]
     if all(lacks):
@@ -291,7 +269,7 @@ def on_grid(plan: Plan, grid: Grid) -> Plan:
     for tile in plan.tiles:
         row, column = tile.row + down, tile.column + right
         inside = 0 <= row <= grid.shape[0] - tile.shape[0] and 0 <= column <= grid.shape[1] - tile.shape[1]
-        if not inside or (plan.grid.epsg, plan.grid.resolution) != (grid.epsg, grid.resolution):
+        if not inside or (plan.grid.crs, plan.grid.resolution) != (grid.crs, grid.resolution):
             raise GridError(f"{tile.path} lies outside the mosaic of this run; start a new run directory for it")
         tiles.append(replace(tile, row=row, column=column))
     return replace(plan, grid=grid, tiles=tuple(tiles))
@@ -305,7 +283,7 @@ def free_bytes(run_dir: str | os.PathLike[str]) -> int:
     return shutil.disk_usage(folder).free
 
 
-def _read_all(paths: Sequence[str]) -> list[NeonFile | BadTile]:
+def _read_all(paths: Sequence[str]) -> list[TileSource | BadTile]:
     with ThreadPoolExecutor(8) as pool:  # on network file systems opening is mostly waiting
         reading, patience = [pool.submit(_try_read, path) for path in paths], Patience()
         for path, file in zip(paths, reading, strict=True):
@@ -315,14 +293,13 @@ def _read_all(paths: Sequence[str]) -> list[NeonFile | BadTile]:
     return [file.result() for file in reading]
 
 
-def _try_read(path: str) -> NeonFile | BadTile:
+def _try_read(path: str) -> TileSource | BadTile:
     try:
-        return read_metadata(path)
+        return read_source(path)
     except (FileFormatError, OSError) as error:
         reason = str(error)
     try:
-        status = os.stat(path)
-        size, mtime = status.st_size, status.st_mtime_ns
+        size, mtime = identity(path)
     except OSError:
         size, mtime = 0, 0
     return BadTile(corner_in_name(path) or _id_from_name(path), os.path.abspath(path), size, mtime, reason)
@@ -332,11 +309,6 @@ def _id_from_name(path: str) -> str:
     """What stands for a tile that does not tell its place: its file's name, as far as a file can be named for it."""
     shown = visible(Path(path).stem).replace("\\", "_").lstrip(".")
     return shown.encode()[:_LONGEST_ID].decode(errors="ignore") or "tile"
-
-
-def _tile_id(file: NeonFile) -> str:
-    west, south, _, _ = file.bounds
-    return f"{west:.10g}_{south:.10g}"
 
 
 def _with_unique_ids(bad: Sequence[BadTile], taken: set[str]) -> tuple[BadTile, ...]:

@@ -8,14 +8,13 @@ import xarray as xr
 
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import ConfigError
-from hsi_dask.io.neon.cube import open_cube
-from hsi_dask.io.neon.metadata import NeonFile
 from hsi_dask.io.spectra import read_spectra
+from hsi_dask.io.tile_source import TileSource
 from hsi_dask.ops.bands import select_bands
 from hsi_dask.ops.resampling import resample_endmembers
 
 
-def supplied_endmembers(config: RunConfig, file: NeonFile) -> tuple[RunConfig, xr.DataArray | None]:
+def supplied_endmembers(config: RunConfig, file: TileSource) -> tuple[RunConfig, xr.DataArray | None]:
     """The configuration with the number of given spectra, and these on the file's kept wavelengths; None if not given.
 
     Raises
@@ -29,7 +28,7 @@ def supplied_endmembers(config: RunConfig, file: NeonFile) -> tuple[RunConfig, x
         return config, None
     path = os.path.abspath(os.path.expanduser(config.endmembers.file))
     bands = config.bands
-    cube = select_bands(open_cube(file), windows=bands.windows, drop_last=bands.drop_last)
+    cube = select_bands(file.numbers(), windows=bands.windows, drop_last=bands.drop_last)
     spectra = resample_endmembers(read_spectra(path, config.endmembers.names), cube)
     count = int(spectra.sizes["endmember"])
     for method, value in config.limits.items():

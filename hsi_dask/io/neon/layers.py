@@ -3,71 +3,61 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
-from typing import NamedTuple
+import re
+from collections.abc import Collection, Iterator
 
 import h5py
-import xarray as xr
 
 from hsi_dask.errors import FileFormatError
 from hsi_dask.io import hdf5
-from hsi_dask.io.hdf5 import StoredArray
+from hsi_dask.io.layers import Layer, Layers
 from hsi_dask.io.neon import values
-from hsi_dask.io.neon.metadata import NO_DATA, NeonFile, layer_name
-from hsi_dask.io.variables import stored_variable
-from hsi_dask.schema import X, Y
 
 logger = logging.getLogger(__name__)
 
+NO_DATA = -9999.0  # of cubes and layers that lost the attribute
 OFF_SWATH = 241.0  # no data in one-byte layers, which cannot hold the -9999 that their attribute claims
+_DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, OverflowError)
 
 
-@dataclass(frozen=True)
-class Layer:
-    """A map beside the cube, (y, x) or (y, x, n), as stored; elements equal to `fill_value` are no data."""
-
-    stored: StoredArray
-    fill_value: float | None
-    attrs: Mapping[str, str]
-
-
-class Layers(NamedTuple):
-    """The layers of a file by their names in lower case, and a sentence for each that is not usable."""
-
-    maps: dict[str, Layer]
-    notes: tuple[str, ...]
-
-
-def read_layers(file: NeonFile, names: Collection[str] | None = None) -> Layers:
+def read_layers(path: str, cube: str, shape: tuple[int, ...], names: Collection[str] | None = None) -> Layers:
     """Read what the file says about its layers (all, or some), some 10 ms, no pixel.
 
     Whether Cast_Shadow's 1 is lit or shaded is documented both ways, and codes of Haze_Cloud_Water_Map are
     doubtful in .002: who makes a mask of them decides it from the data.
+
+    Parameters
+    ----------
+    cube, shape : the dataset of the file's reflectance, beside which the layers are, and its shape
 
     Raises
     ------
     FileFormatError
         The file is damaged, or gone since its metadata were read.
     """
-    with hdf5.open_file(file.path) as opened:
+    with hdf5.open_file(path) as opened:
         try:
-            found = _read(opened[file.reflectance.name].parent["Metadata"], file, names)
+            found = _read(opened[cube].parent["Metadata"], shape, names)
         except FileFormatError:
             raise
-        except (OSError, RuntimeError, LookupError, ValueError, TypeError, OverflowError) as error:
-            raise FileFormatError(f"{file.path} has unreadable layers ({error}); download it again") from error
+        except _DAMAGE as error:
+            raise FileFormatError(f"{path} has unreadable layers ({error}); download it again") from error
     for note in found.notes:
-        logger.info("%s: %s", file.path, note)
+        logger.info("%s: %s", path, note)
     return found
 
 
-def layer_dataset(maps: Mapping[str, Layer]) -> xr.Dataset:
-    """The layers as stored, read when indexed, without coordinates; no data is in the attribute `_FillValue`."""
-    return xr.Dataset({name: _variable(name, layer) for name, layer in maps.items()})
+def layer_names(metadata: h5py.Group) -> tuple[str, ...]:
+    """Our names of the layers in a file's group Metadata."""
+    return tuple(dict.fromkeys(layer_name(name) for name, _ in _datasets(metadata)))
 
 
-def _read(metadata: h5py.Group, file: NeonFile, names: Collection[str] | None) -> Layers:
+def layer_name(stored: str) -> str:
+    """Our name of a layer: its own in lower case, whatever the revision; some spell Acquisition_Date without an i."""
+    return re.sub(r"\W+", "_", stored).lower().replace("acqusition", "acquisition")
+
+
+def _read(metadata: h5py.Group, cube: tuple[int, ...], names: Collection[str] | None) -> Layers:
     maps: dict[str, Layer] = {}
     notes = []
     for stored, data in _datasets(metadata):
@@ -75,7 +65,7 @@ def _read(metadata: h5py.Group, file: NeonFile, names: Collection[str] | None) -
         if name in maps or (names is not None and name not in names):
             continue
         dtype, shape = data.dtype, data.shape or ()
-        if dtype.kind not in "iuf" or shape[:2] != file.shape[:2] or len(shape) > 3 or 0 in shape:
+        if dtype.kind not in "iuf" or shape[:2] != cube[:2] or len(shape) > 3 or 0 in shape:
             notes.append(f"layer {stored} is {dtype} {shape}, not the cube's pixels: left out")
         else:
             maps[name] = _layer(stored, data)
@@ -83,11 +73,11 @@ def _read(metadata: h5py.Group, file: NeonFile, names: Collection[str] | None) -
 
 
 def _datasets(metadata: h5py.Group) -> Iterator[tuple[str, h5py.Dataset]]:
-    imagery = metadata.get("Ancillary_Imagery")
+    imagery = hdf5.member(metadata, "Ancillary_Imagery")
     for group in (metadata, *([imagery] if isinstance(imagery, h5py.Group) else [])):
-        for name in group:
-            if group.get(name, getclass=True) is h5py.Dataset:
-                yield name, group[name]
+        for name, item in hdf5.members(group):
+            if isinstance(item, h5py.Dataset):
+                yield name, item
 
 
 def _layer(name: str, data: h5py.Dataset) -> Layer:
@@ -95,12 +85,5 @@ def _layer(name: str, data: h5py.Dataset) -> Layer:
     fill = next((value for value in candidates if value is not None and values.holds(data.dtype, value)), None)
     texts = {key.lower(): values.text(values.attribute(data, key)) for key in ("Units", "Description")}
     attrs = {"long_name": name.replace("_", " ")} | {key: text for key, text in texts.items() if text}
-    return Layer(hdf5.stored_array(data, data.file.filename), fill, attrs)
-
-
-def _variable(name: str, layer: Layer) -> xr.Variable:
-    third = "rgb" if name == "weather_quality_indicator" else f"{name}_component"
-    variable = stored_variable((Y, X, third)[: layer.stored.ndim], layer.stored, None)
-    fill = {} if layer.fill_value is None else {"_FillValue": layer.stored.dtype.type(layer.fill_value)}
-    variable.attrs = {**layer.attrs, **fill}
-    return variable
+    third = "rgb" if layer_name(name) == "weather_quality_indicator" else ""
+    return Layer(hdf5.stored_array(data, data.file.filename), fill, attrs, third)

@@ -6,106 +6,41 @@ import logging
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from functools import partial
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from hsi_dask.errors import FileFormatError
+from hsi_dask.errors import FileFormatError, GridError
+from hsi_dask.io import crs as reference
 from hsi_dask.io import hdf5
+from hsi_dask.io.decoding import doubt_of_scale
 from hsi_dask.io.hdf5 import StoredArray
 from hsi_dask.io.neon import values
+from hsi_dask.io.neon.layers import NO_DATA, layer_names, read_layers
+from hsi_dask.io.tile_source import TileSource
+from hsi_dask.schema import WATER_VAPOUR_WINDOWS
 
 logger = logging.getLogger(__name__)
 
-# What files that lost an attribute mean by its absence: the value of every NEON file looked at
-WATER_VAPOUR_WINDOWS = ((1340.0, 1445.0), (1790.0, 1955.0))  # nm
-SCALE_FACTOR, NO_DATA = 10000.0, -9999.0
+SCALE_FACTOR = 10000.0  # what files that lost the attribute mean by its absence: the value of every NEON file looked at
 
 NAME = re.compile(r"NEON_D\d\d_[A-Z0-9]{4}_(DP\d)_(.+?)_(bidirectional_)?reflectance.*\.h5")
+_CORNER = re.compile(r"_(\d{6})_(\d{7})_")  # easting_northing of the south-west corner in a tile's name
+_VISIT = re.compile(r"20\d\d_[A-Z0-9]{4}_\d+")  # a folder of what `neonutilities` downloads
 _WINDOW = re.compile(r"Band_Window_\d+_Nanometers")
 _DATE = re.compile(r"(?<!\d)(20\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(?!\d)")
 
 Say = Callable[[str], None]  # takes one sentence on what the file lacks and what was done about it
 
 
-@dataclass(frozen=True, eq=False)
-class NeonFile:
-    """What a NEON reflectance file holds, without its pixels. Pickles; no handle inside.
-
-    Attributes
-    ----------
-    site : str, the root group's name
-    level : "DP1" (flight line), "DP3" (mosaic tile) or "unknown"
-    product : such as "DP3.30006.001", or "unknown"; inferred from the layout unless the file's name tells
-    reflectance : the cube (y, x, wavelength) as stored: reflectance x `scale_factor`, no data `fill_value`
-    wavelength, fwhm : (L,) float64, nm; a width the file does not give is NaN
-    windows : (low, high) of the water-vapour windows, nm; the fallback where `own_windows` is False
-    west, north : outer edges of the north-west pixel, metres in `epsg`
-    resolution : (x, y) of a pixel, metres, both positive
-    dates, flight_lines : days of acquisition, "2022-06-23", and lines, where the name or the logs tell
-    remarks : the file's own words on cloud conditions and BRDF correction
-    layer_names : the maps beside the cube, as `io.layers.read_layers` names them; opening them takes longer
-    notes : one sentence for everything that was missing and how it was replaced
-    """
-
-    site: str
-    level: str
-    product: str
-    product_inferred: bool
-    reflectance: StoredArray
-    scale_factor: float
-    fill_value: float | None
-    wavelength: NDArray[np.float64] = field(repr=False)
-    fwhm: NDArray[np.float64] = field(repr=False)
-    windows: tuple[tuple[float, float], ...]
-    own_windows: bool
-    epsg: int
-    west: float
-    north: float
-    resolution: tuple[float, float]
-    dates: tuple[str, ...]
-    flight_lines: tuple[str, ...]
-    remarks: Mapping[str, str]
-    layer_names: tuple[str, ...] = field(repr=False)
-    notes: tuple[str, ...]
-
-    @property
-    def path(self) -> str:
-        return self.reflectance.path
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.reflectance.shape
-
-    @property
-    def file_size(self) -> int:
-        return self.reflectance.file_size
-
-    @property
-    def mtime_ns(self) -> int:
-        return self.reflectance.mtime_ns
-
-    @property
-    def good_wavelength(self) -> NDArray[np.bool_]:
-        """(L,) bool: outside the water-vapour windows, whose ends belong to them."""
-        w = self.wavelength
-        good: NDArray[np.bool_] = np.all([(w < low) | (w > high) for low, high in self.windows], axis=0)
-        return good
-
-    @property
-    def bounds(self) -> tuple[float, float, float, float]:
-        """Outer edges (west, south, east, north), metres."""
-        (rows, columns), (dx, dy) = self.shape[:2], self.resolution
-        return self.west, self.north - rows * dy, self.west + columns * dx, self.north
-
-
 _REMARKS = ("Cloud_conditions", "Cloud conditions", "BRDF Correction")  # by revision
 
 
-def read_metadata(path: str | os.PathLike[str]) -> NeonFile:
+def read_metadata(path: str | os.PathLike[str]) -> TileSource:
     """Read what a NEON reflectance file says about itself: a few ms, no pixel, safe in threads.
 
     Raises
@@ -122,12 +57,11 @@ def read_metadata(path: str | os.PathLike[str]) -> NeonFile:
         except (OSError, RuntimeError, LookupError, ValueError, TypeError, OverflowError) as error:
             # what h5py and numpy raise on damaged headers and on attributes of absurd types
             raise FileFormatError(f"{where} has unreadable metadata ({error}); download it again") from error
-    for note in found.notes:
-        logger.info("%s: %s", where, note)
-    return found
+    _require_plausible(found)
+    return found.told()
 
 
-def _read(file: h5py.File) -> NeonFile:
+def _read(file: h5py.File) -> TileSource:
     notes: list[str] = []
     say = notes.append
     named = NAME.fullmatch(os.path.basename(file.filename))
@@ -138,35 +72,57 @@ def _read(file: h5py.File) -> NeonFile:
     wavelength, fwhm = _spectral(_member(metadata, "Spectral_Data", h5py.Group), stored.shape[2], say)
     grid = _grid(_member(metadata, "Coordinate_System", h5py.Group), say)
     windows, own_windows = _windows(group, data, say)
-    layers = _layer_names(metadata)
+    layers = layer_names(metadata)
     remarks = {n.lower().replace(" ", "_"): values.text(values.attribute(data, n)) for n in _REMARKS if n in data.attrs}
     level, product = _product(named, layers, remarks)
-    flight_lines, dates = _acquisition(named, metadata.get("Logs"))
-    return NeonFile(
-        site=site, level=level, product=product, product_inferred=named is None,
+    flight_lines, dates = _acquisition(named, hdf5.member(metadata, "Logs"))
+    return TileSource(
+        path=stored.path, site=site, level=level, product=product, product_inferred=named is None,
         reflectance=stored, scale_factor=_scale(data, say), fill_value=_no_data(data, say),
         wavelength=wavelength, fwhm=fwhm, windows=windows, own_windows=own_windows,
-        epsg=grid.epsg, west=grid.west, north=grid.north, resolution=grid.resolution,
-        dates=dates, flight_lines=flight_lines, remarks=remarks, layer_names=layers, notes=tuple(notes),
+        crs=f"EPSG:{grid.epsg}", west=grid.west, north=grid.north, resolution=grid.resolution,
+        dates=dates, visit=_visit(stored.path), flight_lines=flight_lines, remarks=remarks,
+        layer_names=layers, layers=partial(read_layers, stored.path, stored.name, stored.shape), notes=tuple(notes),
+        file_size=stored.file_size, mtime_ns=stored.mtime_ns,
     )  # fmt: skip
+
+
+def _require_plausible(source: TileSource) -> None:
+    """What needs more than the file's own words: the CRS, and the scale of floats."""
+    code = source.epsg or 0
+    if code // 100 not in (326, 327):  # not UTM: then PROJ is asked, which takes a tenth of a second to import
+        try:
+            geographic = reference.is_geographic(source.crs)
+        except GridError as error:
+            raise FileFormatError(f"{source.path}: {error}") from error
+        if geographic:
+            raise FileFormatError(
+                f"{source.path}: EPSG code {code} ({reference.name(source.crs)}) is not in metres; correct 'EPSG Code'"
+            )
+    doubt = doubt_of_scale(source, "its Scale_Factor")
+    if doubt is not None:
+        raise FileFormatError(f"{source.path} {doubt}; write the right Scale_Factor")
 
 
 def _reflectance_group(file: h5py.File) -> tuple[str, h5py.Group]:
     """The site's code and its group Reflectance; what else NEON delivers in HDF5 is named and refused."""
-    if isinstance(file.get("Reflectance"), h5py.Dataset):
+    if isinstance(hdf5.member(file, "Reflectance"), h5py.Dataset):
         raise values.error(file, "has the flat layout of 2013 to 2015; download the reprocessed DP1.30006 or DP3.30006")
-    sites = [(name, group) for name, group in file.items() if isinstance(group, h5py.Group)]
-    for name, group in sites:
-        if isinstance(group.get("Reflectance"), h5py.Group):
-            return name, group["Reflectance"]
-    if any("Radiance" in group for _, group in sites):
+    groups = [(name, group) for name, group in hdf5.members(file) if isinstance(group, h5py.Group)]
+    found = [(name, hdf5.member(group, "Reflectance")) for name, group in groups]
+    sites = [(name, group) for name, group in found if isinstance(group, h5py.Group)]
+    if len(sites) > 1:
+        raise values.error(file, f"holds two sites, {sites[0][0]} and {sites[1][0]}; write each to a file of its own")
+    if sites:
+        return sites[0]
+    if any("Radiance" in group for _, group in groups):
         raise values.error(file, "holds at-sensor radiance, not reflectance; download DP1.30006 or DP3.30006")
     held = ", ".join(list(file)[:5]) or "nothing"
     raise values.error(file, f"has no group <SITE>/Reflectance but {held}; give a NEON reflectance file")
 
 
 def _member(parent: h5py.Group, name: str, kind: type) -> Any:
-    found = parent.get(name)
+    found = hdf5.member(parent, name)
     if isinstance(found, kind):
         return found
     what = "dataset" if kind is h5py.Dataset else "group"
@@ -197,7 +153,7 @@ def _spectral(group: h5py.Group, bands: int, say: Say) -> tuple[NDArray[np.float
             f"has wavelengths up to {wavelength[-1]:g}, micrometres as in the layout of 2013 to 2015; "
             "download the reprocessed file, or rewrite Wavelength and FWHM in nm",
         )
-    return wavelength, _fwhm(group.get("FWHM"), bands, say)
+    return wavelength, _fwhm(hdf5.member(group, "FWHM"), bands, say)
 
 
 def _fwhm(stored: Any, bands: int, say: Say) -> NDArray[np.float64]:
@@ -295,17 +251,6 @@ def _no_data(data: h5py.Dataset, say: Say) -> float | None:
     return None
 
 
-def _layer_names(metadata: h5py.Group) -> tuple[str, ...]:
-    imagery = metadata.get("Ancillary_Imagery")
-    names = [name for name in metadata if metadata.get(name, getclass=True) is h5py.Dataset]
-    return tuple(dict.fromkeys(map(layer_name, [*names, *(imagery if isinstance(imagery, h5py.Group) else ())])))
-
-
-def layer_name(stored: str) -> str:
-    """Our name of a layer: its own in lower case, whatever the revision; some spell Acquisition_Date without an i."""
-    return re.sub(r"\W+", "_", stored).lower().replace("acqusition", "acquisition")
-
-
 def _product(named: re.Match[str] | None, layers: Sequence[str], remarks: Mapping[str, str]) -> tuple[str, str]:
     """Level, and product with revision: by NEON's name, else by the layout, for no attribute states them."""
     if named:
@@ -319,9 +264,20 @@ def _product(named: re.Match[str] | None, layers: Sequence[str], remarks: Mappin
 
 def _acquisition(named: re.Match[str] | None, logs: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Flight lines, by the subgroups of the logs or the name of a line's file, and the dates these tell."""
-    groups = logs.items() if isinstance(logs, h5py.Group) else ()
+    groups = hdf5.members(logs) if isinstance(logs, h5py.Group) else ()
     lines = [name for name, log in groups if isinstance(log, h5py.Group)]
     if named and named[1] == "DP1":
         lines = lines or [named[2]]
     told = _DATE.findall(" ".join([*lines, named[2] if named else ""]))
     return tuple(lines), tuple(sorted({"-".join(date) for date in told}))
+
+
+def _visit(path: str) -> str:
+    """The visit in the folders that a download leaves, such as 2022_SERC_6; "" where there is none."""
+    return next((part for part in reversed(PurePath(path).parts[:-1]) if _VISIT.fullmatch(part)), "")
+
+
+def corner_in_name(path: str) -> str | None:
+    """easting_northing in a tile's name, None when it has none."""
+    found = _CORNER.search(PurePath(path).name)
+    return "_".join(found.groups()) if found else None

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsi_dask.errors import FileFormatError
+from hsi_dask.io import hdf5
 
 _HEAP = 2**20  # bytes of a heap to look at; the library makes them of 4 kB
 
@@ -29,7 +30,7 @@ def text(value: Any) -> str:
 
 def line(parent: h5py.Group, name: str) -> str:
     """A dataset of one string or one number as text; "" where there is none."""
-    found = parent.get(name)
+    found = hdf5.member(parent, name)
     if not isinstance(found, h5py.Dataset) or found.size != 1:
         return ""
     _require_plain(found, found.dtype, found.name)

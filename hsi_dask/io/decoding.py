@@ -1,0 +1,108 @@
+"""Stored numbers as reflectance: a scale, perhaps an offset, and a number that means no data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsi_dask.io.blocks import StoredCube
+from hsi_dask.sources import Piece, Spread
+
+_FRACTIONS, _DIGITAL = 2.0, 10.0  # medians of reflectance as fractions are below, of digital numbers above
+_GREEN = 560.0  # nm
+_PLACES = 9  # that are looked at, from the first row to the last, until there are
+_ENOUGH = 100  # pixels with data
+
+
+@dataclass(frozen=True)
+class Reflectance:
+    """A stored cube as float32 reflectance: (number - offset) / scale_factor, NaN where it equals the fill value."""
+
+    stored: StoredCube
+    scale_factor: float
+    fill_value: float | None
+    offset: float = 0.0
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.stored.shape
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(np.float32)
+
+    @property
+    def stored_chunks(self) -> tuple[int, ...]:
+        return self.stored.stored_chunks
+
+    def __getitem__(self, key: Any) -> NDArray[np.float32]:
+        return self._decoded(np.asarray(self.stored[key]))
+
+    def pieces(self, key: Any, spread: Spread = map) -> Iterator[Piece]:
+        """As of `PieceSource`; of a cube that has no pieces, all of it as one."""
+        if not hasattr(self.stored, "pieces"):
+            sizes = [range(n)[k] if isinstance(k, slice) else k for k, n in zip(key, self.shape, strict=True)]
+            yield Piece(self[key], tuple(slice(0, len(size)) for size in sizes))
+            return
+        for values, place in self.stored.pieces(key, spread):
+            yield Piece(self._decoded(values), place)
+
+    def _decoded(self, raw: NDArray[Any]) -> NDArray[np.float32]:
+        with np.errstate(over="ignore", invalid="ignore"):  # damaged floats may be beyond float32: infinite, no warning
+            values = raw.astype(np.float32, order="K")
+        if self.offset:
+            values -= np.float32(self.offset)
+        if self.scale_factor != 1:
+            values /= np.float32(self.scale_factor)
+        if self.fill_value is not None:
+            values[raw == self.fill_value] = np.nan
+        return values
+
+
+class Scaled(Protocol):
+    """What is needed to judge a scale: a `TileSource` has it."""
+
+    @property
+    def reflectance(self) -> StoredCube: ...
+    @property
+    def wavelength(self) -> NDArray[np.float64]: ...
+    @property
+    def scale_factor(self) -> float: ...
+    @property
+    def fill_value(self) -> float | None: ...
+
+
+def doubt_of_scale(cube: Scaled, by: str) -> str | None:
+    """What speaks against the scale of a cube of floats, as the end of a sentence; None where nothing does.
+
+    Integers cannot be fractions; floats may be either, whatever the file says. Few rows of one band are read: green,
+    where water is not dark.
+
+    by : what in the file states the scale
+    """
+    stored = cube.reflectance
+    if stored.dtype.kind != "f" or 0 in stored.shape:
+        return None
+    band = int(np.abs(cube.wavelength - _GREEN).argmin())
+    found = np.empty(0, np.float32)
+    step = min(stored.stored_chunks[0], 64)
+    for start in dict.fromkeys(np.linspace(0, max(0, stored.shape[0] - step), _PLACES).astype(int).tolist()):
+        values = np.asarray(stored[start : start + step, :, band]).ravel()
+        found = np.append(found, values[np.isfinite(values) & (values != 0) & (values != cube.fill_value)])
+        if found.size >= _ENOUGH:
+            break
+    middle = float(np.median(found)) if found.size else 0.0
+    at = f"{cube.wavelength[band]:.0f} nm"
+    if cube.scale_factor >= _DIGITAL and 0 < middle < _FRACTIONS:
+        return f"holds fractions (median {middle:.3g} at {at}), but {by} is {cube.scale_factor:g}"
+    if cube.scale_factor == 1 and middle > _DIGITAL:
+        return f"holds digital numbers (median {middle:.4g} at {at}), but {by} is 1"
+    return None
