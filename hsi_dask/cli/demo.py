@@ -51,7 +51,8 @@ def demo(
     _show_agreement(scene, summary)
     west, north = scene.x[0] - 0.5, scene.y[0] + 0.5
     print(f"\nlook    {page or 'hsi-dask report ' + str(summary.run_dir)}: in a browser")
-    print(f"        {summary.results}: in QGIS, Layer > Add Layer > Add Raster Layer, type Zarr (GDAL 3.11 or later)")
+    print(f"        {summary.results}: in QGIS (GDAL 3.11 or later),")
+    print("        Layer > Add Layer > Add Raster Layer, type Zarr")
     print(f"        the site's north-west corner is {west:.0f} E, {north:.0f} N, UTM zone 18 north")
     print(f"check   hsi-dask verify {summary.run_dir}")
     return DONE
@@ -75,8 +76,9 @@ def _demo_scene(folder: Path) -> Scene:
 
 
 _LEGEND = """\
-angle: between the found and the true spectrum; single pixels of dark water drown in the simulated noise
-abundance: root mean square error of all pixels; light varies, and abundances have to sum to one
+angle: between the found and the true spectrum; dark water is mostly noise
+abundance: root mean square error of all pixels; illumination varies,
+           and abundances have to sum to one
 right: of the pixels that are 90 % or more of the material, those of its class"""
 
 

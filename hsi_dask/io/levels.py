@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +12,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hsi_dask import schema
+from hsi_dask.errors import RunError
 from hsi_dask.io import store
 from hsi_dask.io.store import Grid
+from hsi_dask.io.zarr_metadata import read_array_metadata, read_group_metadata
 from hsi_dask.schema import WAVELENGTH, Variable, endmember_names
 
 OVERVIEWS = "overviews.zarr"
@@ -82,6 +83,16 @@ def create_levels(
             store.fill_group(group, grid, [*variables, schema.QUICKLOOK], {**planes, **spectral}, names)
 
 
+def require_levels(
+    path: Path, levels: Mapping[int, Grid], variables: Sequence[Variable], sizes: Mapping[str, int]
+) -> None:
+    """Refuse levels that are not as `create_levels` lays them out, in RunError."""
+    for factor, grid in levels.items():
+        group, looks = str(factor), read_array_metadata(path, f"{factor}/{QUICKLOOK}").shape[0]
+        wanted = [schema.QUICKLOOK] if factor == 1 else [*variables, schema.QUICKLOOK]
+        store.require_layout(path, grid, wanted, {**sizes, WAVELENGTH: looks}, group)
+
+
 def _multiscales(levels: Mapping[int, Grid]) -> dict[str, Any]:
     """The levels that hold every variable, each twice as coarse as the one before."""
     layout: list[dict[str, Any]] = []
@@ -101,14 +112,17 @@ def stored_array(path: Path, name: str, mode: Literal["r", "r+"] = "r") -> Any:
     """
     import zarr
 
-    return zarr.open_array(path, path=name, mode=mode)
+    from hsi_dask.io.local_stores import PlainFiles
+
+    read_array_metadata(path, name)
+    return zarr.open_array(PlainFiles(path) if mode == "r" else path, path=name, mode=mode)
 
 
 def level_attrs(path: Path) -> dict[str, Any]:
     """The attributes of the whole; nothing where there is no readable store."""
     try:
-        return dict(json.loads((path / "zarr.json").read_text(encoding="utf-8"))["attributes"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return dict(read_group_metadata(path).attributes)
+    except RunError:
         return {}
 
 

@@ -6,17 +6,16 @@ whole, and its receipt (key, bytes, checksum) is what a tile's record later vouc
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
-import threading
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -25,7 +24,10 @@ from numpy.typing import NDArray
 from hsi_dask import schema
 from hsi_dask.errors import RunError, SchemaError
 from hsi_dask.io import crs as reference
-from hsi_dask.io.durable import digest, sync_folders, whole_folder, write_file
+from hsi_dask.io.documents import Digest, Text, as_typed, between
+from hsi_dask.io.durable import digest, sync_folders, whole_folder
+from hsi_dask.io.receipts import Receipt
+from hsi_dask.io.zarr_metadata import METADATA, Side, read_array_metadata, read_group_metadata, require_known
 from hsi_dask.schema import (
     ENDMEMBER,
     GRID_MAPPING,
@@ -50,6 +52,11 @@ RESULTS, ENDMEMBERS = "results.zarr", "endmembers.zarr"
 # encodes on others: a resumed run gives the same bytes. GDAL reads it from 3.11 on, the first with final Zarr v3
 _WRITES = 16  # planes on their way to the disk at a time: what waits for it leaves the cores to others
 _CODEC = {"cname": "lz4", "clevel": 1, "shuffle": "shuffle"}
+
+Metres = Annotated[float, between(-1e9, 1e9)]
+Step = Annotated[float, between(1e-9, 1e6)]  # metres or degrees
+
+_RESTORE = "restore it from a copy, or start a new run directory"
 
 _RAW = "https://raw.githubusercontent.com/zarr-conventions"
 _CONVENTIONS = [
@@ -79,12 +86,12 @@ _PLACES = {"GeoTransform", "spatial:transform", "spatial:shape", "spatial:bbox"}
 class Grid:
     """A north-up pixel grid, cut into chunks. West and north are outer edges, in the units of the CRS."""
 
-    crs: str  # "EPSG:n" where there is such a code, else WKT
-    west: float
-    north: float
-    resolution: tuple[float, float]  # x, y; both positive
-    shape: tuple[int, int]  # y, x
-    chunk: tuple[int, int]  # y, x
+    crs: Text  # "EPSG:n" where there is such a code, else WKT
+    west: Metres
+    north: Metres
+    resolution: tuple[Step, Step]  # x, y; both positive
+    shape: tuple[Side, Side]  # y, x
+    chunk: tuple[Side, Side]  # y, x
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Grid:
@@ -135,41 +142,6 @@ class Grid:
     def x(self) -> NDArray[np.float64]:
         """Pixel centres, ascending."""
         return np.asarray(self.west + (np.arange(self.shape[1]) + 0.5) * self.resolution[0], np.float64)
-
-
-class Receipt(NamedTuple):
-    """What was written for one chunk: its key in the store, its length and sha256 of its bytes."""
-
-    key: str
-    nbytes: int
-    digest: str
-
-
-@lru_cache
-def _ledger_type() -> Any:
-    """The Zarr store that commits chunks durably; a function, so that importing this module stays cheap."""
-    from zarr.storage import LocalStore
-
-    class Ledger(LocalStore):
-        """A local store that commits each value by rename after fsync and keeps a receipt of it."""
-
-        def __init__(self, root: Path | str, *, read_only: bool = False) -> None:
-            super().__init__(root, read_only=read_only)
-            self.receipts: list[Receipt] = []
-            self._lock = threading.Lock()
-
-        async def set(self, key: str, value: Any) -> None:
-            await asyncio.to_thread(self._commit, key, value.as_buffer_like())
-
-        def _commit(self, key: str, data: Any) -> None:
-            path = Path(self.root) / key
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_file(path, data)
-            receipt = Receipt(key, memoryview(data).nbytes, digest(data))
-            with self._lock:
-                self.receipts.append(receipt)
-
-    return Ledger
 
 
 # ------------------------------------------------------------------------------------------------ results
@@ -249,6 +221,22 @@ def fill_group(
         _create(group, spec.name, blank, tuple(chunks[dim] for dim in spec.dims), spec.fill_value)
 
 
+def require_layout(
+    path: Path, grid: Grid, variables: Sequence[Variable], planes: Mapping[str, int], group: str = ""
+) -> None:
+    """Refuse a group in which these maps are not laid out as `fill_group` does, with so many planes, in RunError."""
+    arrays = require_known(path, group)
+    sizes = {**planes, Y: grid.shape[0], X: grid.shape[1]}
+    chunks = {**dict.fromkeys(planes, 1), Y: grid.chunk[0], X: grid.chunk[1]}
+    for spec in variables:
+        name = spec.name
+        shape, chunk = (tuple(found[dim] for dim in spec.dims) for found in (sizes, chunks))
+        if (array := arrays.get(name)) is None:
+            raise RunError(f"{path / group / name} is missing; {_RESTORE}")
+        if (array.dimension_names, array.shape, array.chunks, array.data_type) != (spec.dims, shape, chunk, spec.dtype):
+            raise RunError(f"{path / group / name} is not laid out as the run's manifest says; {_RESTORE}")
+
+
 def _attrs(spec: Variable, numbers: Sequence[int] | NDArray[Any], names: Sequence[str] | None) -> dict[str, Any]:
     attrs = schema.variable_attrs(spec)
     if spec.role == "class":
@@ -299,7 +287,9 @@ def write_region(path: Path, maps: xr.Dataset, row: int, column: int) -> tuple[R
     """
     import zarr
 
-    ledger = _ledger_type()(path)
+    from hsi_dask.io.local_stores import Ledger
+
+    ledger = Ledger(path)
     # chunks that hold no data are written too: what a record vouches for is there
     with zarr.config.set({"array.write_empty_chunks": True}):
         planes = [plane for name in maps.data_vars for plane in _planes(ledger, maps[name], row, column)]
@@ -344,7 +334,10 @@ def _array(ledger: Any, name: str) -> Any:
 def _metadata(path: Path, name: str, file: tuple[int, ...]) -> Any:
     import zarr
 
-    return zarr.open_array(path, path=name, mode="r").metadata
+    from hsi_dask.io.local_stores import PlainFiles
+
+    read_array_metadata(path, name)
+    return zarr.open_array(PlainFiles(path), path=name, mode="r").metadata
 
 
 def _planes(ledger: Any, maps: xr.DataArray, row: int, column: int) -> Iterator[_Plane]:
@@ -404,15 +397,10 @@ def open_maps(path: Path, *, group: str | None = None, chunks: Any = "auto") -> 
     """The maps in a Zarr folder or a group of it, as `open_results` gives them."""
     import rioxarray  # noqa: F401  registers .rio
 
-    dataset: xr.Dataset = xr.open_zarr(
-        path,
-        group=group,
-        consolidated=False,
-        decode_coords="all",
-        mask_and_scale=False,  # numbers are maps as they are: NaN is no data, and classes stay uint8
-        chunks={} if isinstance(chunks, str) else chunks,
-    )
-    chosen = dataset[[name for name in dataset.attrs.get("variables", sorted(map(str, dataset))) if name in dataset]]
+    dataset = _open_zarr(path, group or "", {} if isinstance(chunks, str) else chunks)
+    order = dataset.attrs.get("variables")
+    known = [name for name in order if name in dataset] if isinstance(order, list) else sorted(map(str, dataset))
+    chosen = dataset[known]
     chosen.encoding["source"] = os.fspath(path)
     # what opens is cut and coarsened: coordinates say where it is, no longer what each array on disk says of itself
     chosen.attrs = {key: value for key, value in chosen.attrs.items() if key not in _PLACES}
@@ -421,13 +409,39 @@ def open_maps(path: Path, *, group: str | None = None, chunks: Any = "auto") -> 
     return chosen
 
 
+def _open_zarr(path: Path, group: str, chunks: Any) -> xr.Dataset:
+    """A group of a store as a dataset, if it is one that hsi_dask wrote; values are as they are stored."""
+    from hsi_dask.io.local_stores import PlainFiles
+
+    require_known(path, group)
+    with _readable(path):
+        dataset: xr.Dataset = xr.open_zarr(
+            PlainFiles(path), group=group or None, consolidated=False, chunks=chunks, decode_coords="all",
+            mask_and_scale=False, decode_times=False, decode_timedelta=False,
+        )  # fmt: skip
+    return dataset
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Raise RunError for whatever Zarr, its codecs and xarray make of metadata and bytes that are damaged."""
+    try:
+        yield
+    except RunError:
+        raise
+    except Exception as error:
+        raise RunError(f"{path} cannot be read ({error}); {_RESTORE}") from error
+
+
 def _part_of_run(run_dir: str | os.PathLike[str], name: str) -> Path:
     folder = Path(run_dir)
     if not (folder / "manifest.json").is_file():
         what = "is not a run directory: it has no manifest.json" if folder.is_dir() else "does not exist"
         raise RunError(f"{folder} {what}; give the folder that `hsi-dask run --out` wrote")
-    if not (folder / name / "zarr.json").is_file():
+    if not (folder / name).exists():
         raise RunError(f"{folder} has no {name} yet; run `hsi-dask run --out {folder}` on until a tile is done")
+    if (folder / name).is_symlink():
+        raise RunError(f"{folder / name} is a link, and may lead anywhere; put what it points to in its place")
     return folder / name
 
 
@@ -489,12 +503,9 @@ def open_endmembers(run_dir: str | os.PathLike[str]) -> xr.DataArray:
 
 def read_endmembers(path: Path) -> xr.DataArray:
     """As `open_endmembers`, from the Zarr folder itself; refuses spectra that do not match their digest."""
-    try:
-        return _endmembers(path, tuple(sorted(_files(path)))).copy()
-    except RunError:
-        raise
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
-        raise RunError(f"{path} cannot be read ({error}); remove it and run again") from error
+    if not any((path / name).exists() for name in (METADATA, ".zgroup")):
+        raise RunError(f"{path} is no run directory, and no {ENDMEMBERS} of one; give either, or a file of spectra")
+    return _endmembers(path, tuple(sorted(_files(path)))).copy()
 
 
 def _files(path: Path) -> Iterator[tuple[str, int, int, int]]:
@@ -508,19 +519,40 @@ def _files(path: Path) -> Iterator[tuple[str, int, int, int]]:
 @lru_cache(maxsize=4)
 def _endmembers(path: Path, files: tuple[Any, ...]) -> xr.DataArray:
     """What these files hold: every tile asks for the same, and for Zarr twenty small files are a sixtieth of a tile."""
-    with xr.open_zarr(path, consolidated=False, chunks=None) as dataset:
+    arrays = require_known(path)
+    told = as_typed(dict(read_group_metadata(path).attributes), _Told, path / METADATA)
+    if "endmembers" not in arrays or arrays["endmembers"].dimension_names != (ENDMEMBER, WAVELENGTH):
+        raise RunError(f"{path} holds no endmembers (endmember, wavelength); give a run directory or its {ENDMEMBERS}")
+    with _open_zarr(path, "", None) as dataset, _readable(path):
         endmembers: xr.DataArray = dataset["endmembers"].load()
-    attrs = dict(dataset.attrs)
-    for name, attribute in (("tile", "tiles"), (MATERIAL, "materials")):
-        if attribute in attrs:
-            endmembers = endmembers.assign_coords({name: (ENDMEMBER, np.array(attrs.pop(attribute), dtype=object))})
-    if "names" in attrs:
-        endmembers = endmembers.assign_coords({NAME: (ENDMEMBER, np.array(attrs["names"], dtype=object))})
-    if endmembers_digest(endmembers) != attrs.pop("digest", None):
-        raise RunError(f"{path} is damaged: its spectra differ from their checksum; remove it and run again")
-    attrs.pop("Conventions", None)
-    endmembers.attrs |= attrs
-    return endmembers
+        found = endmembers_digest(endmembers)
+    if found != told.digest:
+        raise RunError(f"{path} is damaged: its spectra differ from their checksum; {_RESTORE}")
+    wavelength = np.asarray(endmembers[WAVELENGTH], np.float64)
+    if not (np.isfinite(wavelength).all() and (np.diff(wavelength) > 0).all() and np.isfinite(endmembers).all()):
+        raise RunError(f"{path} is damaged: spectra must be finite, on ascending wavelengths; {_RESTORE}")
+    count = endmembers.sizes[ENDMEMBER]
+    for what, texts in (("tiles", told.tiles), ("names", told.names), ("materials", told.materials)):
+        if texts is not None and len(texts) != count:
+            raise RunError(f"{path} is damaged: it has {len(texts)} {what} of {count} endmembers; {_RESTORE}")
+    shown = ("Conventions", "digest", "tiles", "materials")
+    endmembers.attrs |= {name: value for name, value in dataset.attrs.items() if name not in shown}
+    texts_of = {"tile": told.tiles, NAME: told.names, MATERIAL: told.materials}
+    return endmembers.assign_coords(
+        {name: (ENDMEMBER, np.array(texts, dtype=object)) for name, texts in texts_of.items() if texts is not None}
+    )
+
+
+@dataclass(frozen=True)
+class _Told:
+    """Attributes of an endmembers store that are relied on."""
+
+    OTHER_KEYS: ClassVar[bool] = True
+    digest: Digest
+    tiles: tuple[Text, ...] | None = None
+    names: tuple[Text, ...] | None = None
+    materials: tuple[Text, ...] | None = None
+    source: Text = ""
 
 
 def endmembers_digest(endmembers: xr.DataArray) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -29,6 +29,7 @@ from hsi_dask.batch.state.run_directory import Run, TileRecord
 from hsi_dask.errors import FileFormatError, RunError
 from hsi_dask.io import levels as levels_store
 from hsi_dask.io import store
+from hsi_dask.io.documents import as_typed
 from hsi_dask.io.durable import digest, whole_folder
 from hsi_dask.io.levels import OVERVIEWS, QUICKLOOK, level_grids, stored_array
 from hsi_dask.io.readers import read_source
@@ -45,6 +46,7 @@ QUICKLOOK_WAVELENGTHS = (490.0, 560.0, 665.0, 842.0)  # nm
 # What a quicklook of a tile and a plane of a coarser chunk cost, of reading a plane of a chunk for its statistics
 _LOOK, _WINDOW = 0.5, 4.0
 _FORMAT = 2  # of the overviews; others are made anew
+_TRIES = 10  # to look at them before another process makes them of other tiles
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class Overviews:
             665 and 842 nm, NaN where a tile's file is gone. Coarser levels hold means of abundances, residual, scores
             and reflectance over the pixels with data, and the commonest class and quality of the pixels with data.
         """
-        sizes = {factor: max(grid.shape) for factor, grid in level_grids(self.run.manifest.grid).items()}
+        sizes = {factor: max(grid.shape) for factor, grid in self.grids.items()}
         factor = max((factor for factor, size in sizes.items() if size >= pixels), default=1)
         return self.level(factor, chunks=chunks)
 
@@ -92,18 +94,46 @@ class Overviews:
 
     @property
     def are_there(self) -> bool:
-        return levels_store.level_attrs(self.path).get("records") == self.identity
+        """Whether they are of these tiles, and whole; what is damaged is made anew."""
+        if levels_store.level_attrs(self.path).get("records") != self.identity:
+            return False
+        try:
+            levels_store.require_levels(self.path, self.grids, self.run.manifest.variables, self.sizes)
+            return {name: len(planes) for name, planes in self._statistics().items()} == self.planes
+        except RunError as error:
+            logger.info("the overviews are made anew: %s", error)
+            return False
+
+    @cached_property
+    def grids(self) -> dict[int, Grid]:
+        """The levels' grids by their factor."""
+        return level_grids(self.run.manifest.grid)
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """How many planes there are along each dimension before y and x."""
+        planes = store.endmember_planes(store.read_endmembers(self.run.endmembers))
+        return {dim: numbers.size for dim, numbers in planes.items()}
+
+    @property
+    def planes(self) -> dict[str, int]:
+        """How many planes each map has."""
+        found = Counter(plane.name for plane in planes_of(self.run.manifest.variables, self.sizes))
+        return dict(found)
 
     @cached_property
     def cells(self) -> set[Cell]:
         """The chunks of the results that hold finished tiles."""
-        return {cell for record in self.records for cell in _cells_of(record)}
+        return {cell for record in self.records for cell in record.cells}
 
     @cached_property
-    def statistics(self) -> dict[str, list[Statistics]]:
+    def statistics(self) -> dict[str, tuple[Statistics, ...]]:
         """Exact statistics of every map, by its name; of maps with endmembers one for each."""
-        found = levels_store.level_attrs(self.path)["statistics"]
-        return {name: [Statistics(**plane) for plane in planes] for name, planes in found.items()}
+        return self._statistics()
+
+    def _statistics(self) -> dict[str, tuple[Statistics, ...]]:
+        attrs = levels_store.level_attrs(self.path)
+        return as_typed(attrs.get("statistics"), dict[str, tuple[Statistics, ...]], self.path)
 
 
 def open_overviews(run_dir: str | os.PathLike[str], *, advanced: Advanced = lambda share: None) -> Overviews:
@@ -133,8 +163,10 @@ def kept_overviews(run_dir: str | os.PathLike[str], *, advanced: Advanced = lamb
     run = Run.open(run_dir)
     with _turns(run.path) as take:
         take(fcntl.LOCK_SH)
-        overviews = _finished(run)
+        overviews, tries = _finished(run), 0
         while not overviews.are_there:
+            if (tries := tries + 1) > _TRIES:
+                raise RunError(f"{overviews.path} does not hold what was written to it; remove it, and try again")
             take(fcntl.LOCK_EX)
             overviews = _finished(run)
             _make_once(overviews, advanced)
@@ -201,8 +233,7 @@ class _Step:
 def _make(overviews: Overviews, advanced: Advanced) -> None:
     run, records = overviews.run, overviews.records
     endmembers, variables = store.read_endmembers(run.endmembers), run.manifest.variables
-    sizes = {dim: numbers.size for dim, numbers in store.endmember_planes(endmembers).items()}
-    grids, planes = level_grids(run.manifest.grid), planes_of(variables, sizes)
+    grids, planes = overviews.grids, planes_of(variables, overviews.sizes)
     looks = [Plane(schema.QUICKLOOK, (n,)) for n in range(len(QUICKLOOK_WAVELENGTHS))]
     cells = overviews.cells
     advanced(0.0)
@@ -227,12 +258,6 @@ def _steps(results: Path, part: Path, grids: Mapping[int, Grid], cells: set[Cell
         of_maps = _Step(source, group, grids[fine], part, grids[coarse], f"{coarse}/", cells)
         yield of_maps, replace(of_maps, source=part, group=f"{fine}/")
         cells = set(of_maps.windows())
-
-
-def _cells_of(record: TileRecord) -> set[Cell]:
-    """The chunks of the mosaic that a tile wrote, from their keys: abundance/c/0/3/5."""
-    numbers = (chunk.key.rsplit("/", 2)[1:] for chunk in record.chunks)
-    return {(int(row), int(column)) for row, column in numbers}
 
 
 def _coarsen(step: _Step, planes: Sequence[Plane], work: Work) -> None:

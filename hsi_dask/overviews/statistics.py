@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hsi_dask.errors import RunError
+from hsi_dask.io.documents import Count, matching
 from hsi_dask.io.levels import stored_array
 from hsi_dask.io.store import Grid
 from hsi_dask.overviews.jobs import Work
@@ -22,6 +23,7 @@ from hsi_dask.schema import CLASS_DIMS, Variable
 BINS = 50  # of the histogram of a fraction, over [0, 1]
 
 Cell = tuple[int, int]  # row and column of a chunk
+Value = Annotated[str, matching(r"\d{1,5}", "a whole number as text")]
 
 
 class Plane(NamedTuple):
@@ -48,13 +50,13 @@ class Statistics:
     values : of classes and quality, how many pixels have each value but no data; JSON makes the keys text
     """
 
-    count: int = 0
+    count: Count = 0
     minimum: float = float("inf")
     maximum: float = float("-inf")
     total: float = 0.0
     squares: float = 0.0
-    histogram: tuple[int, ...] = ()
-    values: Mapping[str, int] = field(default_factory=dict)
+    histogram: tuple[Count, ...] = ()
+    values: Mapping[Value, Count] = field(default_factory=dict)
 
     @property
     def mean(self) -> float:
@@ -140,7 +142,7 @@ def measured(values: NDArray[Any], spec: Variable) -> Statistics:
     if values.dtype == np.uint8:
         found = {v: int(n) for v, n in enumerate(np.bincount(values.ravel())) if n and v != spec.fill_value}
         return _of_codes(found) if found else Statistics()
-    holes = np.isnan(values)
+    holes = ~np.isfinite(values)
     good = values[~holes] if holes.any() else values.ravel()
     if not good.size:
         return Statistics()

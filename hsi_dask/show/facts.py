@@ -34,7 +34,7 @@ class Facts:
         return self.overviews.at(_PIXELS, chunks=None)
 
     @property
-    def statistics(self) -> dict[str, list[Statistics]]:
+    def statistics(self) -> dict[str, tuple[Statistics, ...]]:
         return self.overviews.statistics
 
     @cached_property

@@ -62,7 +62,7 @@ def test_changed_inputs_are_refused_by_name(own_site: Path, config: RunConfig, t
     own = config.replace(tiles=[str(own_site)])
     run(own, tmp_path / "run")
     os.utime(next(own_site.glob("*368040_4306000*")), (1, 1))
-    with pytest.raises(RunError, match=r"tile 368040_4306000 \(.*\) has changed"):
+    with pytest.raises(RunError, match=r"tile 368040_4306000 \(.*\) has another time of change"):
         run(own, tmp_path / "run")
 
 
@@ -123,7 +123,8 @@ def test_a_creation_that_was_killed_is_taken_over(config: RunConfig, tmp_path: P
 
 def test_a_second_run_is_refused_and_told_who_holds_it(config: RunConfig, tmp_path: Path, spawn: Spawn) -> None:
     code = f"""
-        from hsi_dask.batch.tiles.plan import find_tiles, make_plan
+        from hsi_dask.batch.tiles.plan import make_plan
+        from hsi_dask.batch.tiles.search import find_tiles
         from hsi_dask.batch.state.run_directory import open_run_directory
         from hsi_dask.config import RunConfig
         config = RunConfig(**{config.model_dump()!r})

@@ -24,6 +24,7 @@ from hsi_dask.config import RunConfig
 from hsi_dask.errors import FileFormatError
 from hsi_dask.io import store
 from hsi_dask.io.readers import read_source
+from hsi_dask.io.receipts import Receipt
 from hsi_dask.io.tile_source import TileSource
 from hsi_dask.ops.bands import select_bands
 from hsi_dask.ops.materials import mapped
@@ -74,7 +75,7 @@ def process_tile(job: Job, threads: int, advanced: Advanced) -> TileRecord:
         flags = tile_flags(file, cube, config.masks)
         if flags is not None:
             whole = whole.assign(_flags=flags)
-        receipts: list[store.Receipt] = []
+        receipts: list[Receipt] = []
         counts: Counter[str] = Counter()
         for number, (start, stop) in enumerate(job.tile.slabs):
             with _Progress(advanced, number, len(job.tile.slabs)):

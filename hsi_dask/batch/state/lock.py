@@ -12,14 +12,16 @@ import logging
 import os
 import re
 import socket
+import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from hsi_dask.errors import ConfigError, RunError
+from hsi_dask.escaping import visible
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +29,7 @@ LOCK, PARTS = "lock", "parts"
 DOOR_SECONDS = 120.0  # a part in the door reads and writes a manifest; a server that lost a client frees it in 90 s
 SETUP_SECONDS = 3600.0  # finding a site's endmembers takes minutes; a part that waits longer says so and ends
 _POLL = 0.5
+_SIGNATURE = 500  # characters of who holds a lock
 _MOUNTS = Path("/proc/self/mounts")
 _TAKEN = {errno.EWOULDBLOCK, errno.EACCES}
 # Mounts on which flock succeeds, but is seen by this machine only: file system -> options that say so
@@ -202,10 +205,16 @@ def _mount(path: Path) -> tuple[str, set[str]]:
 
 
 def _opened(path: Path) -> IO[str]:
+    """A lock file, made if need be; never what a link points to, and never a pipe, which would not let go."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        return open(path, "a+", encoding="utf-8")
+        file = os.fdopen(os.open(path, flags, 0o666), "r+", encoding="utf-8", errors="replace")
     except OSError as error:
         raise RunError(f"{path} cannot be written ({error.strerror}); choose another --out folder") from error
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise RunError(f"{path} is no regular file; remove it, or choose another --out folder")
+    return file
 
 
 def _flock(file: IO[str], kind: int) -> bool:
@@ -227,15 +236,15 @@ def _await(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 def _sign(file: IO[str], text: str) -> None:
-    file.seek(0)
-    file.truncate()
-    file.write(f"{text}\n")
-    file.flush()
+    """Say who holds the lock; on a full disk nobody is told."""
+    with suppress(OSError):
+        os.ftruncate(file.fileno(), 0)
+        os.write(file.fileno(), f"{text}\n".encode(errors="replace"))
 
 
 def _holder(file: IO[str]) -> str:
     file.seek(0)
-    return file.read().strip() or "another process"
+    return visible(file.read(_SIGNATURE).strip()) or "another process"
 
 
 def _parts(part: Part) -> str:

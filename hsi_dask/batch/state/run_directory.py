@@ -2,6 +2,9 @@
 
 Order of events, each atomic and on disk before the next: config.yaml, manifest.json (now it is a run),
 endmembers.zarr, results.zarr (no chunk yet), then per tile its chunks and last its record.
+
+A run directory may come from a stranger: what its files say is read through `hsi_dask.io.documents`, so that no name in
+them leads out of the directory, and none of its own files and folders may be a link.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import os
 import platform
 import re
 import socket
+import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,7 +23,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import xarray as xr
 
@@ -27,11 +31,29 @@ from hsi_dask.batch.state import lock as locks
 from hsi_dask.batch.state.lock import LOCK, PARTS, Part
 from hsi_dask.batch.tiles.plan import BadTile, Plan, Tile, on_grid
 from hsi_dask.config import RunConfig
-from hsi_dask.errors import RunError
+from hsi_dask.errors import ConfigError, RunError
+from hsi_dask.escaping import visible
 from hsi_dask.io import readers, store
+from hsi_dask.io.documents import (
+    Count,
+    Digest,
+    Form,
+    Name,
+    Seconds,
+    Text,
+    as_typed,
+    between,
+    matching,
+    read_document,
+    read_json,
+    read_text,
+)
 from hsi_dask.io.durable import PART, digest, sync_folders, write_file
+from hsi_dask.io.levels import OVERVIEWS
+from hsi_dask.io.receipts import Receipt
 from hsi_dask.io.scene import SCENE
-from hsi_dask.io.store import ENDMEMBERS, RESULTS, Grid, Receipt
+from hsi_dask.io.store import ENDMEMBERS, RESULTS, Grid
+from hsi_dask.io.zarr_metadata import MOST_PIXELS, read_group_metadata
 from hsi_dask.methods import registry as methods
 from hsi_dask.schema import CLASS_DIMS, ENDMEMBER, MATERIAL, QUALITY, Variable
 
@@ -40,20 +62,43 @@ logger = logging.getLogger(__name__)
 FORMAT = 3  # of the run directory; a newer one is not read
 OLDEST = 2  # that is read, but not gone on with
 CONFIG, MANIFEST, RECORDS, FAILURES = "config.yaml", "manifest.json", "records", "failures"
-_OURS = {
-    CONFIG, MANIFEST, RECORDS, FAILURES, LOCK, PARTS, ENDMEMBERS, RESULTS, SCENE, ENDMEMBERS + PART, RESULTS + PART
-}  # fmt: skip
+_FILES = (CONFIG, MANIFEST, LOCK)
+_FOLDERS = (
+    RECORDS,
+    FAILURES,
+    PARTS,
+    *(name + end for name in (ENDMEMBERS, RESULTS, OVERVIEWS, SCENE) for end in ("", PART)),
+)
+_OURS = {*_FILES, *_FOLDERS} - {OVERVIEWS, OVERVIEWS + PART}
+_LONGEST_REASON = 5000  # characters, of a sentence about a tile
 _PACKAGES = ("hsi-dask", "numpy", "numba", "dask", "xarray", "zarr", "numcodecs", "h5py")
+
+
+def _is_tile_id(text: str) -> bool:
+    """Whether files may be named for it: on one line, visible, no path, and not hidden."""
+    plain = bool(text) and visible(text) == text and text[0] != "." and not {"/", "\\"} & set(text)
+    return plain and len(text.encode()) <= 200
+
+
+def _is_input(path: str) -> bool:
+    return os.path.isabs(path) and "\0" not in path and len(path) <= 4096
+
+
+TileId = Annotated[str, Form("a tile's name, such as 368000_4306000", _is_tile_id)]
+InputPath = Annotated[str, Form("an absolute path", _is_input)]
+Time = Annotated[int, between(-(2**63), 2**63)]  # ns since 1970
+Moment = Annotated[str, matching(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "a time such as 2026-01-31T12:00:00Z")]
+Versions = Mapping[Name, Text]
 
 
 @dataclass(frozen=True)
 class Input:
     """A tile of a run as it was when the run was made."""
 
-    id: str
-    path: str
-    file_size: int
-    mtime_ns: int
+    id: TileId
+    path: InputPath
+    file_size: Count
+    mtime_ns: Time
     readable: bool = True  # False: its metadata could not be read
 
 
@@ -68,12 +113,12 @@ class Manifest:
     """
 
     format: int
-    created: str
-    fingerprint: str
+    created: Moment
+    fingerprint: Digest
     grid: Grid
     variables: tuple[Variable, ...]
     tiles: tuple[Input, ...]
-    versions: Mapping[str, str]
+    versions: Versions
 
 
 @dataclass(frozen=True)
@@ -87,18 +132,35 @@ class TileRecord:
     pixels : counts, "valid" and by reason the rest
     """
 
-    tile: str
-    path: str
-    file_size: int
-    mtime_ns: int
-    fingerprint: str
-    endmembers: str
+    tile: TileId
+    path: InputPath
+    file_size: Count
+    mtime_ns: Time
+    fingerprint: Digest
+    endmembers: Digest
     chunks: tuple[Receipt, ...]
-    pixels: Mapping[str, int]
-    seconds: float
-    finished: str
-    host: str
-    versions: Mapping[str, str] = field(default_factory=dict)
+    pixels: Mapping[Name, Count]
+    seconds: Seconds
+    finished: Moment
+    host: Text
+    versions: Versions = field(default_factory=dict)
+
+    @property
+    def cells(self) -> set[tuple[int, int]]:
+        """Rows and columns of its chunks in the mosaic, from their keys: abundance/c/0/3/5."""
+        numbers = (chunk.key.rsplit("/", 2)[1:] for chunk in self.chunks)
+        return {(int(row), int(column)) for row, column in numbers}
+
+
+@dataclass(frozen=True)
+class FailureNote:
+    """Why a tile failed, and where."""
+
+    tile: TileId
+    path: InputPath
+    reason: Text
+    time: Moment
+    host: Text
 
 
 @dataclass(frozen=True)
@@ -115,11 +177,16 @@ class Run:
         if not (path / MANIFEST).is_file():
             what = "is not a run directory: it has no manifest.json" if path.is_dir() else "does not exist"
             raise RunError(f"{path} {what}; give the folder that `hsi-dask run --out` wrote")
+        _require_plain(path)
         return cls(path, _read_manifest(path / MANIFEST))
 
     @cached_property
     def config(self) -> RunConfig:
-        return RunConfig.from_yaml(self.path / CONFIG)
+        text = read_text(self.path / CONFIG)
+        try:
+            return RunConfig.from_text(text)
+        except ConfigError as error:
+            raise ConfigError(f"{self.path / CONFIG}: {error}") from None
 
     @property
     def results(self) -> Path:
@@ -131,13 +198,22 @@ class Run:
 
     def record(self, tile: str) -> TileRecord | None:
         """The tile's record, trusted or not; None when there is none, or none as it was written."""
+        path = self.path / RECORDS / f"{tile}.json"
         try:
-            values = json.loads((self.path / RECORDS / f"{tile}.json").read_text(encoding="utf-8"))
-            if values.pop("checksum") != _checksum(values) or values["tile"] != tile:
-                return None
-            return TileRecord(**values | {"chunks": tuple(Receipt(*c) for c in values["chunks"])})
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            values = read_json(path, below=self.path)
+            checksum = values.pop("checksum", None) if isinstance(values, dict) else None
+            record = as_typed(values, TileRecord, path)
+        except RunError:
             return None
+        whole = checksum == _checksum(values) and record.tile == tile and self._holds(record)
+        return record if whole else None
+
+    def _holds(self, record: TileRecord) -> bool:
+        """Whether the record's chunks are chunks of this run's mosaic."""
+        grid, names = self.manifest.grid, {chunk.key.partition("/")[0] for chunk in record.chunks}
+        rows, columns = (-(-size // chunk) for size, chunk in zip(grid.shape, grid.chunk, strict=True))
+        inside = all(row < rows and column < columns for row, column in record.cells)
+        return inside and names <= {variable.name for variable in self.manifest.variables}
 
     def records(self) -> list[TileRecord]:
         """Every trusted record, in the order of the manifest."""
@@ -158,7 +234,13 @@ class Run:
         records = self.records()
         if not records or not self.results.is_dir():
             raise RunError(f"{self.path} has no finished tile; `hsi-dask run --out {self.path}` goes on with it")
+        self.require_store()
         return records
+
+    def require_store(self) -> None:
+        """Refuse a results store that is not as the manifest lays it out, in RunError."""
+        count = store.read_endmembers(self.endmembers).sizes[ENDMEMBER]
+        store.require_layout(self.results, self.manifest.grid, self.manifest.variables, {ENDMEMBER: count})
 
     def done(self) -> list[str]:
         """Tiles with a trusted record: same settings, same spectra, and an input file that has not changed."""
@@ -177,10 +259,9 @@ class Run:
     def endmembers_digest(self) -> str | None:
         """Identity of the stored spectra, None while there are none."""
         try:
-            attributes = json.loads((self.endmembers / "zarr.json").read_text(encoding="utf-8"))["attributes"]
-        except (OSError, ValueError, KeyError):
+            return str(read_group_metadata(self.endmembers).attributes.get("digest"))
+        except RunError:
             return None
-        return str(attributes.get("digest"))
 
     def commit(self, record: TileRecord) -> None:
         """Write the record, last of all, and forget the tile's failure."""
@@ -190,8 +271,8 @@ class Run:
 
     def fail(self, tile: str, path: str, reason: str) -> None:
         """Note why a tile failed."""
-        values = {"tile": tile, "path": path, "reason": reason, "time": _now(), "host": socket.gethostname()}
-        _write_json(self.path / FAILURES / f"{tile}.json", values)
+        note = FailureNote(tile, path, visible(reason)[:_LONGEST_REASON], _now(), socket.gethostname())
+        _write_json(self.path / FAILURES / f"{tile}.json", asdict(note))
 
     def share(self, plan: Plan, part: Part) -> Plan:
         """The part's own tiles of a plan, by their order in the manifest: all parts agree without a word."""
@@ -213,14 +294,15 @@ class Run:
 
     def _ids(self, folder: str) -> set[str]:
         try:
-            return {name[:-5] for name in os.listdir(self.path / folder) if name[0] != "." and name[-5:] == ".json"}
+            held = set(os.listdir(self.path / folder))
         except FileNotFoundError:
             return set()
+        return {tile.id for tile in self.manifest.tiles if f"{tile.id}.json" in held}
 
     def _failure(self, tile: str) -> str:
         try:
-            return str(json.loads((self.path / FAILURES / f"{tile}.json").read_text(encoding="utf-8"))["reason"])
-        except (OSError, ValueError, KeyError, TypeError):
+            return read_document(self.path / FAILURES / f"{tile}.json", FailureNote, below=self.path).reason
+        except RunError:
             return "its failure note cannot be read"
 
     def _trusts(self, record: TileRecord, spectra: str | None) -> bool:
@@ -249,10 +331,9 @@ def open_run_directory(
     """
     path = Path(run_dir)
     _require_usable(path)
-    try:
+    _require_plain(path)
+    with _writable(path):
         _make_folders(path, (RECORDS, FAILURES) if part is None else (RECORDS, FAILURES, PARTS))
-    except OSError as error:
-        raise RunError(f"{path} cannot be written ({error.strerror}); choose another --out folder") from error
     with ExitStack() as stack:
         if part is None:
             stack.enter_context(locks.held_whole(path))
@@ -301,6 +382,19 @@ def _require_usable(path: Path) -> None:
         raise RunError(f"{path} holds other things ({', '.join(others[:3])}); give a new or empty folder for --out")
 
 
+def _require_plain(path: Path) -> None:
+    """Refuse a run directory in which one of our files or folders is a link, a pipe or a device."""
+    for names, is_right in ((_FILES, stat.S_ISREG), (_FOLDERS, stat.S_ISDIR)):
+        for name in names:
+            try:
+                mode = (path / name).lstat().st_mode
+            except OSError:  # not there, or for whoever opens it to meet
+                continue
+            if not is_right(mode):
+                what = "a link, and may lead anywhere" if stat.S_ISLNK(mode) else "not what a run writes"
+                raise RunError(f"{path / name} is {what}; put the run's own in its place")
+
+
 def _created(path: Path, plan: Plan) -> Run:
     inputs = [Input(t.id, t.path, t.file_size, t.mtime_ns) for t in plan.tiles]
     inputs += [Input(t.id, t.path, t.file_size, t.mtime_ns, readable=False) for t in plan.bad]
@@ -314,14 +408,20 @@ def _created(path: Path, plan: Plan) -> Run:
         versions=versions(),
     )
     config = plan.config.replace(tiles=[os.path.abspath(os.path.expanduser(t)) for t in plan.config.tiles])
-    try:
+    with _writable(path):
         write_file(path / CONFIG, config.commented_yaml().encode())
         sync_folders([path])  # before the manifest, which makes it a run
         stored = asdict(manifest) | {"variables": [_stored(variable) for variable in manifest.variables]}
         _write_json(path / MANIFEST, stored)
+    return Run(path, manifest)
+
+
+@contextmanager
+def _writable(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise RunError(f"{path} cannot be written ({error.strerror}); choose another --out folder") from error
-    return Run(path, manifest)
 
 
 def _resumed(path: Path, plan: Plan) -> tuple[Run, Plan]:
@@ -447,40 +547,51 @@ def _stored(variable: Variable) -> dict[str, Any]:
     return {key: getattr(variable, key) for key in _STORED}
 
 
-def _variable(stored: Any) -> Variable:
-    """A map's specification from JSON; of an earlier release its name alone, which the methods know."""
-    if isinstance(stored, str):
-        found = QUALITY if stored == QUALITY.name else methods.variable(stored)
-        if found is None:
-            raise ValueError(f"no method makes {stored}")
-        return found
-    if stored["name"] == QUALITY.name:
+def _upgraded(values: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """A manifest of today from that of an earlier release, which named its maps and a code for its CRS."""
+    found = dict(values)
+    maps = found.get("variables")
+    if isinstance(maps, list) and all(isinstance(name, str) for name in maps):
+        known = [QUALITY if name == QUALITY.name else methods.variable(name) for name in maps]
+        if None in known:
+            raise RunError(
+                f"{path} is damaged: no method makes one of {', '.join(maps)[:200]}; start a new run directory"
+            )
+        found["variables"] = [json.loads(json.dumps(_stored(variable))) for variable in known if variable]
+    if isinstance(grid := found.get("grid"), dict) and "epsg" in grid:
+        code = as_typed(grid["epsg"], int, path)
+        found["grid"] = {"crs": f"EPSG:{code}", **{key: value for key, value in grid.items() if key != "epsg"}}
+    return found
+
+
+def _as_map(variable: Variable, path: Path) -> Variable:
+    """A map's specification, if it is one that a store may hold."""
+    if variable.name == QUALITY.name:
         return QUALITY
-    pairs = {key: tuple(stored[key]) if stored[key] is not None else None for key in ("dims", "limits")}
-    variable = Variable(**{key: stored[key] for key in _STORED} | pairs)
     words = [variable.name, *([variable.of] if variable.of else [])]
     known = variable.dims[-2:] == CLASS_DIMS and set(variable.dims[:-2]) <= {ENDMEMBER, MATERIAL}
     if not known or variable.dtype not in ("float32", "uint8", "int16") or not all(map(_WORD.fullmatch, words)):
-        raise ValueError(f"{stored['name']!r} is not a map")
+        raise RunError(f"{path} is damaged: {visible(variable.name)[:80]!r} is no map; start a new run directory")
     return variable
 
 
 def _read_manifest(path: Path) -> Manifest:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        if (found := values["format"]) > FORMAT:
-            raise RunError(f"{path} was written by a newer hsi_dask (format {found}, not {FORMAT}); update hsi_dask")
-        if found < OLDEST:
-            raise RunError(
-                f"{path} was written by an older hsi_dask (format {found}, not {FORMAT}); start a new run directory"
-            )
-        return Manifest(
-            **values
-            | {
-                "grid": Grid.from_json(values["grid"]),
-                "variables": tuple(map(_variable, values["variables"])),
-                "tiles": tuple(Input(**tile) for tile in values["tiles"]),
-            }
+    values = read_json(path)
+    found = as_typed(values.get("format") if isinstance(values, dict) else None, int, path)
+    if found > FORMAT:
+        raise RunError(f"{path} was written by a newer hsi_dask (format {found}, not {FORMAT}); update hsi_dask")
+    if found < OLDEST:
+        raise RunError(
+            f"{path} was written by an older hsi_dask (format {found}, not {FORMAT}); start a new run directory"
         )
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise RunError(f"{path} is damaged ({error!r}); start a new run directory") from error
+    manifest = as_typed(_upgraded(values, path), Manifest, path)
+    manifest = replace(manifest, variables=tuple(_as_map(variable, path) for variable in manifest.variables))
+    grid, names = manifest.grid, [tile.id for tile in manifest.tiles]
+    fits = grid.chunk[0] <= grid.shape[0] and grid.chunk[1] <= grid.shape[1]
+    if not fits or grid.shape[0] * grid.shape[1] > MOST_PIXELS:
+        raise RunError(
+            f"{path} is damaged: no mosaic is {grid.shape} in chunks of {grid.chunk}; start a new run directory"
+        )
+    if len(set(names)) < len(names):
+        raise RunError(f"{path} is damaged: it names a tile twice; start a new run directory")
+    return manifest

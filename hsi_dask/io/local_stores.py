@@ -1,0 +1,59 @@
+"""Zarr stores in a folder: one that reads regular files only, and one that commits chunks durably.
+
+Importing this module imports zarr, which takes a while: do it where a store is opened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+from typing import Any
+
+from zarr.core.buffer import default_buffer_prototype
+from zarr.storage import LocalStore
+
+from hsi_dask.io.durable import digest, make_folder, read_plain, write_file
+from hsi_dask.io.receipts import Receipt
+from hsi_dask.io.zarr_metadata import MOST_CHUNK
+
+_MOST_BYTES = MOST_CHUNK + 2**20  # of a file: a chunk that does not become smaller gets a header
+
+
+class PlainFiles(LocalStore):
+    """A local store, read only, in which no link is followed and only regular files are read."""
+
+    def __init__(self, root: Path | str, *, read_only: bool = True) -> None:
+        super().__init__(root, read_only=read_only)
+
+    async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Any:
+        return await asyncio.to_thread(self.get_sync, key, prototype=prototype, byte_range=byte_range)
+
+    def get_sync(self, key: str, *, prototype: Any = None, byte_range: Any = None) -> Any:
+        if byte_range is not None:
+            raise ValueError(f"{self.root}: chunks are read whole, for they are not sharded")
+        try:
+            data = read_plain(Path(self.root), key, _MOST_BYTES)
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            return None
+        return (prototype or default_buffer_prototype()).buffer.from_bytes(data)
+
+
+class Ledger(PlainFiles):
+    """A local store that commits each value by rename after fsync and keeps a receipt of it."""
+
+    def __init__(self, root: Path | str, *, read_only: bool = False) -> None:
+        super().__init__(root, read_only=read_only)
+        self.receipts: list[Receipt] = []
+        self._lock = threading.Lock()
+
+    async def set(self, key: str, value: Any) -> None:
+        await asyncio.to_thread(self.set_sync, key, value)
+
+    def set_sync(self, key: str, value: Any) -> None:
+        data, folder = value.as_buffer_like(), key.rpartition("/")[0]
+        make_folder(Path(self.root), folder)
+        write_file(Path(self.root) / key, data)
+        receipt = Receipt(key, memoryview(data).nbytes, digest(data))
+        with self._lock:
+            self.receipts.append(receipt)
