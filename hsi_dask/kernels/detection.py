@@ -207,7 +207,7 @@ def _targets(targets: ArrayLike, scene: Background) -> Floats:
 
 
 def _energies(white: Floats) -> Floats:
-    energies = np.einsum("ij,ij->i", white, white)
+    energies = np.asarray(np.einsum("ij,ij->i", white, white))
     if (energies <= _FLAT).any():
         raise ValueError(f"target {int(energies.argmin()) + 1} is the mean of the background; it cannot be detected")
     return energies[:, None]
