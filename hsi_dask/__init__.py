@@ -11,7 +11,7 @@ The design, on one screen
 4. The pass reads the file's own integers; float32 reflectance is what a person sees.
 5. A tile is done when its record is on disk. Everything may die at any moment; starting again finishes the rest.
 
-    kernels/   projection, fcls, sam, sid, nfindr          io/      neon (files -> cubes), store (maps -> Zarr)
+    kernels/   projection, fcls, sam, sid, nfindr          io/      neon, envi, ... (files -> cubes), store
     ops/       select_bands, sample_pixels, unmix, ...      batch/   plan, state, execute, verify, overviews
     show/      figures, the accessor `.hsi`, the report
 
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         SchemaError,
     )
     from hsi_dask.io.neon.cube import open_neon
+    from hsi_dask.io.readers import open_cube
     from hsi_dask.io.spectra import read_spectra
     from hsi_dask.io.store import open_results
     from hsi_dask.ops.bands import select_bands
@@ -81,6 +82,7 @@ __all__ = [
     "estimate_count",
     "find_endmembers",
     "map_materials",
+    "open_cube",
     "open_mosaic",
     "open_neon",
     "open_results",
@@ -102,6 +104,7 @@ _HOMES = {
     "config": ("RunConfig",),
     "errors": tuple(name for name in __all__ if name.endswith("Error")),
     "io.neon.cube": ("open_neon",),
+    "io.readers": ("open_cube",),
     "io.spectra": ("read_spectra",),
     "io.store": ("open_results",),
     "ops.bands": ("select_bands",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,28 @@ def canonical(text: str | int) -> str:
         raise GridError(f"the CRS {crs.name} is neither projected nor geographic; a map needs one that is")
     code = crs.to_epsg()
     return f"EPSG:{code}" if code else crs.to_wkt("WKT2_2019")
+
+
+def from_attrs(attrs: Mapping[str, Any]) -> str | None:
+    """The CRS that CF's, GDAL's or GeoZarr's attributes tell, canonical; None where they tell none.
+
+    Raises
+    ------
+    GridError
+        They tell one that PROJ does not understand.
+    """
+    for key in ("crs_wkt", "spatial_ref", "proj:code", "proj:wkt2"):
+        if isinstance(text := attrs.get(key), str) and text.strip():
+            return canonical(text)
+    if not isinstance(attrs.get("grid_mapping_name"), str):
+        return None
+    from pyproj import CRS
+    from pyproj.exceptions import CRSError
+
+    try:
+        return canonical(CRS.from_cf(dict(attrs)).to_wkt())
+    except (CRSError, KeyError, ValueError, TypeError) as error:
+        raise GridError(f"its grid mapping {attrs['grid_mapping_name']!r:.60} is not understood by PROJ") from error
 
 
 def epsg(crs: str) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 from hsi_dask.io.blocks import StoredCube
 from hsi_dask.sources import Piece, Spread
 
+Say = Callable[[str], None]  # takes one sentence on what the file lacks and what was done about it
+
+# What integers that lost these fields mean by their absence: the values of every NEON file, and of most others
+SCALE, NO_DATA = 10000.0, -9999.0
 _FRACTIONS, _DIGITAL = 2.0, 10.0  # medians of reflectance as fractions are below, of digital numbers above
 _GREEN = 560.0  # nm
 _PLACES = 9  # that are looked at, from the first row to the last, until there are
@@ -65,6 +69,35 @@ class Reflectance:
         if self.fill_value is not None:
             values[raw == self.fill_value] = np.nan
         return values
+
+
+def scale_of(dtype: np.dtype[Any], stated: float | None, name: str, say: Say) -> float:
+    """What a reflectance of 1 is stored as: as the file states, else by its kind of numbers."""
+    if stated is None and dtype.kind in "iu":
+        say(f"{name} is missing: {SCALE:g} assumed")
+    return stated if stated is not None else SCALE if dtype.kind in "iu" else 1.0
+
+
+def no_data_of(dtype: np.dtype[Any], stated: float | None, name: str, say: Say) -> float | None:
+    """The number that means no data, as it is stored; None where there is none, as where NaN says it."""
+    if stated is None:
+        say(f"{name} is missing: {NO_DATA:g} assumed")
+        stated = NO_DATA
+    if np.isnan(stated):
+        return None
+    if holds(dtype, stated):
+        return float(dtype.type(stated))  # -3.4e38 in a text has other digits than in the numbers
+    say(f"{name} {stated:g} cannot occur in {dtype}: nothing is taken as no data")
+    return None
+
+
+def holds(dtype: np.dtype[Any], value: float) -> bool:
+    """Can an element of this dtype be equal to the value?"""
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            return not np.isfinite(value) or bool(np.isfinite(dtype.type(value)))
+    limits = np.iinfo(dtype)
+    return value.is_integer() and limits.min <= value <= limits.max
 
 
 class Scaled(Protocol):

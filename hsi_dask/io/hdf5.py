@@ -189,6 +189,8 @@ def _require_filters(dataset: h5py.Dataset, path: str | os.PathLike[str]) -> Non
 
 def _rows_as_chunks(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
     """What a dataset that is stored in one piece is read by: whole rows of about 1 MB."""
+    if not shape:
+        return ()
     row = max(1, prod(shape[1:]) * itemsize)
     return (max(1, min(shape[0], 2**20 // row)), *(max(1, n) for n in shape[1:]))
 

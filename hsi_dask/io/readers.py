@@ -23,7 +23,7 @@ from hsi_dask.io.tile_source import TileSource
 logger = logging.getLogger(__name__)
 
 GROUP = "hsi_dask.readers"
-_BUILT_IN = ("hsi_dask.io.neon.reader",)
+_BUILT_IN = ("hsi_dask.io.neon.reader", "hsi_dask.io.envi", "hsi_dask.io.grid")
 
 
 def file_identity(path: str) -> tuple[int, int]:

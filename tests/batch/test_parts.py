@@ -23,7 +23,8 @@ from hsi_dask.batch.state import lock
 from hsi_dask.batch.state.lock import Part
 from hsi_dask.batch.state.run_directory import Run, TileRecord, open_run_directory
 from hsi_dask.batch.state.verify import verify
-from hsi_dask.batch.tiles.plan import find_tiles, make_plan
+from hsi_dask.batch.tiles.plan import make_plan
+from hsi_dask.batch.tiles.search import find_tiles
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import ConfigError, HsiDaskError, RunError
 

@@ -105,7 +105,7 @@ def test_what_is_no_run_or_that_of_another_version_is_one_sentence(done_run: Pat
     values = json.loads(manifest.read_text())
     for number, version, way_out in ((99, "a newer", "update hsi_dask"), (1, "an older", "a new run directory")):
         manifest.write_text(json.dumps(values | {"format": number}))
-        with pytest.raises(RunError, match=rf"{version} hsi_dask \(format {number}, not 2\); .*{way_out}"):
+        with pytest.raises(RunError, match=rf"{version} hsi_dask \(format {number}, not 3\); .*{way_out}"):
             Run.open(done_run)
     manifest.write_text("{")
     with pytest.raises(RunError, match=r"manifest.json is damaged"):

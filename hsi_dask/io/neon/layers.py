@@ -10,12 +10,12 @@ import h5py
 
 from hsi_dask.errors import FileFormatError
 from hsi_dask.io import hdf5
+from hsi_dask.io import hdf5_values as values
+from hsi_dask.io.decoding import NO_DATA, holds
 from hsi_dask.io.layers import Layer, Layers
-from hsi_dask.io.neon import values
 
 logger = logging.getLogger(__name__)
 
-NO_DATA = -9999.0  # of cubes and layers that lost the attribute
 OFF_SWATH = 241.0  # no data in one-byte layers, which cannot hold the -9999 that their attribute claims
 _DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, OverflowError)
 
@@ -82,7 +82,7 @@ def _datasets(metadata: h5py.Group) -> Iterator[tuple[str, h5py.Dataset]]:
 
 def _layer(name: str, data: h5py.Dataset) -> Layer:
     candidates = (values.number(data, "Data_Ignore_Value"), NO_DATA, OFF_SWATH)
-    fill = next((value for value in candidates if value is not None and values.holds(data.dtype, value)), None)
+    fill = next((value for value in candidates if value is not None and holds(data.dtype, value)), None)
     texts = {key.lower(): values.text(values.attribute(data, key)) for key in ("Units", "Description")}
     attrs = {"long_name": name.replace("_", " ")} | {key: text for key, text in texts.items() if text}
     third = "rgb" if layer_name(name) == "weather_quality_indicator" else ""

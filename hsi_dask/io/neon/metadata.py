@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import PurePath
 from typing import Any, NamedTuple
@@ -17,24 +17,20 @@ from numpy.typing import NDArray
 from hsi_dask.errors import FileFormatError, GridError
 from hsi_dask.io import crs as reference
 from hsi_dask.io import hdf5
-from hsi_dask.io.decoding import doubt_of_scale
+from hsi_dask.io import hdf5_values as values
+from hsi_dask.io.decoding import Say, doubt_of_scale, no_data_of, scale_of
 from hsi_dask.io.hdf5 import StoredArray
-from hsi_dask.io.neon import values
-from hsi_dask.io.neon.layers import NO_DATA, layer_names, read_layers
+from hsi_dask.io.neon.layers import layer_names, read_layers
 from hsi_dask.io.tile_source import TileSource
 from hsi_dask.schema import WATER_VAPOUR_WINDOWS
 
 logger = logging.getLogger(__name__)
-
-SCALE_FACTOR = 10000.0  # what files that lost the attribute mean by its absence: the value of every NEON file looked at
 
 NAME = re.compile(r"NEON_D\d\d_[A-Z0-9]{4}_(DP\d)_(.+?)_(bidirectional_)?reflectance.*\.h5")
 _CORNER = re.compile(r"_(\d{6})_(\d{7})_")  # easting_northing of the south-west corner in a tile's name
 _VISIT = re.compile(r"20\d\d_[A-Z0-9]{4}_\d+")  # a folder of what `neonutilities` downloads
 _WINDOW = re.compile(r"Band_Window_\d+_Nanometers")
 _DATE = re.compile(r"(?<!\d)(20\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(?!\d)")
-
-Say = Callable[[str], None]  # takes one sentence on what the file lacks and what was done about it
 
 
 _REMARKS = ("Cloud_conditions", "Cloud conditions", "BRDF Correction")  # by revision
@@ -232,23 +228,13 @@ def _scale(data: h5py.Dataset, say: Say) -> float:
     scale = values.number(data, "Scale_Factor")
     if scale is None and data.dtype.kind == "f":
         raise values.error(data, f"has {data.dtype} reflectance without Scale_Factor; write it (1 if within 0 to 1)")
-    if scale is None:
-        say(f"Scale_Factor is missing: {SCALE_FACTOR:g} assumed")
-        return SCALE_FACTOR
-    if not 0 < scale < np.inf:
+    if scale is not None and not 0 < scale < np.inf:
         raise values.error(data, f"has Scale_Factor {scale:g}; it must be positive, NEON's is 10000")
-    return scale
+    return scale_of(data.dtype, scale, "Scale_Factor", say)
 
 
 def _no_data(data: h5py.Dataset, say: Say) -> float | None:
-    value = values.number(data, "Data_Ignore_Value")
-    if value is None:
-        say(f"Data_Ignore_Value is missing: {NO_DATA:g} assumed")
-        value = NO_DATA
-    if values.holds(data.dtype, value):
-        return value
-    say(f"Data_Ignore_Value {value:g} cannot occur in {data.dtype}: nothing is taken as no data")
-    return None
+    return no_data_of(data.dtype, values.number(data, "Data_Ignore_Value"), "Data_Ignore_Value", say)
 
 
 def _product(named: re.Match[str] | None, layers: Sequence[str], remarks: Mapping[str, str]) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Attributes and scalars as NEON's files hold them: text in bytes, numbers as text, either in arrays of one."""
+"""Attributes and scalars as HDF5 files hold them: text in bytes, numbers as text, either in arrays of one."""
 
 from __future__ import annotations
 
@@ -98,11 +98,3 @@ def number(data: h5py.Dataset, name: str) -> float | None:
     except (ValueError, TypeError) as wrong:
         raise error(data, f"has {name} {value!r} on {data.name}, not one number; correct it") from wrong
     return float(found)
-
-
-def holds(dtype: np.dtype[Any], value: float) -> bool:
-    """Can an element of this dtype be equal to the value?"""
-    if dtype.kind == "f":
-        return not np.isfinite(value) or abs(value) <= float(np.finfo(dtype).max)
-    limits = np.iinfo(dtype)
-    return value.is_integer() and limits.min <= value <= limits.max
