@@ -58,8 +58,10 @@ if TYPE_CHECKING:
     from hsi_dask.io.store import open_results
     from hsi_dask.ops.bands import select_bands
     from hsi_dask.ops.counting import estimate_count
+    from hsi_dask.ops.detection import detect
     from hsi_dask.ops.endmembers import find_endmembers
     from hsi_dask.ops.materials import classify, map_materials, threshold_classes, unmix
+    from hsi_dask.ops.mixtures import fractional_cover, mesma
     from hsi_dask.ops.resampling import resample_endmembers
     from hsi_dask.ops.sampling import sample_pixels
     from hsi_dask.ops.statistics import scene_statistics
@@ -79,9 +81,12 @@ __all__ = [
     "SchemaError",
     "__version__",
     "classify",
+    "detect",
     "estimate_count",
     "find_endmembers",
+    "fractional_cover",
     "map_materials",
+    "mesma",
     "open_cube",
     "open_mosaic",
     "open_neon",
@@ -109,7 +114,9 @@ _HOMES = {
     "io.store": ("open_results",),
     "ops.bands": ("select_bands",),
     "ops.counting": ("estimate_count",),
+    "ops.detection": ("detect",),
     "ops.endmembers": ("find_endmembers",),
+    "ops.mixtures": ("fractional_cover", "mesma"),
     "ops.materials": ("classify", "map_materials", "threshold_classes", "unmix"),
     "ops.resampling": ("resample_endmembers",),
     "ops.sampling": ("sample_pixels",),

@@ -42,6 +42,8 @@ def _known_method(name: str) -> str:
 
 
 def _some_methods(methods: tuple[str, ...]) -> tuple[str, ...]:
+    if not methods:
+        raise ValueError("empty")
     return in_order(methods)  # one order, so that it does not change the fingerprint
 
 
@@ -243,7 +245,7 @@ class RunConfig(_Section):
     )
     bands: BandConfig = Field(BandConfig(), description="which wavelengths are left out")
     masks: MaskConfig = Field(MaskConfig(), description="which pixels are left out, besides those without data")
-    methods: Annotated[tuple[Method, ...], Field(min_length=1), AfterValidator(_some_methods)] = _option(
+    methods: Annotated[tuple[Method, ...], AfterValidator(_some_methods)] = _option(
         DEFAULT, f"at least one of {', '.join(METHODS.specifications)}",
         "; ".join(f"{spec.name}: {spec.title.lower()}" for spec in METHODS.specifications.values()),
     )  # fmt: skip

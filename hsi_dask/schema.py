@@ -195,6 +195,17 @@ def endmember_names(endmembers: xr.DataArray) -> list[str] | None:
     return None
 
 
+def endmember_materials(endmembers: xr.DataArray) -> list[str] | None:
+    """The material of each endmember, None where they have none."""
+    if MATERIAL not in endmembers.coords or endmembers[MATERIAL].dims != (ENDMEMBER,):
+        return None
+    materials = [str(material) for material in endmembers[MATERIAL].values]
+    if all(materials) or not any(materials):
+        return materials if any(materials) else None
+    number = endmember_numbers(endmembers)[materials.index("")]
+    raise EndmemberError(f"endmember {number} has no material, but others have; name one for each, or for none")
+
+
 def require_dims(array: xr.DataArray, dims: tuple[str, ...], what: str) -> xr.DataArray:
     """The array with exactly these dimensions in this order (transposed if need be), else SchemaError."""
     if set(array.dims) != set(dims):

@@ -37,6 +37,7 @@ from hsi_dask.schema import (
     Variable,
     X,
     Y,
+    endmember_materials,
     endmember_names,
     endmember_numbers,
 )
@@ -170,8 +171,8 @@ def create_results(
 def endmember_planes(endmembers: xr.DataArray) -> dict[str, NDArray[Any]]:
     """The coordinates of dimensions before y and x: numbers of endmembers, and of materials where these have any."""
     planes: dict[str, NDArray[Any]] = {ENDMEMBER: endmember_numbers(endmembers)}
-    if MATERIAL in endmembers.coords:
-        planes[MATERIAL] = np.arange(len(np.unique(endmembers[MATERIAL].values.astype(str))))
+    if (materials := endmember_materials(endmembers)) is not None:
+        planes[MATERIAL] = np.arange(1, len(set(materials)) + 1)
     return planes
 
 
@@ -388,8 +389,11 @@ def open_results(run_dir: str | os.PathLike[str], *, chunks: Any = "auto") -> xr
     except RunError as error:  # the maps are none the worse for it
         logger.warning("%s", error)
         return maps
-    kept = [name for name in spectra.coords if name in (NAME, MATERIAL, WAVELENGTH)]
+    kept = [name for name in spectra.coords if name in (NAME, WAVELENGTH)]
     own = {"endmembers": spectra.variable, **{name: spectra[name].variable for name in kept}}
+    if MATERIAL in maps.dims:
+        names = sorted(set(endmember_materials(spectra) or ()))
+        own[MATERIAL] = xr.Variable(MATERIAL, np.array(names, dtype=object))
     return maps.assign_coords({ENDMEMBER: spectra[ENDMEMBER].variable, **own})
 
 

@@ -8,31 +8,60 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hsi_dask.methods.specification import Inputs, Method
+from hsi_dask.methods.mixtures import SHADE
+from hsi_dask.methods.specification import Inputs, Method, abundance_variables
 from hsi_dask.parameters import Parameter
-from hsi_dask.schema import CLASS_DIMS, MAP_DIMS, Variable
+from hsi_dask.schema import MAP_DIMS, Variable
 
 if TYPE_CHECKING:
     from hsi_dask.kernels.projection import Sums
 
+_ABUNDANCE, _RESIDUAL, _CLASS = abundance_variables("", "abundance of the endmember (fully constrained)")
+
 
 class _Model(NamedTuple):
+    """Endmembers (p, r), and below them shade, if it is asked for."""
+
     vertices: NDArray[np.float64]
     wavelengths: int
     solver: str
+    shade: bool
+    normalize: str
+    std: bool
 
 
 def _prepare(inputs: Inputs) -> _Model:
-    return _Model(inputs.vertices, inputs.basis.shape[1], inputs.options["solver"])
+    options = inputs.options
+    if options["normalize"] == "shade" and not options["shade"]:
+        raise ValueError("normalize is 'shade', but shade is not set; set it, or normalize to 'none'")
+    return _Model(inputs.vertices, inputs.basis.shape[1], **{key: options[key] for key in _Model._fields[2:]})
 
 
 def _finish(model: _Model, sums: Sums) -> Mapping[str, NDArray[Any]]:
+    from hsi_dask.kernels.abundances.spread import abundance_std
     from hsi_dask.kernels.fcls import fcls, fcls_cvxopt, residual
 
     solve = fcls if model.solver == "exact" else fcls_cvxopt
-    abundance = solve(sums.projections, model.vertices)
-    rest = residual(sums.projections, sums.energy, model.vertices, abundance, model.wavelengths)
-    return {"abundance": abundance, "residual": rest}
+    vertices, pixels, energy = model.vertices, sums.projections, sums.energy
+    if model.normalize == "brightness":
+        vertices = vertices / np.linalg.norm(vertices, axis=1, keepdims=True)
+        pixels, energy = pixels / np.sqrt(energy), energy / energy
+    if model.shade:
+        vertices = np.vstack([vertices, np.zeros((1, vertices.shape[1]))])
+    abundance = solve(pixels, vertices)
+    rest = residual(pixels, energy, vertices, abundance, model.wavelengths)
+    if model.normalize == "brightness":
+        rest = rest * np.sqrt(sums.energy)
+    found: dict[str, NDArray[Any]] = {"residual": rest}
+    if model.std:
+        found["abundance_std"] = abundance_std(vertices, abundance, rest, model.wavelengths)[: len(model.vertices)]
+    if model.shade:
+        found["shade"] = abundance[-1]
+        abundance = abundance[:-1]
+        if model.normalize == "shade":
+            with np.errstate(divide="ignore", invalid="ignore"):  # a pixel that is all shade has no shares
+                abundance = abundance / (1 - found["shade"])
+    return {"abundance": abundance, **found}
 
 
 SPECIFICATION = Method(
@@ -41,25 +70,36 @@ SPECIFICATION = Method(
     title="Abundance",
     source="Heinz & Chang (2001), IEEE Transactions on Geoscience and Remote Sensing 39(3)",
     variables=(
+        _ABUNDANCE,
+        _RESIDUAL,
+        SHADE,
         Variable(
-            "abundance", MAP_DIMS, "float32", "abundance of the endmember (fully constrained)", "1", role="fraction",
-            limits=(0.0, 1.0), stored_share=0.5,
+            "abundance_std", MAP_DIMS, "float32", "standard deviation of the abundance", "1", role="uncertainty",
+            of="abundance", stored_share=0.9,
         ),
-        Variable(
-            "residual", CLASS_DIMS, "float32", "root mean square error of the unmixing fit", "1", role="residual",
-            stored_share=0.95,
-        ),
-        Variable(
-            "abundance_class", CLASS_DIMS, "uint8", "endmember of the largest abundance", role="class", of="abundance",
-            stored_share=0.25,
-        ),
+        _CLASS,
     ),
     prepare=_prepare,
     finish=_finish,
+    optional={"shade": "shade", "abundance_std": "std"},
     parameters=(
         Parameter(
             "solver", Literal["exact", "cvxopt"], "exact", "exact or cvxopt",
             "exact: the package's own solver; cvxopt: the same programs one by one, slow, for reference",
+        ),
+        Parameter(
+            "shade", bool, False, "true or false",
+            "photometric shade, a spectrum of zeros, as one endmember more, with a map of its own",
+        ),
+        Parameter(
+            "normalize", Literal["none", "shade", "brightness"], "none", "none, shade or brightness",
+            "shade: abundances of the lit part of a pixel, divided by 1 - shade; brightness: of spectra of one length, "
+            "so that light counts for nothing",
+        ),
+        Parameter(
+            "std", bool, False, "true or false",
+            "standard deviations of abundances from the residual of the fit, as if it were noise; what endmembers vary "
+            "by is not in them",
         ),
     ),
 )  # fmt: skip

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from hsi_dask.errors import ConfigError
 from hsi_dask.methods.specification import Method
 from hsi_dask.plugins import Registry
 from hsi_dask.schema import Variable
 
-_BUILT_IN = ("fcls", "sam", "sid")
+_BUILT_IN = (
+    "fcls", "nnls", "ucls", "scls", "sam", "sid", "ncc", "mf", "ace", "glrt", "cem", "osp", "mesma", "cover",
+)  # fmt: skip
 METHODS = Registry("hsi_dask.methods", Method, (f"hsi_dask.methods.{name}" for name in _BUILT_IN))
-DEFAULT = _BUILT_IN  # what a run computes unless it is told otherwise
+DEFAULT = ("fcls", "sam", "sid")  # what a run computes unless it is told otherwise
 
 
 def method(name: str) -> Method:
@@ -49,9 +52,24 @@ def in_order(wanted: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in names() if name in asked)
 
 
-def variables(methods: Iterable[str]) -> tuple[Variable, ...]:
-    """The maps that these methods make, in their order."""
-    return tuple(variable for name in methods for variable in method(name).variables)
+def variables(methods: Iterable[str], options: Mapping[str, Mapping[str, Any]]) -> tuple[Variable, ...]:
+    """The maps that these methods make with their options, in their order.
+
+    Raises
+    ------
+    ConfigError
+        Two methods make a map of the same name.
+    """
+    made: dict[str, tuple[str, Variable]] = {}
+    for spec in map(method, methods):
+        for found in spec.made(spec.defaults() | dict(options.get(spec.name, {}))):
+            if found.name in made:
+                raise ConfigError(
+                    f"methods {made[found.name][0]} and {spec.name} both make a map named {found.name}; "
+                    "run them in directories of their own"
+                )
+            made[found.name] = spec.name, found
+    return tuple(variable for _, variable in made.values())
 
 
 def variable(name: str) -> Variable | None:

@@ -23,7 +23,7 @@ A method that scores brightness, and whose largest score wins:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -43,11 +43,13 @@ class Library(NamedTuple):
 
     spectra : (p, L) float64 reflectance
     names : p names
+    numbers : (p,) int, the endmembers' own numbers, which class maps and models hold
     material : (p,) number of each spectrum's material, from 0; None where spectra have none
     """
 
     spectra: NDArray[np.float64]
     names: tuple[str, ...]
+    numbers: NDArray[np.int64]
     material: NDArray[np.intp] | None = None
 
 
@@ -98,6 +100,7 @@ class Method:
     background : statistics of the scene are needed
     parameters : options besides the threshold
     threshold : the threshold of its class variable, if it has one
+    optional : of variables that are made only if an option is set, the parameter's name
     memory : bytes a pixel, beside its variables, that finishing holds
     """
 
@@ -113,12 +116,16 @@ class Method:
     background: bool = False
     parameters: tuple[Parameter, ...] = ()
     threshold: Parameter | None = None
+    optional: Mapping[str, str] = field(default_factory=dict)
     memory: int = 0
 
-    @property
-    def computed(self) -> tuple[Variable, ...]:
+    def made(self, options: Mapping[str, Any]) -> tuple[Variable, ...]:
+        """The variables that are made with these options."""
+        return tuple(v for v in self.variables if v.name not in self.optional or options[self.optional[v.name]])
+
+    def computed(self, options: Mapping[str, Any]) -> tuple[Variable, ...]:
         """The variables that `finish` returns: all but classes."""
-        return tuple(v for v in self.variables if v.role != "class")
+        return tuple(v for v in self.made(options) if v.role != "class")
 
     @property
     def classes(self) -> Variable | None:
@@ -160,3 +167,33 @@ def unit_vertices(inputs: Inputs) -> NDArray[np.float64]:
 def plain_vertices(inputs: Inputs) -> NDArray[np.float64]:
     """(p, r): the spectra on the basis."""
     return inputs.vertices
+
+
+class Fit(NamedTuple):
+    """Endmembers (p, r) on the projection's basis, and how many wavelengths the fit is over."""
+
+    vertices: NDArray[np.float64]
+    wavelengths: int
+
+
+def prepare_fit(inputs: Inputs) -> Fit:
+    """What a least-squares fit of the endmembers needs."""
+    return Fit(inputs.vertices, inputs.basis.shape[1])
+
+
+def abundance_variables(prefix: str, meaning: str) -> tuple[Variable, Variable, Variable]:
+    """Abundance of each endmember, the residual of the fit, and the class map of the largest abundance."""
+    return (
+        Variable(
+            f"{prefix}abundance", MAP_DIMS, "float32", meaning, "1", role="fraction", limits=(0.0, 1.0),
+            stored_share=0.9,
+        ),
+        Variable(
+            f"{prefix}residual", CLASS_DIMS, "float32", "root mean square error of the unmixing fit", "1",
+            role="residual", stored_share=0.95,
+        ),
+        Variable(
+            f"{prefix or 'abundance_'}class", CLASS_DIMS, "uint8", "endmember of the largest abundance", role="class",
+            of=f"{prefix}abundance", stored_share=0.25,
+        ),
+    )  # fmt: skip

@@ -9,13 +9,14 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from hsi_dask.errors import ConfigError, EndmemberError
-from hsi_dask.kernels.projection import weights
+from hsi_dask.errors import ConfigError, EndmemberError, HsiDaskError
+from hsi_dask.kernels.projection import Weights, weights
 from hsi_dask.methods.options import method_options
-from hsi_dask.methods.registry import DEFAULT, METHODS, in_order, method
+from hsi_dask.methods.registry import DEFAULT, METHODS, in_order, method, variables
 from hsi_dask.methods.specification import Background, Inputs, Kind, Library, Method
 from hsi_dask.ops.classes import Threshold, class_map, limits_of, threshold_classes
 from hsi_dask.ops.passes import Finish, finished_planes, plane_rows
+from hsi_dask.ops.statistics import background_of
 from hsi_dask.schema import (
     CLASS_DIMS,
     CUBE_DIMS,
@@ -30,6 +31,7 @@ from hsi_dask.schema import (
     Y,
     describe,
     describe_coordinates,
+    endmember_materials,
     endmember_names,
     endmember_numbers,
     require_dims,
@@ -39,6 +41,7 @@ from hsi_dask.schema import (
 __all__ = ["classify", "map_materials", "threshold_classes", "unmix"]
 
 Options = Mapping[str, Mapping[str, Any]]
+MOST_SPECTRA = 32_767  # of a library: models are int16
 
 
 class Mapped(NamedTuple):
@@ -55,6 +58,7 @@ def map_materials(
     methods: Sequence[str] = DEFAULT,
     thresholds: Mapping[str, Threshold] | None = None,
     options: Options | None = None,
+    statistics: xr.Dataset | None = None,
     solver: str | None = None,
 ) -> xr.Dataset:
     """Abundances, scores and classes of every pixel by any mixture of methods, in one pass over the cube.
@@ -68,6 +72,7 @@ def map_materials(
     methods : names of methods, such as "fcls", "sam", "sid".
     thresholds : by method's name, each one number or one per endmember; see `threshold_classes`.
     options : by method's name, values of its parameters.
+    statistics : of the scene, from `scene_statistics`, for methods that detect targets against it.
     solver : "exact", or "cvxopt" for the same programs of `fcls` solved one by one by cvxopt: slow, for reference.
 
     Returns
@@ -92,7 +97,8 @@ def map_materials(
     """
     if solver is not None:
         options = {**(options or {}), "fcls": {**(options or {}).get("fcls", {}), "solver": solver}}
-    return mapped(cube, endmembers, methods=methods, thresholds=thresholds, options=options).maps
+    background = None if statistics is None else background_of(statistics, cube)
+    return mapped(cube, endmembers, methods=methods, thresholds=thresholds, options=options, background=background).maps
 
 
 def mapped(
@@ -108,28 +114,44 @@ def mapped(
     specs = [method(name) for name in in_order(methods)]
     limits = _limits(specs, thresholds or {}, endmembers.sizes.get(ENDMEMBER, 0))
     chosen = method_options(specs, options or {})
+    made = variables([spec.name for spec in specs], chosen)
     cube = require_dims(cube, CUBE_DIMS, "the cube")
-    library = _library(cube, endmembers)
-    extra = [spec.directions(library, chosen[spec.name], background) for spec in specs if spec.directions]
-    w = weights(
-        library.spectra, np.vstack(extra) if extra else None, divergence=any(s.divergence for s in specs), floor=FLOOR
-    )
-    prepared = tuple(
-        (spec.name, spec.prepare(Inputs(library, w.basis, chosen[spec.name], background))) for spec in specs
-    )
+    library = _library(cube, endmembers, MAX_ENDMEMBERS if any(ENDMEMBER in v.dims for v in made) else MOST_SPECTRA)
+    w, prepared = _prepared(specs, library, chosen, background)
     coords, sizes = _map_coords(cube, endmembers, library)
-    rows = plane_rows(tuple(v for spec in specs for v in spec.computed), sizes)
+    rows = plane_rows(tuple(v for v in made if v.role != "class"), sizes)
     planes = finished_planes(cube, w, Finish(prepared, rows))
     found: dict[str, xr.DataArray] = {}
     for spec in specs:
-        for variable in spec.computed:
+        for variable in spec.computed(chosen[spec.name]):
             found[variable.name] = _labelled(planes[rows[variable.name]], variable, coords)
         if spec.classes is not None:
             of = next(v for v in spec.variables if v.name == spec.classes.of)
             found[spec.classes.name] = class_map(found[of.name], limits[spec.name], of, spec.classes)
     flat = {name: c for name, c in coords.items() if set(c.dims) <= set(CLASS_DIMS)}
-    return Mapped(xr.Dataset({v.name: found[v.name] for spec in specs for v in spec.variables}),
-                  xr.DataArray(planes[0], flat, CLASS_DIMS))  # fmt: skip
+    return Mapped(xr.Dataset({v.name: found[v.name] for v in made}), xr.DataArray(planes[0], flat, CLASS_DIMS))
+
+
+def _prepared(
+    specs: Sequence[Method], library: Library, options: Mapping[str, Mapping[str, Any]], background: Background | None
+) -> tuple[Weights, tuple[tuple[str, Any], ...]]:
+    """What a pass multiplies spectra with, and the methods prepared for its basis."""
+    name = ""
+    try:
+        extra = []
+        for spec in specs:
+            name = spec.name
+            if spec.directions:
+                extra.append(spec.directions(library, options[name], background))
+        needed = any(spec.divergence for spec in specs)
+        w = weights(library.spectra, np.vstack(extra) if extra else None, divergence=needed, floor=FLOOR)
+        prepared = []
+        for spec in specs:
+            name = spec.name
+            prepared.append((name, spec.prepare(Inputs(library, w.basis, options[name], background))))
+    except ValueError as error:
+        raise error if isinstance(error, HsiDaskError) else EndmemberError(f"{name}: {error}") from error
+    return w, tuple(prepared)
 
 
 def unmix(
@@ -140,9 +162,17 @@ def unmix(
     solver: str | None = None,
     **options: Any,
 ) -> xr.Dataset:
-    """Abundance of each endmember in each pixel, with the residual of the fit.
+    """Abundance of each endmember in each pixel, with the residual of the fit and the class of the largest.
 
-    The arguments and their errors are those of `map_materials`; `options` are the method's parameters.
+    Parameters
+    ----------
+    cube, endmembers, solver : as in `map_materials`, and so are the errors.
+    method : "fcls" (not negative, summing to one), "nnls" (not negative), "scls" (summing to one) or "ucls".
+    options : the method's parameters; of "fcls" such as `shade=True`, which adds photometric shade.
+
+    Returns
+    -------
+    Dataset of `abundance` (endmember, y, x), `residual` and `abundance_class` (y, x), lazy where the cube is.
 
     Examples
     --------
@@ -153,7 +183,9 @@ def unmix(
     array([0.25, 0.75], dtype=float32)
     """
     _require_kind(method, "abundances")
-    return map_materials(cube, endmembers, methods=(method,), options={method: options}, solver=solver)
+    maps = map_materials(cube, endmembers, methods=(method,), options={method: options}, solver=solver)
+    own = {name: str(name).removeprefix(f"{method}_") for name in maps}
+    return maps.rename({name: "abundance_class" if short == "class" else short for name, short in own.items()})
 
 
 def classify(
@@ -187,23 +219,22 @@ def _limits(
     return {spec.name: limits_of(thresholds.get(spec.name), count, spec.name, spec) for spec in specs}
 
 
-def _library(cube: xr.DataArray, endmembers: xr.DataArray) -> Library:
+def _library(cube: xr.DataArray, endmembers: xr.DataArray, most: int) -> Library:
     """The spectra, checked against the cube."""
     endmembers = require_dims(endmembers, (ENDMEMBER, WAVELENGTH), "endmembers")
     require_wavelengths(cube, endmembers)
     spectra = np.asarray(endmembers, dtype=np.float64)
-    if not 1 <= spectra.shape[0] <= MAX_ENDMEMBERS:
-        raise EndmemberError(f"there must be 1 to {MAX_ENDMEMBERS} endmembers, not {spectra.shape[0]}")
+    if not 1 <= spectra.shape[0] <= most:
+        raise EndmemberError(f"there must be 1 to {most} endmembers, not {spectra.shape[0]}")
     for number, spectrum in zip(endmember_numbers(endmembers), spectra, strict=True):
         if not np.isfinite(spectrum).all():
             raise EndmemberError(f"endmember {number} has missing values; drop it or its bad wavelengths")
         if not spectrum.any():
             raise EndmemberError(f"endmember {number} is zero at every wavelength; drop it")
     names = endmember_names(endmembers) or [f"endmember {n}" for n in endmember_numbers(endmembers)]
-    material = None
-    if MATERIAL in endmembers.coords and endmembers[MATERIAL].dims == (ENDMEMBER,):
-        material = np.unique(endmembers[MATERIAL].values.astype(str), return_inverse=True)[1]
-    return Library(spectra, tuple(names), material)
+    materials = endmember_materials(endmembers)
+    material = None if materials is None else np.unique(materials, return_inverse=True)[1]
+    return Library(spectra, tuple(names), endmember_numbers(endmembers), material)
 
 
 def _map_coords(
@@ -214,10 +245,11 @@ def _map_coords(
     coords[ENDMEMBER] = xr.Variable(ENDMEMBER, endmember_numbers(endmembers))
     if (names := endmember_names(endmembers)) is not None:
         coords[NAME] = xr.Variable(ENDMEMBER, np.array(names, dtype=object))
-    describe_coordinates(coords)
     sizes = {ENDMEMBER: len(library.spectra)}
-    if library.material is not None:
-        sizes[MATERIAL] = int(library.material.max()) + 1
+    if (materials := endmember_materials(endmembers)) is not None:
+        coords[MATERIAL] = xr.Variable(MATERIAL, np.array(sorted(set(materials)), dtype=object))
+        sizes[MATERIAL] = coords[MATERIAL].size
+    describe_coordinates(coords)
     return coords, sizes
 
 

@@ -109,7 +109,7 @@ class Plan:
     @property
     def variables(self) -> tuple[Variable, ...]:
         """The maps to be computed."""
-        return (*variables(self.config.methods), QUALITY)
+        return (*variables(self.config.methods, self.config.method_options), QUALITY)
 
     @property
     def bytes_to_read(self) -> int:
