@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import combinations
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,7 +110,7 @@ def combinations_of(sizes: NDArray[np.int64], level: int) -> NDArray[np.int64]:
 
 def shaded(coordinates: Floats, energy: Floats, library: Library) -> tuple[Floats, Floats]:
     """Coordinates (r, n) and energy (n,) of the pixels, the shade spectrum subtracted."""
-    z, energy = np.asarray(coordinates, np.float64), np.asarray(energy, np.float64)
+    z, energy = _read_only(coordinates), _read_only(energy)
     r = library.vertices.shape[1]
     if z.ndim != 2 or len(z) != r or energy.shape != z.shape[1:]:
         raise ValueError(
@@ -120,4 +120,11 @@ def shaded(coordinates: Floats, energy: Floats, library: Library) -> tuple[Float
     if library.shade is None:
         return z, energy
     shade = np.asarray(library.shade, np.float64)
-    return z - shade[:, None], energy - 2 * (shade @ z) + shade @ shade
+    return _read_only(z - shade[:, None]), _read_only(energy - 2 * (shade @ z) + shade @ shade)
+
+
+def _read_only(values: NDArray[np.floating[Any]]) -> Floats:
+    """Contiguous and read-only, as dask hands over both kinds: one kind, one compilation."""
+    kept = np.ascontiguousarray(values, np.float64).view()
+    kept.flags.writeable = False
+    return kept

@@ -23,15 +23,16 @@ from hsi_dask.kernels.mixtures.prefix import (
     padded,
     part,
     products,
+    shorten,
 )
 
 Floats = NDArray[np.float64]
 MOST_MATERIALS = 3  # in a model: the sums over models are written out for so many
 SMOOTHING = 5e-4  # of the library's total variance, in every direction: noise, and what the library does not have
 _FLOOR = np.float32(1e-6)  # of a pixel's energy: what float32 leaves of an exact fit
-_NONE, _ONE, _TINY = np.float32(0), np.float32(1), np.float32(1e-30)
-# rows of the buffer: of the prefix, and sums over models, of fractions, their squares, and the sum before normalising
-_REST, _LAST, _LAST_BUT_ONE, _MEANS, _SQUARES, _BRIGHTNESS, _ROWS = 0, 1, 2, 3, 6, 9, 10
+_NONE, _ONE, _TINY, _HEAVY = np.float32(0), np.float32(1), np.float32(1e-30), np.float32(100)
+# rows of the buffer: of the prefix, and weighted sums over models, of which fractions b and c are the prefix's last two
+_REST, _B, _C, _SUM, _SUM_B, _SUM_C, _SUM_BB, _SUM_CC, _SUM_BC, _SUM_LIGHT, _ROWS = 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 
 
 class CoverSettings(NamedTuple):
@@ -170,9 +171,12 @@ def _average(z, white, weights, starts, groups, prefix, models, fraction, varian
     tile, whitened = np.empty(white.shape[1] * TILE), np.empty((white.shape[0], TILE))
     unit = np.zeros(weights.shape[1] * TILE)
     length = np.empty(TILE)
-    thin = np.zeros((weights.shape[0], TILE), np.float32)
+    spectra = weights.shape[0]
+    thin = np.full((spectra + 1, TILE), _HEAVY)
     work = np.zeros(_ROWS * TILE, np.float32)
-    coefficients, factors = np.zeros((SLOPES + 2, starts[-1])), np.zeros((5, starts[-1]), np.float32)
+    coefficients, factors = np.zeros((SLOPES + 2, spectra)), np.zeros((3, spectra + 1), np.float32)
+    factors[0, spectra] = -1.0  # its fraction is negative, and its residual so large that it has no weight
+    order = np.empty(spectra + 1, np.int64)
     members, sound = np.empty(2, np.int64), np.ones(2, np.bool_)
     sums = np.empty((2 * materials + 1, TILE))
     for first in range(0, n, TILE):
@@ -201,13 +205,11 @@ def _average(z, white, weights, starts, groups, prefix, models, fraction, varian
                         sound[q] = grow(prefix, q, members[q], group, starts)
                     solvable = solvable and sound[q]
                 if changed < depth:  # products after all but the last of the prefix are new
-                    for k in range(starts[group[depth]], starts[group[-1] + 1]):
-                        for p in range(TILE):
-                            thin[k, p] = prefix.products[depth, k, p]
+                    shorten(prefix.products[depth], starts[group[depth]], starts[group[-1] + 1], thin)
                 if solvable:
                     last_coefficients(prefix, members[: level - 1], group, starts, coefficients)
-                    _prepare(prefix, level - 1, group, starts, coefficients, factors, work)
-                    _add_last(thin, members[level - 2] if level > 1 else starts[group[0]], group, starts, factors, work)
+                    count = _prepare(prefix, level - 1, group, starts, coefficients, factors, order, work)
+                    _add_last(thin, members[level - 2] if level > 1 else starts[group[0]], order, count, factors, work)
                 changed = advance(members[: level - 1], group, starts)
                 if changed <= 0:
                     _flush(work, group, sums)
@@ -232,69 +234,78 @@ def _normalise(whitened, length, unit):
 
 
 @part()
-def _prepare(prefix, q, group, starts, coefficients, factors, work):
-    """In float32 what the last spectra need: of the prefix of q spectra, and of each of them."""
+def _prepare(prefix, q, group, starts, coefficients, factors, order, work):
+    """In float32 what the last spectra need of the prefix of q spectra and of each of them. How many can be solved."""
     for p in range(TILE):
         work[_REST * TILE + p] = prefix.rest[q, p]
-        work[_LAST * TILE + p] = prefix.fractions[q, q - 1, p] if q > 0 else 0.0
-        work[_LAST_BUT_ONE * TILE + p] = prefix.fractions[q, q - 2, p] if q > 1 else 0.0
+        work[_B * TILE + p] = prefix.fractions[q, q - 1, p] if q > 0 else 0.0
+        work[_C * TILE + p] = prefix.fractions[q, q - 2, p] if q > 1 else 0.0
+    count = 0
     for k in range(starts[group[-1]], starts[group[-1] + 1]):
-        solvable = coefficients[INVERSE, k] == coefficients[INVERSE, k]
-        factors[0, k] = coefficients[INVERSE, k] if solvable else 0.0
-        factors[1, k] = coefficients[SLOPES, k] if q > 0 else 0.0
-        factors[2, k] = coefficients[SLOPES + 1, k] if q > 1 else 0.0
-        factors[3, k] = 1.0 if solvable else 0.0
+        if coefficients[INVERSE, k] > 0.0:
+            factors[0, k] = coefficients[INVERSE, k]
+            factors[1, k] = coefficients[SLOPES, k]
+            factors[2, k] = coefficients[SLOPES + 1, k] if q > 1 else 0.0
+            order[count] = k
+            count += 1
+    order[count] = factors.shape[1] - 1  # a spectrum of no weight, where they are odd
+    return count
 
 
 @part()
-def _add_last(thin, member, group, starts, factors, work):
+def _add_last(thin, member, order, count, factors, work):
     """All models of a prefix: every spectrum of the last material, two at a time, over a tile of pixels."""
     own = thin[member]
-    end = starts[group[-1] + 1]
-    for k in range(starts[group[-1]], end, 2):
-        n = min(k + 1, end - 1)
+    for i in range(0, count, 2):
+        k, n = order[i], order[i + 1]
         bk, bn = thin[k], thin[n]
-        ik, ck, sk, wk = factors[0, k], factors[1, k], factors[2, k], factors[3, k]
-        i_n, cn, sn, wn = factors[0, n], factors[1, n], factors[2, n], factors[3, n] if n > k else _NONE
+        ik, ck, sk = factors[0, k], factors[1, k], factors[2, k]
+        i_n, cn, sn = factors[0, n], factors[1, n], factors[2, n]
         for p in range(TILE):
-            x, rest, u, v = own[p], work[_REST * TILE + p], work[_LAST * TILE + p], work[_LAST_BUT_ONE * TILE + p]
-            w, total, a, b, c = _model(bk[p] - ck * x, rest, u, v, ik, ck, sk, wk)
-            y, whole, d, e, f = _model(bn[p] - cn * x, rest, u, v, i_n, cn, sn, wn)
-            wa, wb, wc, yd, ye, yf = w * a, w * b, w * c, y * d, y * e, y * f
-            work[_MEANS * TILE + p] += wa + yd
-            work[(_MEANS + 1) * TILE + p] += wb + ye
-            work[(_MEANS + 2) * TILE + p] += wc + yf
-            work[_SQUARES * TILE + p] += wa * a + yd * d
-            work[(_SQUARES + 1) * TILE + p] += wb * b + ye * e
-            work[(_SQUARES + 2) * TILE + p] += wc * c + yf * f
-            work[_BRIGHTNESS * TILE + p] += w * total + y * whole
+            x, rest, u, v = own[p], work[_REST * TILE + p], work[_B * TILE + p], work[_C * TILE + p]
+            w, light, b, c = _model(bk[p] - ck * x, rest, u, v, ik, ck, sk)
+            y, other, d, e = _model(bn[p] - cn * x, rest, u, v, i_n, cn, sn)
+            wb, wc, yd, ye = w * b, w * c, y * d, y * e
+            work[_SUM * TILE + p] += w + y
+            work[_SUM_B * TILE + p] += wb + yd
+            work[_SUM_C * TILE + p] += wc + ye
+            work[_SUM_BB * TILE + p] += wb * b + yd * d
+            work[_SUM_CC * TILE + p] += wc * c + ye * e
+            work[_SUM_BC * TILE + p] += wb * c + yd * e
+            work[_SUM_LIGHT * TILE + p] += w * light + y * other
 
 
 @part(forceinline=True)
-def _model(along, rest, u, v, inverse, pull, slope, counts):
-    """Weight, sum of fractions, and the fractions over their sum, of the last spectrum and the two before it."""
+def _model(along, rest, u, v, inverse, pull, slope):
+    """Weight, sum of fractions, and the two of the prefix over that sum; that of the last spectrum is the rest of 1."""
     share = along * inverse
     q = max(rest - along * share, _FLOOR)
-    a, b, c = max(share, _NONE), max(u - pull * share, _NONE), max(v - slope * share, _NONE)
-    total = (a + b) + c
+    b, c = max(u - pull * share, _NONE), max(v - slope * share, _NONE)
+    light = (b + c) + max(share, _NONE)
     square = q * q
-    both = _ONE / (square * total + _TINY)  # one division for 1 / q^2 and 1 / total
-    weight = both * total
+    both = _ONE / (square * light + _TINY)  # one division for 1 / q^2 and 1 / light
+    weight = both * light
     inverse = both * square
-    return weight * weight * counts, total, a * inverse, b * inverse, c * inverse
+    return weight * weight, light, b * inverse, c * inverse
 
 
 @part()
 def _flush(work, group, sums):
+    """Add the sums of a few hundred models to those of all: weighted fractions, their squares, and light."""
     materials = sums.shape[0] // 2
-    for m in range(min(group.size, 3)):
-        material = group[group.size - 1 - m]
-        for p in range(TILE):
-            sums[material, p] += work[(_MEANS + m) * TILE + p]
-            sums[materials + material, p] += work[(_SQUARES + m) * TILE + p]
+    last = group[group.size - 1]
+    b, c = group[max(group.size - 2, 0)], group[max(group.size - 3, 0)]
     for p in range(TILE):
-        sums[2 * materials, p] += work[_BRIGHTNESS * TILE + p]
-    for row in range(_MEANS, _ROWS):
+        whole, sum_b, sum_c = np.float64(work[_SUM * TILE + p]), work[_SUM_B * TILE + p], work[_SUM_C * TILE + p]
+        square_b, square_c, cross = work[_SUM_BB * TILE + p], work[_SUM_CC * TILE + p], work[_SUM_BC * TILE + p]
+        sums[last, p] += whole - sum_b - sum_c
+        sums[materials + last, p] += whole - 2.0 * (sum_b + sum_c) + (square_b + square_c + 2.0 * cross)
+        sums[b, p] += sum_b
+        sums[materials + b, p] += square_b
+        sums[c, p] += sum_c
+        sums[materials + c, p] += square_c
+        sums[2 * materials, p] += work[_SUM_LIGHT * TILE + p]
+    for row in range(_SUM, _ROWS):
         for p in range(TILE):
             work[row * TILE + p] = _NONE
 

@@ -64,6 +64,15 @@ def products(weights, tile, out):
                 second[p] = two
 
 
+@part()
+def shorten(rows, first, last, thin):
+    """Rows from the first to before the last, in float32."""
+    for k in range(first, last):
+        row, short = rows[k], thin[k]
+        for p in range(TILE):
+            short[p] = row[p]
+
+
 class Prefix(NamedTuple):
     """The first spectra of a model, and what they leave of a tile of pixels and of the other spectra.
 
@@ -128,21 +137,22 @@ def last_coefficients(prefix, members, group, starts, coefficients):
     coefficients [SUM, k] : by how much a unit of it raises the sum of fractions.
     """
     q, depth = members.size, max(members.size - 1, 0)
+    start, end = starts[group[-1]], starts[group[-1] + 1]
     g = prefix.gram[depth]
-    for k in range(starts[group[-1]], starts[group[-1] + 1]):
-        left, pull, total = g[k, k], 0.0, 1.0
-        if q > 0:
-            j = members[q - 1]
-            pull = g[j, k] / g[j, j]
-            left -= pull * g[j, k]
-            total -= pull
+    j = members[q - 1] if q > 0 else start
+    own, share = g[j], 1.0 / g[j, j] if q > 0 else 0.0
+    for k in range(start, end):
+        pull = own[k] * share
+        left = g[k, k] - pull * own[k]
         coefficients[INVERSE, k] = 1.0 / left if left > DEPENDENT * prefix.gram[0, k, k] else np.nan
         coefficients[SLOPES, k] = pull
-        for m in range(1, q):
-            slopes = prefix.slopes[depth, q - 1 - m]
-            coefficients[SLOPES + m, k] = slopes[k] - slopes[members[q - 1]] * pull
-            total -= coefficients[SLOPES + m, k]
-        coefficients[SUM, k] = total
+        coefficients[SUM, k] = 1.0 - pull
+    for m in range(1, q):
+        slopes = prefix.slopes[depth, q - 1 - m]
+        for k in range(start, end):
+            slope = slopes[k] - slopes[j] * coefficients[SLOPES, k]
+            coefficients[SLOPES + m, k] = slope
+            coefficients[SUM, k] -= slope
 
 
 @part()
