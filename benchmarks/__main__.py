@@ -17,7 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import kernels, runs, scheduler
+from benchmarks import cover, kernels, runs, scheduler
 from benchmarks.measure import Claim
 
 GROUPS = {
@@ -25,6 +25,7 @@ GROUPS = {
     "run": runs.whole_run,
     "kernels": kernels.kernels,
     "peers": kernels.peers,
+    "cover": cover.cover,
     "workers": runs.two_workers,
     "lines": runs.flight_lines,
     "export": runs.export_maps,
