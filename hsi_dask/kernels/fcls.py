@@ -11,9 +11,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from hsi_dask.kernels.fcls_large import solve_large
+
 Floats = NDArray[np.float64]
 
 TABLED = 12  # up to this many vertices every support's affine map is kept: 2^12 maps of 12 x 13 are 5 MB
+MANY = 64  # above this a support is built up from one vertex, not reached from all
 SWEEPS = 6  # of guessing, above that: 1-3 exchanges are then left at p = 30, from the full support 8-10
 OVERSTEP = np.float32(1.6)  # over-relaxation, where alternating directions are usually fastest
 _NONE, _ONE = np.float32(0), np.float32(1)
@@ -78,6 +81,9 @@ def fcls(coordinates: ArrayLike, vertices: ArrayLike) -> Floats:
     c *= shrink  # vertices of size 1; a power of two costs no digit
     gram = c @ c.T + 1.0  # the sum constraint makes the constant free; with it independent means definite
     c, basis = np.ascontiguousarray(c), np.ascontiguousarray(basis)
+    if p > MANY:
+        solve_large(z, centre, shrink, basis, c, gram, abundances)
+        return abundances
     head, pull = _sweep_maps(c, gram) if p > TABLED else _NO_SWEEP
     _solve_all(z, centre, shrink, basis, c, _fours(c), _fours(c.T), gram, head, pull, abundances)
     return abundances
