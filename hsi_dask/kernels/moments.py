@@ -196,20 +196,28 @@ class _Sums:
         self.total = np.zeros(len(planes))
         # of four times the scatter: what neighbours share, their differences along y and x, those along both
         self.level, self.sides, self.crosswise, self.quiet = np.zeros((4, len(planes), len(planes)))
+        self.buffer = np.empty(0, dtype)
+
+    def _room(self, quads: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """Planes (L, quads), (L, 2 quads) and (L, quads), in memory that the step before left."""
+        size = len(self.planes) * quads
+        if self.buffer.size < 4 * size:
+            self.buffer = np.empty(4 * size, self.dtype)
+        parts = np.split(self.buffer[: 4 * size], [size, 3 * size])
+        level, sides, crosswise = (part.reshape(len(self.planes), -1) for part in parts)
+        return level, sides, crosswise
 
     def add_quads(self, rows: slice, columns: slice, quiet: bool) -> None:
         quads = self.rest[rows, columns].reshape((rows.stop - rows.start) // 2, 2, -1, 2)
         complete = np.asarray(quads.all(axis=(1, 3)))
         if not complete.any():
             return
-        level, crosswise = np.empty((2, len(self.planes), complete.size), self.dtype)
-        sides = np.empty((len(self.planes), 2 * complete.size), self.dtype)
-        _quads(self.planes[:, rows, columns], complete, self.centre, level, sides, crosswise)
+        level, sides, crosswise = self._room(complete.size)
+        _quads(self.planes[:, rows, columns], complete, self.centre, level, sides, crosswise, self.total)
         quads &= ~complete[:, None, :, None]
         self.level += _squared(level)
         self.sides += _squared(sides)
         self.crosswise += _squared(crosswise)
-        self.total += level.sum(axis=1, dtype=np.float64)
         chosen = np.flatnonzero(complete)
         if quiet:
             contrast = _contrast(sides, crosswise)[chosen]
@@ -281,7 +289,7 @@ def _valid(planes: Any, fill: Any) -> Any:
 
 
 @njit(nogil=True, cache=True)
-def _quads(planes: Any, complete: Any, centre: Any, level: Any, sides: Any, crosswise: Any) -> None:
+def _quads(planes: Any, complete: Any, centre: Any, level: Any, sides: Any, crosswise: Any, total: Any) -> None:
     """Sum and differences of every quad; zero, which adds nothing, where a pixel is missing."""
     rows, columns = complete.shape
     for k in range(len(planes)):
@@ -290,15 +298,20 @@ def _quads(planes: Any, complete: Any, centre: Any, level: Any, sides: Any, cros
             top, below = planes[k, 2 * y], planes[k, 2 * y + 1]
             for x in range(columns):
                 i = y * columns + x
-                a, b, c, d = (
-                    np.float64(top[2 * x]),
-                    np.float64(top[2 * x + 1]),
-                    np.float64(below[2 * x]),
-                    np.float64(below[2 * x + 1]),
-                )
+                a, b = np.float64(top[2 * x]), np.float64(top[2 * x + 1])
+                c, d = np.float64(below[2 * x]), np.float64(below[2 * x + 1])
                 left, right, up, down = a + c, b + d, a - c, b - d
                 keep = complete[y, x]
                 level[k, i] = left + right - middle if keep else 0.0
                 sides[k, i] = left - right if keep else 0.0
                 sides[k, rows * columns + i] = up + down if keep else 0.0
                 crosswise[k, i] = up - down if keep else 0.0
+        total[k] += _total(level[k])
+
+
+@njit(nogil=True, cache=True, fastmath={"reassoc"})
+def _total(values: Any) -> Any:
+    total = 0.0
+    for i in range(values.size):
+        total += np.float64(values[i])
+    return total
