@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from hsi_dask.cli.app import DONE, FOUND, RunDir, app
+from hsi_dask.cli.app import DONE, FOUND, RunDir, app, complain
 from hsi_dask.escaping import visible
 
 
@@ -40,9 +40,12 @@ def verify(run_dir: RunDir) -> int:
 
     Recomputes the checksum of every chunk that was written.
     """
+    from hsi_dask.batch.state.lock import activity
     from hsi_dask.batch.state.run_directory import Run
     from hsi_dask.batch.state.verify import verify as find_faults
 
+    if who := activity(run_dir):
+        complain(f"{who} works here; only tiles with a record are judged")
     records = Run.open(run_dir).records()
     findings = find_faults(run_dir)
     for finding in findings:

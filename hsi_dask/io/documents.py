@@ -116,8 +116,8 @@ class _MismatchError(Exception):
 def as_typed(value: Any, kind: type[T], path: Path) -> T:
     """A JSON value as this type: lists become tuples, objects dataclasses. `path` is the file that errors name.
 
-    Known are dataclasses, NamedTuples, int, float, str, bool, None, Any, Literal, unions, tuple, dict,
-    Mapping[str, ...] and Annotated[..., Form].
+    Known are dataclasses, NamedTuples, int, float, str, bool, None, Any, Literal, unions, tuple, Mapping[str, ...],
+    dict[str, ...] and Annotated[..., Form].
 
     Raises
     ------

@@ -1,12 +1,17 @@
-"""View: a page in the browser for a run, served to this machine alone; Bokeh draws it, `Canvas` says what."""
+"""View: a page in the browser for a run, served to this machine alone; Bokeh draws it, `Canvas` says what.
+
+Other pages in the same browser are strangers: only requests to this machine's own name are answered (a foreign name may
+lead here, too), only this page's websocket is opened, and pages that nobody looks at are few and soon gone.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +21,7 @@ import xarray as xr
 
 from hsi_dask.batch.observer import Advanced
 from hsi_dask.errors import RunError
+from hsi_dask.escaping import visible
 from hsi_dask.schema import FLAGS, UNCLASSIFIED, WAVELENGTH
 from hsi_dask.show.canvas import SCORES, Bounds, Canvas, Layer, Painted, Pixel
 from hsi_dask.show.figures import label_of, with_gaps
@@ -23,13 +29,17 @@ from hsi_dask.show.palettes import GOOD_COLOUR, SEVERAL_COLOUR, UNCLASSIFIED_COL
 
 if TYPE_CHECKING:
     from bokeh.document import Document
-    from bokeh.server.server import Server
+    from bokeh.server.server import BaseServer
 
 _TEMPLATE = Path(__file__).with_name("view.html")
 _SETTLE = 120  # ms without another zoom, pan or slide before the map is painted anew
 _FEWEST_PIXELS = 8  # along a side of the map: closer in, coordinates in metres would all read the same
 _FARTHEST = 8  # times the mosaic's longer side
 _INK = "#1f2328"
+_NAMES = ("localhost", "127.0.0.1")  # with any port: a tunnel may end at another
+_MOST_UNUSED = 6  # pages without a connection: loading, reloaded, or asked for by what is no browser
+_UNUSED, _CHECK = 15_000, 1000  # ms: how long such a page waits for its browser, and between looks at them
+_MOST_BODY = 1_000_000  # bytes that a browser may send at once
 
 
 @contextlib.contextmanager
@@ -53,9 +63,12 @@ def served(run_dir: str | os.PathLike[str], *, port: int = 0, advanced: Advanced
     """
     server = _server(run_dir, port, advanced)
     server.start()
+    gc.collect()
+    gc.freeze()  # Bokeh collects garbage for each page that is left: what stays until the end is not looked through
     try:
         yield f"http://localhost:{server.port}/"
     finally:
+        gc.unfreeze()
         server.stop()
 
 
@@ -66,11 +79,14 @@ def wait() -> None:
     IOLoop.current().start()
 
 
-def _server(run_dir: str | os.PathLike[str], port: int, advanced: Advanced) -> Server:
+def _server(run_dir: str | os.PathLike[str], port: int, advanced: Advanced) -> BaseServer:
     try:
         from bokeh.application import Application
         from bokeh.application.handlers import FunctionHandler
-        from bokeh.server.server import Server
+        from bokeh.server.server import BaseServer
+        from bokeh.server.util import bind_sockets
+        from tornado.httpserver import HTTPServer
+        from tornado.ioloop import IOLoop
     except ImportError as error:
         raise RunError(
             'hsi-dask view needs Bokeh, which is not installed; get it with: pip install "hsi-dask[view]"'
@@ -78,9 +94,66 @@ def _server(run_dir: str | os.PathLike[str], port: int, advanced: Advanced) -> S
     canvas = Canvas(run_dir, advanced=advanced)
     app = Application(FunctionHandler(lambda document: _Page(canvas, document).show()))
     try:
-        return Server({"/": app}, address="127.0.0.1", port=port)
+        sockets, port = bind_sockets("127.0.0.1", port)
     except OSError as error:
         raise RunError(f"port {port} cannot be had ({error.strerror}); give another --port, or none") from error
+    site = _site_type()({"/": app}, port)
+    http = HTTPServer(site, max_body_size=_MOST_BODY)
+    http.add_sockets(sockets)
+    return BaseServer(IOLoop.current(), site, http)
+
+
+@cache
+def _site_type() -> Any:
+    """The web application; a function, because Bokeh may not be installed."""
+    from bokeh.server.tornado import BokehTornado
+    from tornado.web import RequestHandler
+
+    class Refusal(RequestHandler):  # type: ignore[misc]
+        def initialize(self, reason: str) -> None:
+            self.reason = reason
+
+        def prepare(self) -> None:
+            self.set_status(403)
+            self.set_header("Content-Type", "text/plain")
+            self.finish(self.reason)
+
+    class Site(BokehTornado):  # type: ignore[misc]
+        """Bokeh's site, which answers to its own names, and keeps few pages that nobody looks at."""
+
+        def __init__(self, applications: dict[str, Any], port: int) -> None:
+            super().__init__(
+                applications, extra_websocket_origins=[f"{name}:{port}" for name in _NAMES],
+                check_unused_sessions_milliseconds=_CHECK, unused_session_lifetime_milliseconds=_UNUSED,
+                include_headers=[], include_cookies=[],
+            )  # fmt: skip
+
+        def find_handler(self, request: Any, **more: Any) -> Any:
+            if reason := _refused(request.headers):
+                return self.get_handler_delegate(request, Refusal, {"reason": reason})
+            if request.path == "/":
+                self.make_room()
+            return super().find_handler(request, **more)
+
+        def make_room(self) -> None:
+            """Before another page: of those without a connection the oldest go with the next look at them."""
+            unused = [one for one in self.get_sessions("/") if not one.connection_count]
+            unused.sort(key=lambda one: one.milliseconds_since_last_unsubscribe)
+            for old in unused[_MOST_UNUSED - 1 :]:
+                old.request_expiration()
+
+    return Site
+
+
+def _refused(headers: Any) -> str:
+    """Why a request is not answered; "" where it is."""
+    host = headers.get("Host", "").rpartition(":")[0] or headers.get("Host", "")
+    if host.lower() not in _NAMES:
+        return f"this page is at http://{_NAMES[0]} only"
+    # a browser says where a request comes from: pages of other sites may link here, but not load it as a picture
+    if headers.get("Sec-Fetch-Site") == "cross-site" and headers.get("Sec-Fetch-Mode") != "navigate":
+        return "this page is not for other sites"
+    return ""
 
 
 class _Page:
@@ -119,8 +192,9 @@ class _Page:
             self.document.add_root(root)
         run = self.canvas.run
         self.document.template = Environment(autoescape=False).from_string(_TEMPLATE.read_text(encoding="utf-8"))
-        self.document.title = f"{run.path.resolve().name} - hsi_dask"
-        self.document.template_variables["told"] = escape(_about(self.canvas))
+        self.document.title = visible(f"{run.path.resolve().name} - hsi_dask")
+        told = {"heading": run.path.resolve().name, "told": _about(self.canvas)}
+        self.document.template_variables.update({key: escape(visible(text)) for key, text in told.items()})
         self.document.on_session_destroyed(lambda _: self.pool.shutdown(wait=False, cancel_futures=True))
         self.pixel.text = '<p class="soft">Click a pixel of the map to see its spectrum.</p>'
         self.repaint()
@@ -314,7 +388,7 @@ def _div(name: str) -> Any:
     from bokeh.models import Div, InlineStyleSheet
 
     style = InlineStyleSheet(css=_STYLE)
-    return Div(name=name, sizing_mode="stretch_width", stylesheets=[style])
+    return Div(name=name, sizing_mode="stretch_width", stylesheets=[style], disable_math=True)
 
 
 _STYLE = """
@@ -382,12 +456,12 @@ def _story(canvas: Canvas, pixel: Pixel, note: str) -> str:
     head = (
         f"<p><b>{pixel.x:.1f} E, {pixel.y:.1f} N</b> <span class='soft'>row {pixel.row}, column {pixel.column}</span>"
     )
-    tile = f"<br><span class='soft'>{escape(Path(pixel.path).name)}</span>" if pixel.path else ""
+    tile = f"<br><span class='soft'>{escape(visible(Path(pixel.path).name))}</span>" if pixel.path else ""
     facts = [f"masked: {', '.join(pixel.reasons)}"] if pixel.reasons else []
     if "residual" in pixel.maps and np.isfinite(pixel.maps["residual"]):
         facts.append(f"residual of the fit {float(pixel.maps['residual']):.4f}")
     said = "".join(f"<p>{escape(fact)}</p>" for fact in facts)
-    return f"{head}{tile}</p>{said}{_numbers(canvas, pixel)}<p class='warn'>{escape(note)}</p>"
+    return f"{head}{tile}</p>{said}{_numbers(canvas, pixel)}<p class='warn'>{escape(visible(note))}</p>"
 
 
 def _numbers(canvas: Canvas, pixel: Pixel) -> str:

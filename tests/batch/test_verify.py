@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from hsi_dask.batch.state.lock import activity, held_whole
 from hsi_dask.batch.state.verify import verify
+from hsi_dask.config import RunConfig
 from hsi_dask.errors import RunError
 
 TILE = "368040_4306000"
@@ -58,3 +62,36 @@ def test_damaged_metadata_endmembers_and_records_are_found(done_run: Path) -> No
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="is not a run directory"):
         verify(tmp_path)
+
+
+def test_a_chunk_of_no_tile_is_found_unless_somebody_works_here(done_run: Path, chunk: Path) -> None:
+    stranger = chunk.parent / "77"
+    stranger.write_bytes(b"x")
+    with held_whole(done_run):
+        assert "process" in activity(done_run)
+        assert verify(done_run) == []
+    assert activity(done_run) == ""
+    (found,) = verify(done_run)
+    assert found.what.startswith(f"chunk {stranger.relative_to(done_run / 'results.zarr')} is of no tile")
+
+
+def test_beside_a_running_run_nothing_it_writes_is_found_wrong(
+    config: RunConfig, tmp_path: Path, spawn: Callable[[str], subprocess.Popen[str]]
+) -> None:
+    code = f"""
+        import time
+        from hsi_dask.batch.execution.run import run
+        from hsi_dask.config import RunConfig
+        from hsi_dask.io import durable
+        plain = durable.os.replace
+        durable.os.replace = lambda *names: (time.sleep(0.01), plain(*names))
+        run(RunConfig(**{config.model_dump()!r}), {str(tmp_path / "run")!r})
+    """
+    running, looks = spawn(code), 0
+    while running.poll() is None:
+        if (tmp_path / "run/manifest.json").is_file():
+            assert verify(tmp_path / "run") == []
+            looks += 1
+    assert running.returncode == 0
+    assert looks > 3
+    assert verify(tmp_path / "run") == []

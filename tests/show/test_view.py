@@ -1,8 +1,12 @@
 """The canvas against the store and the tiles, and the page in a real browser: headless Chromium through WebDriver."""
 
+import asyncio
+import contextlib
+import http.client
 import io
 import json
 import math
+import re
 import shutil
 import socket
 import subprocess
@@ -225,6 +229,79 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path, capsys):
         main(["view", str(tmp_path), "--no-browser"])
     assert end.value.code == 2
     assert "is not a run directory" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def marked_up(run_dir, tmp_path_factory):
+    """The port of a page of a run whose folder's name is markup."""
+    folder = tmp_path_factory.mktemp("marked") / "<img src=x onerror=alert(1)> $$x$$"
+    shutil.copytree(run_dir, folder)
+    words = [sys.executable, "-m", "hsi_dask", "view", str(folder), "--no-browser"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        yield int(process.stdout.readline().strip().rstrip("/").rpartition(":")[2])
+        process.terminate()
+
+
+def answer(port, path="/", **headers):
+    """Status and body of what the server answers."""
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as asked:
+        asked.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+        with asked.getresponse() as got:
+            return got.status, got.read().decode() if got.status != 101 else ""
+
+
+def test_the_folder_s_name_is_text_on_the_page(marked_up):
+    status, page = answer(marked_up)
+    assert status == 200
+    assert "<img src=x" not in page
+    assert "<h1>&lt;img src=x onerror=alert(1)&gt; $$x$$</h1>" in page
+
+
+@pytest.mark.parametrize("path", ["/", "/metadata", "/static/js/bokeh.min.js", "/ws", "/autoload.js"])
+def test_only_this_machine_s_own_names_are_answered(marked_up, path):
+    for host in ("evil.example", f"evil.example:{marked_up}", f"localhost.evil.example:{marked_up}", "10.0.0.1", ""):
+        assert answer(marked_up, path, Host=host)[0] == 403
+    for host in (f"localhost:{marked_up}", f"127.0.0.1:{marked_up}", "LOCALHOST:8888"):  # by way of a tunnel
+        assert answer(marked_up, path, Host=host)[0] != 403
+
+
+def test_a_page_of_another_site_may_link_here_but_not_load_it(marked_up):
+    strange = {"Sec_Fetch_Site": "cross-site"}
+    assert answer(marked_up, **strange, Sec_Fetch_Mode="no-cors")[0] == 403
+    assert answer(marked_up, **strange, Sec_Fetch_Mode="navigate")[0] == 200
+
+
+@pytest.mark.parametrize(("origin", "opened"), [("http://localhost:{}", True), ("http://evil.example:{}", False),
+                                                ("http://localhost:1", False), ("null", False)])  # fmt: skip
+def test_the_websocket_opens_for_the_page_alone(marked_up, origin, opened):
+    token = re.search(r'"token":"([^"]+)"', answer(marked_up)[1])[1]
+    asked = {
+        "Host": f"localhost:{marked_up}", "Origin": origin.format(marked_up), "Upgrade": "websocket",
+        "Connection": "Upgrade", "Sec_WebSocket_Key": "x" * 22 + "==", "Sec_WebSocket_Version": "13",
+        "Sec_WebSocket_Protocol": f"bokeh, {token}",
+    }  # fmt: skip
+    assert answer(marked_up, "/ws", **asked)[0] == (101 if opened else 403)
+
+
+def test_pages_that_nobody_looks_at_are_few_and_soon_gone(canvas):
+    from bokeh.application import Application
+    from bokeh.application.handlers import FunctionHandler
+
+    from hsi_dask.show.view import _MOST_UNUSED, _site_type
+
+    app = Application(FunctionHandler(lambda document: ServedPage(canvas, document).show()))
+
+    async def forty():
+        site, most = _site_type()({"/": app}, 5006), 0
+        context = site.applications["/"]
+        for number in range(40):
+            site.make_room()
+            await context.create_session_if_needed(f"page {number}")
+            await context._cleanup_sessions(60_000)
+            most = max(most, len(list(context.sessions)))
+        return most
+
+    assert asyncio.run(forty()) <= _MOST_UNUSED + 1
 
 
 # ------------------------------------------------------------------------------------------------ in the browser

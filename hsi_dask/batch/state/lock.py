@@ -26,6 +26,7 @@ from hsi_dask.escaping import visible
 logger = logging.getLogger(__name__)
 
 LOCK, PARTS = "lock", "parts"
+MOMENT = 1.0  # seconds; `activity` holds a lock for less, while it looks
 DOOR_SECONDS = 120.0  # a part in the door reads and writes a manifest; a server that lost a client frees it in 90 s
 SETUP_SECONDS = 3600.0  # finding a site's endmembers takes minutes; a part that waits longer says so and ends
 _POLL = 0.5
@@ -87,7 +88,7 @@ def held_whole(path: Path) -> Iterator[None]:
     """The directory for one run alone."""
     with _opened(path / LOCK) as file:
         try:
-            if not _flock(file, fcntl.LOCK_EX):
+            if not _await(lambda: _flock(file, fcntl.LOCK_EX), MOMENT):
                 raise RunError(f"{path} is in use by {_holder(file)}; wait for it, or give another --out folder")
             _sign(file, _me())
         except _NoLocksError as reason:
@@ -116,13 +117,16 @@ def held_part(path: Path, part: Part) -> Iterator[None]:
     """
     mine = path / PARTS / f"{part.number}-of-{part.of}"
     with _opened(path / LOCK) as house, _opened(mine) as own:
-        try:
-            first = _flock(house, fcntl.LOCK_EX)
-            if first:
+
+        def entered() -> bool:
+            if first := _flock(house, fcntl.LOCK_EX):
                 _sign(house, f"{_parts(part)}, the first of them {_me()}")
-            if not _flock(house, fcntl.LOCK_SH) or not (first or _holder(house).startswith(_parts(part) + ",")):
+            return _flock(house, fcntl.LOCK_SH) and (first or _holder(house).startswith(_parts(part) + ","))
+
+        try:
+            if not _await(entered, MOMENT):
                 raise RunError(f"{path} is in use by {_holder(house)}; wait for that, or give another --out folder")
-            if not _flock(own, fcntl.LOCK_EX):
+            if not _await(lambda: _flock(own, fcntl.LOCK_EX), MOMENT):
                 raise RunError(f"part {part} of {path} is in use by {_holder(own)}; wait for it, or start another part")
             _sign(own, _me())
         except _NoLocksError:
@@ -169,6 +173,28 @@ def await_first(made: Callable[[], bool], path: Path) -> None:
         )
 
 
+def activity(path: Path) -> str:
+    """Who works in the directory now, as far as can be told; "" where nobody does. Changes nothing there."""
+    flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path / LOCK, os.O_RDWR | flags)
+    except FileNotFoundError:
+        return ""
+    except OSError:  # somebody else's run, which one may only read
+        try:
+            descriptor = os.open(path / LOCK, os.O_RDONLY | flags)
+        except OSError:
+            return "a process that cannot be seen"
+    with os.fdopen(descriptor, encoding="utf-8", errors="replace") as file:
+        try:
+            if not _flock(file, fcntl.LOCK_EX):
+                return _holder(file)
+        except _NoLocksError as reason:
+            return f"perhaps a process ({reason})"
+    elsewhere = _not_shared_by(path)
+    return f"perhaps a process on another machine ({elsewhere})" if elsewhere else ""
+
+
 def unshared(path: Path) -> str:
     """Why locks in this directory do not keep processes on other machines apart; "" where they do."""
     probe = path / PARTS / f".{socket.gethostname()}-{os.getpid()}.part"
@@ -179,6 +205,11 @@ def unshared(path: Path) -> str:
         return f"the file system has no locks: {reason}"
     finally:
         probe.unlink(missing_ok=True)
+    return _not_shared_by(path)
+
+
+def _not_shared_by(path: Path) -> str:
+    """The mount that keeps locks to this machine; "" where there is none."""
     kind, options = _mount(path)
     if local := sorted(_LOCAL_ONLY.get(kind, set()) & options):
         return f"it is on {kind} mounted with {local[0]}"

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from hsi_dask.batch.state.run_directory import RECORDS, Run, TileRecord, create_results, versions
+from hsi_dask.batch.state.lock import activity
+from hsi_dask.batch.state.run_directory import FORMAT, RECORDS, Run, TileRecord, create_results, versions
 from hsi_dask.errors import RunError
 from hsi_dask.io import store
-from hsi_dask.io.durable import PART, digest
+from hsi_dask.io.durable import PART, digest, read_plain
+from hsi_dask.io.zarr_metadata import MOST_CHUNK
 
 _WRITERS = ("hsi-dask", "zarr", "numcodecs")  # who decides the bytes of an empty store
 
@@ -31,8 +33,8 @@ def verify(run_dir: str | os.PathLike[str]) -> list[Finding]:
     """Compare a run's records with its store.
 
     Finds a flipped byte, a missing or torn chunk, damaged metadata, coordinates and endmembers, records that cannot
-    be read, were edited or belong to other settings; and, once all tiles are done, chunks that no record vouches for.
-    Tiles without a record are not findings: they are pending.
+    be read, were edited or belong to other settings; and, once all tiles are done and nobody works here, chunks that no
+    record vouches for. Tiles without a record are not judged: they are pending, or being written.
 
     Raises
     ------
@@ -46,7 +48,7 @@ def verify(run_dir: str | os.PathLike[str]) -> list[Finding]:
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # reading and hashing release the GIL
         for found in pool.map(lambda tile: _check_tile(run, tile, records[tile]), tiles):
             findings += found
-    return findings + list(_check_strangers(run, [record for record in records.values() if record]))
+    return findings + list(_check_strangers(run))
 
 
 def _check_stores(run: Run) -> Iterator[Finding]:
@@ -60,20 +62,21 @@ def _check_stores(run: Run) -> Iterator[Finding]:
         create_results(expected, run.manifest, endmembers)
         for path in sorted(p for p in expected.rglob("*") if p.is_file()):
             name = path.relative_to(expected)
-            if what := _differs(run, run.results / name, path):
+            if what := _differs(run, name.as_posix(), path):
                 yield Finding("", name.parts[0], f"{run.results / name} {what}; start a new run directory")
 
 
-def _differs(run: Run, found: Path, expected: Path) -> str:
+def _differs(run: Run, name: str, expected: Path) -> str:
     """How a file of the empty store differs from what was written; "" where it does not."""
     try:
-        data = found.read_bytes()
-        if found.suffix == ".json":
+        data = read_plain(run.results, name, MOST_CHUNK)
+        if expected.suffix == ".json":
             json.loads(data)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return "is missing or damaged"
-    same = all(run.manifest.versions.get(name) == versions()[name] for name in _WRITERS)  # others may write otherwise
-    return "was changed" if same and data != expected.read_bytes() else ""
+    writers = run.manifest.versions
+    same = run.manifest.format == FORMAT and all(writers.get(name) == versions()[name] for name in _WRITERS)
+    return "was changed" if same and data != expected.read_bytes() else ""  # other versions may write otherwise
 
 
 def _check_tile(run: Run, tile: str, record: TileRecord | None) -> list[Finding]:
@@ -88,7 +91,7 @@ def _check_tile(run: Run, tile: str, record: TileRecord | None) -> list[Finding]
 def _wrong_chunks(run: Run, record: TileRecord) -> Iterator[tuple[str, str]]:
     for key, nbytes, expected in record.chunks:
         try:
-            data = (run.results / key).read_bytes()
+            data = read_plain(run.results, key, MOST_CHUNK)
         except FileNotFoundError:
             yield key, f"chunk {key} is missing"
             continue
@@ -101,13 +104,18 @@ def _wrong_chunks(run: Run, record: TileRecord) -> Iterator[tuple[str, str]]:
             yield key, f"chunk {key} holds other bytes than were written"
 
 
-def _check_strangers(run: Run, records: list[TileRecord]) -> Iterator[Finding]:
-    """Chunks of maps that no record names; while a tile is not done they may be its own."""
-    if len(run.done()) < len(run.manifest.tiles):
+def _check_strangers(run: Run) -> Iterator[Finding]:
+    """Chunks of maps that no record names; while a tile is not done, or somebody works here, they may be its own."""
+    written = {
+        path for name in (v.name for v in run.manifest.variables) for path in (run.results / name / "c").rglob("*")
+    }
+    records = run.records()  # after the chunks: what was written meanwhile has its record by now, or is not listed
+    if len(records) < len(run.manifest.tiles):
         return
-    known = {chunk.key for record in records for chunk in record.chunks}
-    for name in (variable.name for variable in run.manifest.variables):
-        for path in (run.results / name / "c").rglob("*"):
-            key = path.relative_to(run.results).as_posix()
-            if path.is_file() and key not in known and not path.name.endswith(PART):
-                yield Finding("", name, f"chunk {key} is of no tile; nothing here wrote it: remove it")
+    known = {run.results / chunk.key for record in records for chunk in record.chunks}
+    strangers = sorted(path for path in written - known if path.is_file() and not path.name.endswith(PART))
+    if not strangers or activity(run.path):
+        return
+    for path in strangers:
+        key = path.relative_to(run.results).as_posix()
+        yield Finding("", key.partition("/")[0], f"chunk {key} is of no tile; nothing here wrote it: remove it")
