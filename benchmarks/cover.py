@@ -104,8 +104,8 @@ def _accuracy() -> list[Claim]:
             error = np.abs(fraction - scene.fraction)[known]
             errors.setdefault(name, []).append(float(error.mean()))
             if std is not None:
-                share = [float((error < k * std[known]).mean()) for k in (1.0, 1.96)]
-                inside.setdefault(name, []).append((share[0], share[1]))
+                parts = [float((error < k * std[known]).mean()) for k in (1.0, 1.96)]
+                inside.setdefault(name, []).append((parts[0], parts[1]))
     best = min(np.median(errors[name]) for name in errors if name != "posterior")
     claims = [
         claim(f"mean absolute error, {name}", found, "", f"<= {best:.4f}" if name == "posterior" else "")

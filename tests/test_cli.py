@@ -118,7 +118,7 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(site, tmp_path, capsys):
     code, out, _ = inside(capsys, "run", site.folder, "--out", tmp_path / "run", "--dry-run")
     assert code == 0
     keys = [line.split("  ")[0].strip() for line in out.splitlines()]
-    assert keys == ["tiles", "blocks", "mosaic", "maps", "spectra", "masks", "to read", "to write", "memory"]
+    assert keys == ["tiles", "data", "blocks", "mosaic", "maps", "spectra", "masks", "to read", "to write", "memory"]
     assert not (tmp_path / "run").exists()
 
 
@@ -356,7 +356,7 @@ def test_a_bug_is_one_line_too_and_debug_shows_where(monkeypatch, capsys):
     def broken(tiles):
         raise ZeroDivisionError("by\nzero")
 
-    monkeypatch.setattr("hsi_dask.batch.tiles.plan.find_tiles", broken)
+    monkeypatch.setattr("hsi_dask.batch.tiles.search.search_tiles", broken)
     code, _, err = inside(capsys, "info", "x.h5")
     assert code == 2
     assert err == "error: ZeroDivisionError: by zero; this is a bug: `hsi-dask --debug ...` shows where\n"
@@ -401,7 +401,9 @@ def test_info_on_many_files_is_a_line_each_and_bad_ones_make_the_exit_code_1(sit
     assert code == 1
     assert len(out.splitlines()) == 1 + 2 + 1  # a header, the site, the tile without data
     assert "100.0%" in out
-    assert [line.split()[0] for line in err.splitlines()] == ["error:"] * 2
+    assert [line.split(":")[0] for line in err.splitlines()] == ["error", "left aside"]
+    assert "is a web page" in err
+    assert "1 .h5 of other products" in err
 
 
 def test_config_prints_every_default_and_reads_back_equal(tmp_path, capsys):

@@ -350,12 +350,12 @@ def test_an_unknown_revision_is_refused_with_the_known_ones(tmp_path, scene):
 # ------------------------------------------------------------------------------------------------ sites
 
 
-def test_a_site_is_adjacent_tiles_of_mixed_layouts_with_one_truth(tmp_path):
+def test_a_site_is_adjacent_tiles_of_both_kinds_of_chunks_with_one_truth(tmp_path):
     site = synthetic.simulate_site(tmp_path, tiles=(2, 2), size=40, seed=3)
     assert [path.name for path in site.paths] == [
         "NEON_D02_SERC_DP3_368000_4306040_reflectance.h5",
-        "NEON_D02_SERC_DP3_368040_4306040_bidirectional_reflectance.h5",
-        "NEON_D02_SERC_DP3_368000_4306000_bidirectional_reflectance.h5",
+        "NEON_D02_SERC_DP3_368040_4306040_reflectance.h5",
+        "NEON_D02_SERC_DP3_368000_4306000_reflectance.h5",
         "NEON_D02_SERC_DP3_368040_4306000_reflectance.h5",
     ]
     whole = site.scene.reflectance()

@@ -24,9 +24,9 @@ def info(tiles: Tiles) -> int:
     """
     from concurrent.futures import ThreadPoolExecutor
 
-    from hsi_dask.batch.tiles.search import find_tiles
+    from hsi_dask.batch.tiles.search import search_tiles
 
-    paths = find_tiles(tiles)
+    paths, aside = search_tiles(tiles)
     with ThreadPoolExecutor(min(8, 2 * (os.cpu_count() or 1))) as pool:
         looked = list(pool.map(_look, paths))
     good = [(file, share) for file, share in looked if not isinstance(file, Exception)]
@@ -37,6 +37,8 @@ def info(tiles: Tiles) -> int:
     for file, _ in looked:
         if isinstance(file, Exception):
             complain(f"error: {file}")
+    if aside:
+        complain("left aside: " + ", ".join(f"{n} {end} of other products" for end, n in sorted(aside.items())))
     return FOUND if len(good) < len(looked) else DONE
 
 

@@ -57,6 +57,8 @@ def test_levels_are_means_of_the_pixels_with_data_and_the_commonest_class(done_r
         finer = level
 
 
+# rioxarray multiplies transforms the way that affine 3 is about to deprecate
+@pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
 def test_every_level_lies_where_the_results_lie(done_run, small_levels):
     results = hsi.open_results(done_run)
     for size, factor in ((60, 2), (15, 8)):
@@ -65,6 +67,10 @@ def test_every_level_lies_where_the_results_lie(done_run, small_levels):
         west, north = results.x.values[0] - 0.5, results.y.values[0] + 0.5
         assert (level.x.values[0], level.y.values[0]) == (west + factor / 2, north - factor / 2)
         assert (np.diff(level.x), np.diff(level.y)) == (pytest.approx(factor), pytest.approx(-factor))
+        assert tuple(level.rio.transform())[:6] == (factor, 0, west, 0, -factor, north)
+        stored = json.loads((done_run / levels.OVERVIEWS / str(factor) / "spatial_ref" / "zarr.json").read_text())
+        numbers = [float(part) for part in stored["attributes"]["GeoTransform"].split()]
+        assert numbers == [west, factor, 0, north, 0, -factor]
     layout = json.loads((done_run / levels.OVERVIEWS / "zarr.json").read_text())["attributes"]["multiscales"]["layout"]
     assert [level["asset"] for level in layout] == ["2", "4", "8", "16"]
     assert [level.get("derived_from") for level in layout] == [None, "2", "4", "8"]

@@ -24,6 +24,7 @@ from hsi_dask.batch.execution.tile import Job, process_tile, sample_tile, share_
 from hsi_dask.batch.observer import Observer
 from hsi_dask.batch.state.lock import Part, turn
 from hsi_dask.batch.state.run_directory import MANIFEST, RECORDS, Run, TileRecord, create_results, open_run_directory
+from hsi_dask.batch.tiles.mixture import words
 from hsi_dask.batch.tiles.plan import Plan, Tile, free_bytes, make_plan
 from hsi_dask.batch.tiles.search import find_tiles
 from hsi_dask.config import RunConfig
@@ -172,7 +173,7 @@ def _carry_out(
     todo = [tile for tile in plan.tiles if tile.id not in set(skipped)]
     _require_room(state, whole, todo, workers.client)
     observer.planned(plan, todo, skipped)
-    for note in whole.notes:
+    for note in filter(None, (words(whole.contents), *whole.notes)):
         observer.message(note)
     done: list[str] = []
     failed = _settle_bad_tiles(state, plan, skipped, observer)

@@ -11,18 +11,13 @@ from hsi_dask.io import hdf5
 from hsi_dask.io.neon.metadata import NAME, corner_in_name, read_metadata
 from hsi_dask.io.readers import Reader
 
-_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-
 
 def _recognises(path: str) -> bool:
-    """By NEON's name; else a group <SITE>/Reflectance, or HDF5 that is too damaged to tell."""
+    """By NEON's name; else a group <SITE>/Reflectance, or an ending that promises HDF5 which is not there."""
     if not os.path.isfile(path):
         return False
     if NAME.fullmatch(os.path.basename(path)):
         return True
-    with open(path, "rb") as stream:
-        if stream.read(len(_SIGNATURE)) != _SIGNATURE:
-            return False
     try:
         with hdf5.open_file(path) as file:
             groups = [group for _, group in hdf5.members(file) if isinstance(group, h5py.Group)]
