@@ -86,13 +86,15 @@ class EndmemberConfig(_Section):
         le=_MOST,
     )
     method: Extractor = _option(DEFAULT_EXTRACTOR, f"one of {', '.join(EXTRACTORS.specifications)}", "how to find them")
-    restarts: int = _option(
-        10,
-        "a whole number from 1 to 1000",
-        "random starts; the largest volume is kept",
+    restarts: Annotated[int, Field(strict=True, ge=1, le=1000)] | None = _option(
+        None, "null or a whole number from 1 to 1000",
+        "random starts of N-FINDR, of which the largest volume is kept; null: 10, and more where they disagree",
+    )  # fmt: skip
+    robust: bool = _option(
+        True,
+        "true or false",
+        "drop pixels that stand alone, and take the mean of the ten pixels most like each endmember; false: plain",
         strict=True,
-        ge=1,
-        le=1000,
     )
     options: dict[str, Any] = _option(
         {}, "a mapping of its parameters to their values",

@@ -38,7 +38,7 @@ def test_jasper_ridge_unmixes_to_the_known_error(jasper: dict[str, np.ndarray]) 
 def test_jasper_ridge_has_the_known_endmembers_whatever_the_seed(jasper: dict[str, np.ndarray], seed: int) -> None:
     cube = cube_of(jasper["cube"] / 5000.0, jasper["wavelength_nm"])
     pixels = hsi.sample_pixels(cube, 10_000, seed=seed)
-    found = hsi.find_endmembers(pixels, 4, seed=seed)
+    found = hsi.find_endmembers(pixels, 4, seed=seed, robust=False)
     assert set((found.column * 100 + found.row).values.tolist()) == {4269, 5245, 6864, 8931}
     truth = jasper["endmembers"]
     cosine = (found.values @ truth.T) / np.outer(np.linalg.norm(found, axis=1), np.linalg.norm(truth, axis=1))

@@ -27,6 +27,7 @@ SPECIFICATION = Extractor(
     source="Bioucas-Dias (2009), WHISPERS; Li et al. (2015), IEEE Transactions on Geoscience and Remote Sensing 53(9)",
     extract=_extract,
     least=2,
+    of_pixels=False,
     parameters=(
         Parameter(
             "outside",

@@ -23,6 +23,7 @@ class Extractor:
     extract : (spectra (n, L) float without missing values, count, rng, **options) to
         `kernels.extraction.extracted.Extracted`: indices of pixels or spectra of its own, and diagnostics
     least : the smallest count it can find
+    of_pixels : endmembers are pixels, so that lone ones can be dropped and each be the mean of those most like it
     parameters : its options
     """
 
@@ -31,4 +32,5 @@ class Extractor:
     source: str
     extract: Callable[..., Extracted]
     least: int = 2
+    of_pixels: bool = True
     parameters: tuple[Parameter, ...] = ()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -28,12 +30,29 @@ class _Model(NamedTuple):
 
 def _prepare(inputs: Inputs) -> _Model:
     from hsi_dask.kernels.mixtures.monte_carlo import MonteCarloSettings
-    from hsi_dask.kernels.mixtures.posterior import CoverSettings
 
     options, library = inputs.options, class_library(inputs)
     if options["method"] == "bundles":
         return _Model(library, MonteCarloSettings(options["draws"], options["seed"]), True)
-    return _Model(library, CoverSettings(options["max_materials"]), False)
+    settings = _calibrated(
+        library.vertices.tobytes(), library.vertices.shape, tuple(library.material.tolist()), library.wavelengths,
+        options["max_materials"],
+    )  # fmt: skip
+    return _Model(library, settings, False)
+
+
+@lru_cache(maxsize=4)
+def _calibrated(
+    vertices: bytes, shape: tuple[int, int], material: tuple[int, ...], wavelengths: int, most: int
+) -> CoverSettings:
+    """Settings whose standard deviations fit errors on left-out spectra of this library: every tile asks for the same."""
+    from hsi_dask.kernels.mixtures.calibration import calibrate
+    from hsi_dask.kernels.mixtures.library import Library
+    from hsi_dask.kernels.mixtures.posterior import CoverSettings
+
+    spectra = np.frombuffer(vertices).reshape(shape)
+    library = Library(spectra, np.array(material), max(material) + 1, wavelengths)
+    return calibrate(library, CoverSettings(most))
 
 
 def _finish(model: _Model, sums: Sums) -> Mapping[str, NDArray[Any]]:

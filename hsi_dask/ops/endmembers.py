@@ -7,11 +7,15 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from hsi_dask.errors import ConfigError, EndmemberError
 from hsi_dask.extractors.registry import DEFAULT, EXTRACTORS
 from hsi_dask.extractors.specification import Extractor
+from hsi_dask.kernels.extraction.extracted import Extracted
+from hsi_dask.kernels.support import NEIGHBOURS
+from hsi_dask.kernels.support import robust as robust_extraction
 from hsi_dask.parameters import filled
 from hsi_dask.schema import (
     ENDMEMBER,
@@ -25,7 +29,7 @@ from hsi_dask.schema import (
 
 
 def find_endmembers(
-    pixels: xr.DataArray, count: int, *, method: str = DEFAULT, seed: int = 0, **options: Any
+    pixels: xr.DataArray, count: int, *, method: str = DEFAULT, robust: bool = True, seed: int = 0, **options: Any
 ) -> xr.DataArray:
     """The `count` purest spectra among pixels, by N-FINDR or another extractor.
 
@@ -35,6 +39,8 @@ def find_endmembers(
     count : how many endmembers, 1 to 254. One endmember is, for N-FINDR, the brightest pixel.
     method : "nfindr" (the simplex of largest volume), "vca", "spa", "atgp", "ppi", "fippi", or where no pixel is pure
         "minimum_volume".
+    robust : drop pixels that stand alone (whose tenth nearest is more than four times as far as is usual) and search
+        again, and take for each endmember the mean of the ten pixels most like it. False is the textbook's method.
     seed : of what is random in a method; the order of the pixels does not matter to N-FINDR.
     options : the method's parameters, such as `restarts` of N-FINDR: independent searches, the largest volume is kept.
 
@@ -71,18 +77,49 @@ def find_endmembers(
         raise EndmemberError(f"{count} endmembers need as many pixels, but the sample has {len(spectra)}; sample more")
     with threadpool_limits(1, user_api="blas"):  # thin products: more threads only wait for each other
         try:
-            found = extractor.extract(spectra, count, np.random.default_rng(seed), **chosen_options)
+            found = _extracted(extractor, spectra, count, np.random.default_rng(seed), robust, chosen_options)
         except ValueError as error:
             raise error if isinstance(error, EndmemberError) else EndmemberError(str(error)) from error
-    how = {"method": extractor.name, **chosen_options, "seed": seed, "pixels": len(spectra), **_told(found.diagnostics)}
+    how = {
+        "method": extractor.name, **{name: value for name, value in chosen_options.items() if value is not None},
+        "robust": int(found.indices is not None and found.spectra is not None), "seed": seed, "pixels": len(spectra),
+        **_told(found.diagnostics),
+    }  # fmt: skip
     if found.indices is not None:
         chosen = pixels.isel({PIXEL: found.indices}).rename({PIXEL: ENDMEMBER}).drop_vars(ENDMEMBER, errors="ignore")
+        if found.spectra is not None:
+            chosen = chosen.copy(data=found.spectra.astype(np.float32))
+            how |= _dropped_places(pixels, found.diagnostics["dropped"])
     else:
         spectral = {name: c.variable for name, c in pixels.coords.items() if c.dims == (WAVELENGTH,)}
         chosen = xr.DataArray(found.spectra, spectral, (ENDMEMBER, WAVELENGTH))
     chosen = chosen.astype(np.float32).assign_coords({ENDMEMBER: np.arange(1, count + 1)})
     describe_coordinates({k: v.variable for k, v in chosen.coords.items()})
     return describe(chosen, "endmembers", **how)
+
+
+def _extracted(
+    extractor: Extractor,
+    spectra: NDArray[Any],
+    count: int,
+    rng: np.random.Generator,
+    robust: bool,
+    options: Mapping[str, Any],
+) -> Extracted:
+    """Endmembers by the extractor; robust where its endmembers are pixels and there are enough of them."""
+    if not robust or not extractor.of_pixels or len(spectra) < max(NEIGHBOURS, count):
+        return extractor.extract(spectra, count, rng, **options)
+
+    def again(some: NDArray[Any], number: int, numbers: np.random.Generator) -> Extracted:
+        return extractor.extract(some, number, numbers, **options)
+
+    return robust_extraction(spectra, count, rng, extract=again)
+
+
+def _dropped_places(pixels: xr.DataArray, dropped: NDArray[np.intp]) -> dict[str, list[float]]:
+    """Where the pixels are that were dropped."""
+    known = [name for name in ("y", "x") if name in pixels.coords]
+    return {f"dropped_{name}": pixels[name].values[dropped].tolist() for name in known}
 
 
 def _extractor(name: str, options: Mapping[str, Any]) -> tuple[Extractor, dict[str, Any]]:

@@ -64,7 +64,7 @@ def mesma(
     >>> library = xr.DataArray(values, wavelength, ("endmember", "wavelength"))
     >>> library = library.assign_coords(material=("endmember", ["plant", "plant", "soil"]))
     >>> pixel = 0.5 * library[1] + 0.3 * library[2]
-    >>> cube = pixel.drop_vars("material").expand_dims(y=[0.5], x=[0.5])
+    >>> cube = pixel.expand_dims(y=[0.5], x=[0.5])
     >>> found = mesma(cube, library).isel(y=0, x=0)
     >>> found.fraction.values.round(3).tolist(), found.model.values.tolist(), round(float(found.shade), 3)
     ([0.5, 0.3], [2, 3], 0.2)
@@ -122,7 +122,7 @@ def fractional_cover(
     >>> values = [[0.1, 0.5, 0.3], [0.1, 0.6, 0.3], [0.2, 0.3, 0.4]]
     >>> library = xr.DataArray(values, wavelength, ("endmember", "wavelength"))
     >>> library = library.assign_coords(material=("endmember", ["plant", "plant", "soil"]))
-    >>> cube = (0.8 * library[2]).drop_vars("material").expand_dims(y=[0.5], x=[0.5])
+    >>> cube = (0.8 * library[2]).expand_dims(y=[0.5], x=[0.5])
     >>> found = fractional_cover(cube, library, max_materials=2).isel(y=0, x=0)
     >>> found.fraction.sel(material="soil").item() > 0.9
     True

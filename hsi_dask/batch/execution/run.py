@@ -314,8 +314,9 @@ def _ensure_endmembers(state: Run, plan: Plan, workers: Workers) -> None:
     from hsi_dask.ops.endmembers import find_endmembers  # compiles on import: only a new run needs it
 
     endmembers = find_endmembers(
-        pixels, wanted.count, method=wanted.method, seed=wanted.seed, **plan.config.extractor_options
-    )
+        pixels, wanted.count, method=wanted.method, robust=wanted.robust, seed=wanted.seed,
+        **plan.config.extractor_options,
+    )  # fmt: skip
     store.write_endmembers(state.endmembers, endmembers)
 
 
