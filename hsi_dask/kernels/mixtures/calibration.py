@@ -84,7 +84,7 @@ def calibrate(
     squares, variance, misfit = (np.concatenate(parts) for parts in (np.square(errors), variances, misfits))
     # each error is within that many standard deviations from this incompleteness on
     enough = (squares / LEVEL[1] ** 2 - variance) / misfit
-    return settings._replace(incompleteness=float(np.quantile(enough, LEVEL[0]).clip(0.0)))
+    return settings._replace(incompleteness=float(np.nanquantile(enough, LEVEL[0]).clip(0.0)))
 
 
 def folds(
@@ -93,13 +93,13 @@ def folds(
     """Mixtures of up to `max_materials` materials from spectra that are left out, and the library without them."""
     material = np.asarray(library.material)
     sizes = np.bincount(material, minlength=library.materials)
-    count = min([FOLDS, *sizes[sizes > 1]]) if (sizes > 1).any() else 0
+    count = min(FOLDS, sizes.max()) if sizes.max() > 1 else 0
     rng = np.random.default_rng(seed)
     for fold in range(count * ROUNDS):
         if fold % count == 0:
             part = np.empty(material.size, np.intp)
             for m in range(library.materials):
-                part[material == m] = rng.permutation(sizes[m]) % count if sizes[m] > 1 else -1
+                part[material == m] = (rng.permutation(sizes[m]) + rng.integers(count)) % count if sizes[m] > 1 else -1
         out = (part == fold % count) | (part == -1)
         rest = (part != fold % count) | (part == -1)
         kept = library._replace(vertices=library.vertices[rest], material=material[rest])

@@ -55,7 +55,8 @@ class Cover(NamedTuple):
     fraction_std : (materials, n) float32, its standard deviation.
     shade : (n,) float32, 1 - the sum of fractions before they were normalised; negative where a pixel is brighter
         than the library.
-        NaN where a pixel is. A pixel without light is all shade, and its fractions are NaN.
+
+    All are NaN where a pixel is. A pixel without light is all shade, and its fractions are NaN.
     """
 
     fraction: NDArray[np.float32]
@@ -153,7 +154,8 @@ def metric(vertices: Floats, starts: NDArray[np.int64]) -> Floats:
     That is the covariance of spectra within their material, for what a model misses looks like what tells one
     spectrum of a material from another; and a constant, for noise. Vertices (L, r) are sorted by material.
     """
-    within = np.concatenate([part - part.mean(axis=0) for part in np.split(vertices, starts[1:-1]) if len(part)])
+    materials = [group for group in np.split(vertices, starts[1:-1]) if len(group)]
+    within = np.concatenate([group - group.mean(axis=0) for group in materials])
     covariance = within.T @ within / len(within)
     variances, axes = np.linalg.eigh(covariance)
     total = variances.clip(0).sum()
@@ -320,7 +322,7 @@ def _store(sums, length, models, first, fraction, variance, misfit, shade):
             weights += sums[m, p]
         for m in range(materials):
             mean = sums[m, p] / weights
-            fraction[m, first + p] = mean
+            fraction[m, first + p] = max(mean, 0.0)  # a rest of 1 may be a rounding below it
             variance[m, first + p] = max(sums[materials + m, p] / weights - mean * mean, 0.0)
         brightness = sums[2 * materials, p] / weights
         misfit[first + p] = np.sqrt(np.sqrt(models / weights)) / (brightness * brightness)

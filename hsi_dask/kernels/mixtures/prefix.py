@@ -30,7 +30,8 @@ def padded(weights: Floats) -> Floats:
     return whole
 
 
-# sums keep their order, so that a pixel's answer is the same in any block; called from the kernels only
+# Sums keep their order, so that a pixel's answer is the same in any block. Kernels are cached with the parts that
+# they call: after a change here, numba's cache of mesma.py and posterior.py has to go.
 jit = partial(njit, nogil=True, error_model="numpy", fastmath={"contract"})
 part = partial(jit, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 

@@ -134,6 +134,22 @@ def test_identical_spectra_of_two_materials_are_no_mixture_and_the_first_stands_
     assert np.nanmax(np.abs(found.fraction)) <= 1.05 + 1e-6
 
 
+@pytest.mark.parametrize("difference", [1e-2, 1e-3, 1e-4])
+def test_nearly_equal_spectra_of_two_materials_are_told_apart(simulate, difference):
+    scene = simulate(8, (4, 4, 3), pixels=200)
+    changed = scene.spectra.copy()
+    changed[4:8] = scene.spectra[:4] * (1 + difference * np.random.default_rng(0).normal(size=(4, 60)))
+    scene = scene._replace(spectra=changed)
+    settings = MesmaSettings(3, fusion=0.0, fractions=(-5, 5), shade=(-1, 1), max_rmse=1)
+    found = mesma(*scene.sums, scene.library, settings)
+    model, fraction, rmse, modelled = _slow(scene, settings)
+    assert modelled.all()
+    assert np.allclose(found.rmse, rmse, atol=1e-7)
+    same = (model == found.model.T).all(axis=1)
+    assert same.mean() > 0.99
+    assert np.allclose(found.fraction.T[same], fraction[same], atol=1e-4)
+
+
 def test_a_material_without_spectra_is_never_in_a_model(simulate):
     scene = simulate(6)
     library = scene.library._replace(material=np.array([0, 1, 3])[scene.material], materials=4)
