@@ -57,6 +57,13 @@ _CODEC = {"cname": "lz4", "clevel": 1, "shuffle": "shuffle"}
 Metres = Annotated[float, between(-1e9, 1e9)]
 Step = Annotated[float, between(1e-9, 1e6)]  # metres or degrees
 
+# Attributes of what is stored that are no longer true of a part of it, or that only Zarr can hold
+_OF_THE_STORE = {
+    "zarr_conventions", "proj:code", "spatial:dimensions", "spatial:bbox", "spatial:transform", "spatial:shape",
+    "GeoTransform", "variables",
+}  # fmt: skip
+_FLAGS_OF_CLASSES = {"flag_values", "flag_masks"}
+_KEPT_ENCODING = {"chunks", "preferred_chunks", "grid_mapping", "coordinates"}
 _RESTORE = "restore it from a copy, or start a new run directory"
 
 _RAW = "https://raw.githubusercontent.com/zarr-conventions"
@@ -78,9 +85,6 @@ _CONVENTIONS = [
         ("spatial", "689b58e2-cf7b-45e0-9fff-9cfc0883d6b4", "spatial", "Spatial coordinate information"),
     )
 ]
-
-
-_PLACES = {"GeoTransform", "spatial:transform", "spatial:shape", "spatial:bbox"}  # attributes that say where pixels are
 
 
 @dataclass(frozen=True)
@@ -178,7 +182,8 @@ def endmember_planes(endmembers: xr.DataArray) -> dict[str, NDArray[Any]]:
 
 def spatial_attrs(grid: Grid) -> dict[str, Any]:
     """What the group of a grid's maps says of itself; the conventions keep the transform with each array."""
-    return {"Conventions": "CF-1.11", **_common(grid), "spatial:bbox": list(grid.bbox)}
+    own = {"Conventions": "CF-1.11", "coordinates": GRID_MAPPING}  # so that xarray takes it as one without being asked
+    return {**own, **_common(grid), "spatial:bbox": list(grid.bbox)}
 
 
 def _common(grid: Grid) -> dict[str, Any]:
@@ -375,8 +380,9 @@ def open_results(run_dir: str | os.PathLike[str], *, chunks: Any = "auto") -> xr
     -------
     xarray.Dataset
         The variables that the run computed, with the CRS: `.rio.crs` works. Classes stay uint8, 255 where no data.
-        Coordinates beside y, x: `endmember`, and of each its `name` (and `material`) and its spectrum `endmembers`
-        (endmember, wavelength).
+        Coordinates beside y, x: `endmember`, of each its `name` and its spectrum `endmembers` (endmember, wavelength),
+        and `material` of fractions. Where pixels are is told by the coordinates alone, so that it stays right after
+        `isel`, `coarsen` or `sel`; `to_netcdf`, `to_zarr` and `.rio.to_raster` take the dataset as it is.
 
     Raises
     ------
@@ -389,11 +395,16 @@ def open_results(run_dir: str | os.PathLike[str], *, chunks: Any = "auto") -> xr
     except RunError as error:  # the maps are none the worse for it
         logger.warning("%s", error)
         return maps
-    kept = [name for name in spectra.coords if name in (NAME, WAVELENGTH)]
-    own = {"endmembers": spectra.variable, **{name: spectra[name].variable for name in kept}}
+    numbers = spectra[ENDMEMBER].values
+    names = endmember_names(spectra) or [f"endmember {number}" for number in numbers]
+    own = {
+        "endmembers": xr.Variable(spectra.dims, spectra.values, schema.variable_attrs(schema.VARIABLES["endmembers"])),
+        NAME: xr.Variable(ENDMEMBER, np.array(names, dtype=object)),
+        WAVELENGTH: spectra[WAVELENGTH].variable,
+    }
     if MATERIAL in maps.dims:
-        names = sorted(set(endmember_materials(spectra) or ()))
-        own[MATERIAL] = xr.Variable(MATERIAL, np.array(names, dtype=object))
+        of_library = sorted(set(endmember_materials(spectra) or ()))
+        own[MATERIAL] = xr.Variable(MATERIAL, np.array(of_library, dtype=object))
     return maps.assign_coords({ENDMEMBER: spectra[ENDMEMBER].variable, **own})
 
 
@@ -405,12 +416,22 @@ def open_maps(path: Path, *, group: str | None = None, chunks: Any = "auto") -> 
     order = dataset.attrs.get("variables")
     known = [name for name in order if name in dataset] if isinstance(order, list) else sorted(map(str, dataset))
     chosen = dataset[known]
-    chosen.encoding["source"] = os.fspath(path)
-    # what opens is cut and coarsened: coordinates say where it is, no longer what each array on disk says of itself
-    chosen.attrs = {key: value for key, value in chosen.attrs.items() if key not in _PLACES}
+    for attrs in (chosen.attrs, *(variable.attrs for variable in chosen.variables.values())):
+        _forget_storage(attrs)
     for variable in chosen.variables.values():
-        variable.attrs = {key: value for key, value in variable.attrs.items() if key not in _PLACES}
+        variable.encoding = {name: value for name, value in variable.encoding.items() if name in _KEPT_ENCODING}
+        if variable.dtype == np.float32:
+            variable.encoding["_FillValue"] = np.float32("nan")
+    chosen.encoding["source"] = os.fspath(path)
     return chosen
+
+
+def _forget_storage(attrs: dict[Any, Any]) -> None:
+    """Leave what is true of arrays in memory and of any part of them, in types that every format can write."""
+    for name in _OF_THE_STORE & attrs.keys():
+        del attrs[name]
+    for name in _FLAGS_OF_CLASSES & attrs.keys():
+        attrs[name] = np.array(attrs[name], "uint8")
 
 
 def _open_zarr(path: Path, group: str, chunks: Any) -> xr.Dataset:

@@ -45,7 +45,7 @@ def _prepare(inputs: Inputs) -> _Model:
 def _calibrated(
     vertices: bytes, shape: tuple[int, int], material: tuple[int, ...], wavelengths: int, most: int
 ) -> CoverSettings:
-    """Settings whose standard deviations fit errors on left-out spectra of this library: every tile asks for the same."""
+    """Settings whose standard deviations fit errors on left-out spectra; every tile asks for the same."""
     from hsi_dask.kernels.mixtures.calibration import calibrate
     from hsi_dask.kernels.mixtures.library import Library
     from hsi_dask.kernels.mixtures.posterior import CoverSettings

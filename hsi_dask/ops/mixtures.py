@@ -66,7 +66,7 @@ def mesma(
     >>> pixel = 0.5 * library[1] + 0.3 * library[2]
     >>> cube = pixel.expand_dims(y=[0.5], x=[0.5])
     >>> found = mesma(cube, library).isel(y=0, x=0)
-    >>> found.fraction.values.round(3).tolist(), found.model.values.tolist(), round(float(found.shade), 3)
+    >>> found.fraction.values.astype(float).round(3).tolist(), found.model.values.tolist(), round(float(found.shade), 3)
     ([0.5, 0.3], [2, 3], 0.2)
     """
     options = {

@@ -228,3 +228,167 @@ def test_a_folder_takes_its_name_only_when_it_is_complete(tmp_path: Path) -> Non
     with pytest.raises(KeyboardInterrupt):
         fill()
     assert not (tmp_path / "x.zarr").exists()
+
+
+# ------------------------------------------------------------------------------------------------ handed on
+
+
+@pytest.fixture
+def results(run_dir: Path) -> xr.Dataset:
+    """Maps of one tile, with names of the endmembers."""
+    store.write_region(run_dir / "results.zarr", maps(), 0, 60)
+    named = endmembers()
+    named.attrs["names"] = ["soil", "Straße", "=roof"]
+    store.write_endmembers(run_dir / "endmembers.zarr", named)
+    return store.open_results(run_dir)
+
+
+def test_names_are_a_coordinate(results: xr.Dataset, run_dir: Path) -> None:
+    assert results["name"].values.tolist() == ["soil", "Straße", "=roof"]
+    assert str(results.abundance.sel(endmember=2)["name"].item()) == "Straße"
+    store.write_endmembers(run_dir / "endmembers.zarr", endmembers())
+    assert store.open_results(run_dir)["name"].values.tolist() == ["endmember 1", "endmember 2", "endmember 3"]
+
+
+@pytest.mark.parametrize(("engine", "module"), [("netcdf4", "netCDF4"), ("h5netcdf", "h5netcdf")])
+def test_results_can_be_written_as_netcdf_with_names_and_crs(
+    results: xr.Dataset, tmp_path: Path, engine: str, module: str
+) -> None:
+    pytest.importorskip(module)
+    results.to_netcdf(tmp_path / "maps.nc", engine=engine)
+    with xr.open_dataset(tmp_path / "maps.nc", engine=engine, decode_coords="all", mask_and_scale=False) as back:
+        assert back.rio.crs.to_epsg() == 32618
+        xr.testing.assert_equal(back.load(), results.compute())
+        assert back.sam_class.attrs["flag_values"].dtype == np.uint8
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_results_can_be_written_as_zarr_of_either_format(results: xr.Dataset, tmp_path: Path, version: int) -> None:
+    results.to_zarr(tmp_path / "copy.zarr", zarr_format=version, consolidated=False)
+    with xr.open_zarr(tmp_path / "copy.zarr", consolidated=False, decode_coords="all", mask_and_scale=False) as back:
+        xr.testing.assert_equal(back.load(), results.compute())
+
+
+@pytest.mark.filterwarnings("ignore:Use `@` matmul")  # of affine, by rioxarray
+def test_results_and_parts_of_them_can_be_written_as_geotiff(results: xr.Dataset, tmp_path: Path) -> None:
+    import rasterio
+
+    results.residual.isel(y=slice(10, 40), x=slice(70, 110)).rio.to_raster(tmp_path / "part.tif")
+    results[["sam_class"]].rio.to_raster(tmp_path / "classes.tif")
+    results.abundance.rio.to_raster(tmp_path / "abundance.tif")
+    with rasterio.open(tmp_path / "part.tif") as part, rasterio.open(tmp_path / "classes.tif") as classes:
+        assert tuple(part.bounds) == (368070.0, 4306960.0, 368110.0, 4306990.0)
+        assert (np.isnan(part.nodata), classes.nodata) == (True, 255)
+        np.testing.assert_array_equal(part.read(1), results.residual[10:40, 70:110])
+    with rasterio.open(tmp_path / "abundance.tif") as abundance:
+        assert (abundance.count, abundance.crs.to_epsg()) == (3, 32618)
+
+
+@pytest.mark.filterwarnings("ignore:Use `@` matmul")
+def test_places_stay_right_in_parts_and_coarser_maps(results: xr.Dataset) -> None:
+    assert results.isel(y=slice(10, 40), x=slice(5, 60)).rio.bounds() == (368005.0, 4306960.0, 368060.0, 4306990.0)
+    coarse = results.residual.coarsen(y=2, x=2).mean()
+    assert coarse.rio.transform()[:6] == (2.0, 0.0, 368000.0, 0.0, -2.0, 4307000.0)
+    stored = {"GeoTransform", "spatial:transform", "zarr_conventions"}
+    assert not stored & {*results.attrs, *results.residual.attrs, *results.spatial_ref.attrs}
+
+
+def test_xarray_alone_finds_the_crs(run_dir: Path) -> None:
+    import rioxarray  # noqa: F401
+
+    with xr.open_zarr(run_dir / "results.zarr", consolidated=False) as plain:
+        assert "spatial_ref" in plain.coords
+        assert plain.rio.crs.to_epsg() == plain.abundance.rio.crs.to_epsg() == 32618
+
+
+# ------------------------------------------------------------------------------------------------ of a stranger
+
+
+def change(path: Path, **keys: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | keys))
+
+
+PICKLE = {"name": "numcodecs.pickle", "configuration": {}}
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"codecs": [PICKLE]}, "codecs is .*, not a list of 2"),
+        ({"codecs": [{"name": "bytes"}, PICKLE]}, r"codecs\[1\].name is 'numcodecs.pickle', not 'blosc'"),
+        ({"data_type": "string"}, "data_type is 'string'"),
+        ({"data_type": {"name": "numpy.datetime64"}}, "data_type is"),
+        ({"zarr_format": 2}, "zarr_format is 2, not 3"),
+        ({"shape": [10**9, 10**9]}, r"shape\[0\] is 1000000000, not a number from 1 to"),
+        ({"shape": [10**7, 10**7]}, "no run has so much"),
+        ({"shape": [70, 130, 1]}, "differ in number"),
+        ({"chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [10**6, 10**6]}}}, "no run has so much"),
+        ({"storage_transformers": [{"name": "x"}]}, "storage_transformers is"),
+        ({"attributes": {"scale_factor": 2.0}}, "free of attributes that change values"),
+        ({"fill_value": "0x7fc00000"}, "fill_value is"),
+        ({"dimension_names": ["y", "../x"]}, r"dimension_names\[1\] is '../x', not a name"),
+    ],
+)
+def test_metadata_that_hsi_dask_does_not_write_are_refused(run_dir: Path, keys: dict[str, object], said: str) -> None:
+    change(run_dir / "results.zarr/residual/zarr.json", **keys)
+    with pytest.raises(RunError, match=said):
+        store.open_results(run_dir)
+
+
+def test_an_array_of_format_2_is_refused_whatever_it_holds(run_dir: Path) -> None:
+    folder = run_dir / "results.zarr/residual"
+    (folder / "zarr.json").unlink()
+    (folder / ".zarray").write_text('{"zarr_format": 2, "filters": [{"id": "pickle"}]}')
+    with pytest.raises(RunError, match="residual is Zarr format 2; hsi_dask opens the format 3"):
+        store.open_results(run_dir)
+
+
+@pytest.mark.parametrize(
+    "name", ["residual", "residual/c", "residual/c/0", "residual/c/0/1", "residual/zarr.json", "."]
+)
+def test_no_link_is_followed_when_results_are_read(results: xr.Dataset, run_dir: Path, name: str) -> None:
+    place = run_dir / "results.zarr" / name
+    place.rename(run_dir / "elsewhere")
+    place.symlink_to(run_dir / "elsewhere")
+    with pytest.raises((RunError, OSError), match="is a link, and may lead anywhere"):
+        store.open_results(run_dir).load()
+
+
+def test_no_link_is_followed_when_results_are_written(run_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "victim").mkdir()
+    (run_dir / "results.zarr/residual/c").symlink_to(tmp_path / "victim")
+    with pytest.raises(OSError, match="a link or a file where a folder should be"):
+        store.write_region(run_dir / "results.zarr", maps(), 0, 60)
+    assert not list((tmp_path / "victim").iterdir())
+
+
+def test_a_pipe_or_a_device_is_not_waited_for(results: xr.Dataset, run_dir: Path) -> None:
+    chunk = run_dir / "results.zarr/residual/c/0/1"
+    chunk.unlink()
+    os.mkfifo(chunk)
+    with pytest.raises(OSError, match="it is no regular file"):
+        store.open_results(run_dir).residual.load()
+
+
+@pytest.mark.parametrize(
+    ("attributes", "said"),
+    [
+        ({"names": ["one"]}, "it has 1 names of 3 endmembers"),
+        ({"names": "abc"}, "names is 'abc', not"),
+        ({"tiles": [1, 2, 3]}, "tiles is"),
+        ({"digest": 5}, "digest is 5, not a text"),
+    ],
+)
+def test_attributes_of_endmembers_are_checked(run_dir: Path, attributes: dict[str, object], said: str) -> None:
+    store.write_endmembers(run_dir / "endmembers.zarr", endmembers())
+    root = run_dir / "endmembers.zarr/zarr.json"
+    change(root, attributes=json.loads(root.read_text())["attributes"] | attributes)
+    with pytest.raises(RunError, match=said):
+        store.open_endmembers(run_dir)
+
+
+def test_a_folder_without_endmembers_is_called_no_run_and_nobody_is_told_to_remove_it(tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    with pytest.raises(RunError, match=r"thesis is no run directory, and no endmembers.zarr of one") as caught:
+        store.read_endmembers(tmp_path / "thesis")
+    assert "remove" not in str(caught.value)
