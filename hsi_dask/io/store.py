@@ -397,15 +397,15 @@ def open_results(run_dir: str | os.PathLike[str], *, chunks: Any = "auto") -> xr
         return maps
     numbers = spectra[ENDMEMBER].values
     names = endmember_names(spectra) or [f"endmember {number}" for number in numbers]
-    own = {
+    own: dict[Hashable, xr.Variable] = {
         "endmembers": xr.Variable(spectra.dims, spectra.values, schema.variable_attrs(schema.VARIABLES["endmembers"])),
         NAME: xr.Variable(ENDMEMBER, np.array(names, dtype=object)),
-        WAVELENGTH: spectra[WAVELENGTH].variable,
+        **{name: xr.Variable(name, spectra[name].values, spectra[name].attrs) for name in (ENDMEMBER, WAVELENGTH)},
     }
     if MATERIAL in maps.dims:
         of_library = sorted(set(endmember_materials(spectra) or ()))
         own[MATERIAL] = xr.Variable(MATERIAL, np.array(of_library, dtype=object))
-    return maps.assign_coords({ENDMEMBER: spectra[ENDMEMBER].variable, **own})
+    return maps.assign_coords(own)
 
 
 def open_maps(path: Path, *, group: str | None = None, chunks: Any = "auto") -> xr.Dataset:
