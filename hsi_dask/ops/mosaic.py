@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from hsi_dask.errors import ConfigError, GridError, SchemaError
+from hsi_dask.ops.decoding import storage
 from hsi_dask.ops.grids import PixelGrid, corner_name, offset
 from hsi_dask.ops.patchwork import overlapping, patchwork
 from hsi_dask.schema import CUBE_DIMS, GRID_MAPPING, WAVELENGTH, X, Y, describe_coordinates, require_dims
@@ -126,9 +127,9 @@ def _from_corner(places: Sequence[_Place], cubes: Sequence[xr.DataArray]) -> tup
 def _fill(cube: xr.DataArray) -> float:
     if cube.dtype.kind == "f":
         return float("nan")
-    if "_FillValue" not in cube.attrs:
+    if (fill := storage(cube).fill) is None:
         raise SchemaError(f"the cubes are {cube.dtype} without a _FillValue in attrs; open with masked=True")
-    return float(cube.attrs["_FillValue"])
+    return fill
 
 
 def _labelled(cubes: Sequence[xr.DataArray], places: Sequence[_Place], data: Any) -> xr.DataArray:

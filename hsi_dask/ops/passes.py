@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hsi_dask.kernels.projection import Operator, Sums, Weights, accumulate, operator, project
 from hsi_dask.methods.registry import method
-from hsi_dask.ops.decoding import storage
+from hsi_dask.ops.decoding import checked, storage
 from hsi_dask.schema import Variable
 from hsi_dask.sources import PieceSource, Spread, find_source
 
@@ -54,6 +54,7 @@ def plane_rows(variables: tuple[Variable, ...], sizes: Mapping[str, int]) -> dic
 
 def finished_planes(cube: xr.DataArray, w: Weights, finish: Finish) -> Any:
     """All planes as one (plane, y, x) float32 array, lazy where the cube is."""
+    cube = checked(cube)
     scale, fill = storage(cube)
     if not hasattr(cube.data, "dask"):
         sums = _project(np.asarray(cube.data), w, scale, fill)

@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hsi_dask.errors import ConfigError, SchemaError
+from hsi_dask.ops.decoding import checked, storage
 from hsi_dask.schema import FLAGS, WAVELENGTH, X, Y, describe, no_data_value
 
 logger = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ def spectral_flags(cube: xr.DataArray, masks: Masks, planes: xr.DataArray | None
     ConfigError
         The cube does not have a wavelength that a mask needs.
     """
-    scale = 1.0 if cube.dtype.kind == "f" else _scale(cube)
+    cube, scale = checked(cube), storage(cube).scale
     flags = xr.zeros_like(cube.isel({WAVELENGTH: 0}, drop=True), dtype=np.uint8)
     flags.attrs = {}
 
@@ -163,12 +164,6 @@ def count_flags(quality: NDArray[np.uint8]) -> dict[str, int]:
 
 def _flag(where: xr.DataArray, name: str) -> xr.DataArray:
     return where.astype(np.uint8) * np.uint8(FLAGS[name])
-
-
-def _scale(cube: xr.DataArray) -> float:
-    if "scale_factor" not in cube.attrs:
-        raise SchemaError(f"the cube is {cube.dtype} without a scale_factor in attrs; divide it to reflectance first")
-    return float(cube.attrs["scale_factor"])
 
 
 def _number(cube: xr.DataArray, wavelength: float, mask: str) -> int:

@@ -9,7 +9,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from hsi_dask.errors import ConfigError, EndmemberError, SchemaError
+from hsi_dask.errors import ConfigError, EndmemberError
+from hsi_dask.ops.decoding import require_reflectance, storage
 from hsi_dask.schema import CUBE_DIMS, PIXEL, WAVELENGTH, X, Y, describe_coordinates, require_dims
 from hsi_dask.sources import PieceSource, find_selection, find_source
 
@@ -45,6 +46,7 @@ def sample_pixels(cube: xr.DataArray, size: int, *, seed: int = 0, where: xr.Dat
     if size < 1:
         raise ConfigError(f"size must be 1 or more pixels, not {size}")
     cube = require_dims(cube, CUBE_DIMS, "the cube")
+    how = storage(cube)
     candidates = _candidates(cube.sizes[Y], cube.sizes[X], np.random.default_rng(seed))
     if where is not None:
         allowed = np.asarray(require_dims(where, (Y, X), "where"), dtype=bool)
@@ -58,11 +60,11 @@ def sample_pixels(cube: xr.DataArray, size: int, *, seed: int = 0, where: xr.Dat
         places_now = _next_places(candidates, wanted)
         if not places_now.size:
             break
-        stored = _gather(cube.data, places_now)
-        valid = _is_valid(stored, cube)
+        stored = require_reflectance(_gather(cube.data, places_now), cube.attrs)
+        valid = how.valid(stored).all(axis=1) & stored.any(axis=1)  # a pixel of zeros alone has no spectrum
         taken = np.flatnonzero(valid)[: size - have]
         places.append(places_now[:, taken])
-        spectra.append(_reflectance(stored[taken], cube))
+        spectra.append(how.reflectance(stored[taken]))
         have += taken.size
         share = max(float(valid.mean()), 0.05)
     if not have:
@@ -199,26 +201,11 @@ def _pick_stored(
     return picked.T
 
 
-def _is_valid(stored: NDArray[Any], cube: xr.DataArray) -> NDArray[np.bool_]:
-    good: NDArray[np.bool_] = (
-        np.isfinite(stored) if stored.dtype.kind == "f" else stored != cube.attrs.get("_FillValue")
-    )
-    return np.asarray(good.all(axis=1) & stored.any(axis=1))  # a pixel of zeros alone has no spectrum
-
-
-def _reflectance(stored: NDArray[Any], cube: xr.DataArray) -> NDArray[np.float32]:
-    if stored.dtype.kind == "f":
-        return stored.astype(np.float32)
-    if "scale_factor" not in cube.attrs:
-        raise SchemaError(f"the cube is {cube.dtype} without a scale_factor in attrs; divide it to reflectance first")
-    return (stored * np.float64(cube.attrs["scale_factor"])).astype(np.float32)
-
-
 def _labelled(cube: xr.DataArray, places: NDArray[np.intp], spectra: NDArray[np.float32]) -> xr.DataArray:
     coords: dict[Hashable, Any] = {k: v for k, v in cube.coords.items() if v.dims == (WAVELENGTH,) or not v.dims}
     for axis, (dim, position) in enumerate(((Y, "row"), (X, "column"))):
         if dim in cube.coords:
-            coords[dim] = (PIXEL, np.asarray(cube[dim])[places[axis]])
+            coords[dim] = (PIXEL, np.asarray(cube[dim])[places[axis]], cube[dim].attrs)
         coords[position] = (PIXEL, places[axis])
     if "tile" in cube.attrs:
         coords["tile"] = (PIXEL, np.full(places.shape[1], cube.attrs["tile"]))

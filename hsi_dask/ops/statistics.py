@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hsi_dask.errors import EndmemberError, SchemaError
 from hsi_dask.kernels.moments import Moments, block_moments, combine
 from hsi_dask.methods.specification import Background
-from hsi_dask.ops.decoding import storage
+from hsi_dask.ops.decoding import checked, storage
 from hsi_dask.schema import CUBE_DIMS, WAVELENGTH, X, Y, describe_coordinates, require_dims
 
 OTHER = "other_wavelength"
@@ -93,6 +93,7 @@ def background_of(statistics: xr.Dataset, cube: xr.DataArray) -> Background:
 
 def cube_moments(cube: xr.DataArray, where: xr.DataArray | None = None) -> Any:
     """`Moments` of a cube in memory, or a dask delayed of them."""
+    cube = checked(cube)
     scale, fill = storage(cube)
     data = cube.data
     valid = None if where is None else require_dims(where, (Y, X), "where").data

@@ -35,7 +35,7 @@ def tile_flags(file: TileSource, cube: xr.DataArray, config: MaskConfig) -> xr.D
     ConfigError
         An index needs a wavelength that is not kept.
     """
-    masks = Masks(**config.model_dump())
+    masks = masks_of(config)
     if masks == Masks():
         return None
     planes = _planes(file, cube, masks)
@@ -54,7 +54,7 @@ def unmasked_pixels(file: TileSource, cube: xr.DataArray, size: int, seed: int, 
     EndmemberError
         There is no such pixel; further, the errors of `tile_flags`.
     """
-    masks = Masks(**config.model_dump())
+    masks = masks_of(config)
     if masks == Masks():
         return sample_pixels(cube, size, seed=seed)
     planes = _planes(file, cube, masks) if masks.shadow else None
@@ -74,9 +74,18 @@ def unmasked_pixels(file: TileSource, cube: xr.DataArray, size: int, seed: int, 
     return pixels.isel({PIXEL: good[:size]})
 
 
+def masks_of(config: MaskConfig) -> Masks:
+    """The masks that a configuration asks for: the same settings, as an operation takes them."""
+    return Masks(**config.model_dump())
+
+
 def missing_layer(names: tuple[str, ...], masks: MaskConfig) -> str | None:
     """What a file with these layers lacks for the masks, as the end of a sentence; None if nothing."""
-    for layer, mask in Masks(**masks.model_dump()).layers.items():
+    return _lack(names, masks_of(masks))
+
+
+def _lack(names: tuple[str, ...], masks: Masks) -> str | None:
+    for layer, mask in masks.layers.items():
         if layer not in names:
             default = "null" if mask == "cloud" else "false"
             return f"has no layer {layer}, which masks.{mask} needs; set masks.{mask} to {default}, or leave it out"
@@ -96,7 +105,7 @@ def _layer_flags(file: TileSource, masks: Masks, planes: xr.DataArray | None) ->
     if not wanted:
         return xr.DataArray(np.zeros(file.shape[:2], np.uint8), dims=(Y, X))
     found = file.layers(wanted).maps
-    if (lack := missing_layer(tuple(found), MaskConfig(cloud=masks.cloud, shadow=masks.shadow))) is not None:
+    if (lack := _lack(tuple(found), masks)) is not None:
         raise FileFormatError(f"{file.path} {lack}")
     brightness = None
     if masks.shadow and planes is not None:  # where no data, no edge: the fill value is negative
