@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hsi_dask.batch.execution.run import run
@@ -99,3 +100,31 @@ def real_data():
     if not folder.is_dir():
         pytest.skip(f"no real data in {folder}; set HSI_DASK_TEST_DATA to the folder that holds them")
     return folder
+
+
+@pytest.fixture(scope="session")
+def write_envi() -> Callable[..., Path]:
+    """Writes numbers (y, x, band) as an ENVI image; fields replace those of the header, None leaves one out."""
+
+    def write(
+        path, values, wavelength, /, *, interleave="bil", big=False, offset=0, corner=(368000, 4306000), **new
+    ):
+        axes = {"bsq": (2, 0, 1), "bil": (0, 2, 1), "bip": (0, 1, 2)}.get(interleave.lower(), (0, 2, 1))
+        types = {"u1": 1, "i2": 2, "i4": 3, "f4": 4, "f8": 5, "u2": 12, "u4": 13, "i8": 14, "u8": 15}
+        stored = np.ascontiguousarray(values.transpose(axes)).astype(values.dtype.newbyteorder(">" if big else "<"))
+        path.write_bytes(b"\0" * offset + stored.tobytes())
+        rows, columns, bands = values.shape
+        header = {
+            "samples": columns, "lines": rows, "bands": bands, "header offset": offset, "file type": "ENVI Standard",
+            "data type": types[values.dtype.newbyteorder("=").str[1:]], "interleave": interleave,
+            "byte order": int(big), "reflectance scale factor": 10000 if values.dtype.kind in "iu" else 1,
+            "data ignore value": -9999,
+            "map info": f"{{UTM, 1, 1, {corner[0]}, {corner[1] + rows}, 1, 1, 18, North, WGS-84, units=Meters}}",
+            "wavelength units": "Nanometers", "wavelength": "{" + ", ".join(map(str, wavelength)) + "}",
+        }  # fmt: skip
+        header |= {name.replace("_", " "): value for name, value in new.items()}
+        lines = ["ENVI", *(f"{name} = {value}" for name, value in header.items() if value is not None), ""]
+        path.with_suffix(".hdr").write_text("\n".join(lines))
+        return path.with_suffix(".hdr")
+
+    return write
