@@ -100,7 +100,7 @@ def _found(held: StoredVariables) -> _Cube:
         names = ", ".join(cube.variable.name for cube in chosen[:5])
         raise FileFormatError(f"{held.path} holds {len(chosen)} cubes ({names}); write each to a file of its own")
     if held.refused:
-        name, reason = next(iter(held.refused.items()))
+        name, reason = min(held.refused.items(), key=lambda one: "reflectance" not in one[0].lower())
         raise FileFormatError(f"{held.path} holds no cube that can be read: {name} is refused, {reason}")
     raise FileFormatError(f"{held.path} holds no cube (y, x, wavelength); {_lack(held)}")
 
