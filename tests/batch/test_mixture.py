@@ -1,0 +1,120 @@
+"""Tiles that are mixed are refused by number and kind; what is left out of one is left out of all."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+import hsi_dask as hsi
+from hsi_dask.batch.tiles.common_bands import with_common_windows
+from hsi_dask.batch.tiles.mixture import contents_of, require_unmixed, words
+from hsi_dask.batch.tiles.plan import make_plan
+from hsi_dask.config import RunConfig
+from hsi_dask.errors import ConfigError
+from hsi_dask.io.readers import read_source
+from hsi_dask.io.tile_source import TileSource
+from hsi_dask.synthetic import simulate_scene, write_neon_tile
+
+
+def write(folder: Path, number: int = 0, **options) -> Path:
+    scene = simulate_scene((20, 20), origin=(368000 + 20 * number, 4306000), seed=number)
+    return write_neon_tile(folder, scene, **options)
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> list[TileSource]:
+    return [read_source(write(tmp_path, n)) for n in range(3)]
+
+
+def test_products_of_one_site_are_not_mixed_unless_asked_for(tmp_path: Path) -> None:
+    paths = [write(tmp_path, 0), write(tmp_path, 1), write(tmp_path, 2, revision="DP3.002")]
+    sentence = r"mix products \(2 of DP3.30006.001, 1 of DP3.30006.002\), whose .*\(mix: true .*--mix\)"
+    with pytest.raises(ConfigError, match=sentence):
+        make_plan(paths, RunConfig())
+    with pytest.raises(ConfigError, match=sentence):
+        hsi.open_mosaic(paths)
+    plan = make_plan(paths, RunConfig(mix=True))
+    assert len(plan.tiles) == 3
+    assert plan.contents["product"] == {"DP3.30006.001": 2, "DP3.30006.002": 1}
+    assert hsi.open_mosaic(paths, mix=True).sizes["x"] == 60
+    assert RunConfig(mix=True).fingerprint() == RunConfig().fingerprint(), "it does not change a tile's numbers"
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"site": "HARV"}, r"mix sites \(1 of HARV, 2 of SERC\)"),
+        ({"dates": ("2019-07-01",)}, r"mix years \(.*1 of 2019, 2 of 2022"),
+        ({"dates": (), "visit": "2017_SERC_3"}, r"mix years \(.*1 of 2017, 2 of 2022"),
+        ({"site": "HARV", "product": "DP3.30006.002", "dates": ()}, "mix products and sites"),
+    ],
+)
+def test_sites_and_years_are_not_mixed_either(three: list[TileSource], change: dict, sentence: str) -> None:
+    files = [replace(file, dates=("2022-06-23", "2022-06-24")) for file in three]
+    require_unmixed(files)
+    with pytest.raises(ConfigError, match=sentence):
+        require_unmixed([*files[:2], replace(files[2], **change)])
+
+
+def test_what_files_do_not_tell_mixes_nothing(three: list[TileSource]) -> None:
+    silent = replace(three[2], site="", product="unknown", dates=(), visit="")
+    require_unmixed([*three[:2], silent])
+    assert words(contents_of([silent])) == ""
+    assert words(contents_of(three)) == "3 of DP3.30006.001; 3 of SERC"
+
+
+def test_a_visit_is_told_by_the_folders_of_a_download(tmp_path: Path) -> None:
+    path = write(tmp_path / "DP3.30006.001/2019/FullSite/D02/2019_SERC_4/L3")
+    source = read_source(path)
+    assert (source.visit, source.dates, source.years) == ("2019_SERC_4", (), ("2019",))
+
+
+# ------------------------------------------------------------------------------------------------ windows
+
+
+def widen(path: Path, window: tuple[int, int]) -> Path:
+    with h5py.File(path, "r+") as file:
+        file["SERC/Reflectance"].attrs["Band_Window_1_Nanometers"] = np.array(window, "i4")
+    return path
+
+
+def test_what_one_file_leaves_out_is_left_out_of_all(tmp_path: Path) -> None:
+    paths = [write(tmp_path, 0), widen(write(tmp_path, 1), (1340, 1460)), widen(write(tmp_path, 2), (1330, 1445))]
+    plan = make_plan(paths, RunConfig())
+    kept = [hsi.select_bands(hsi.open_neon(path), windows=plan.config.bands.windows) for path in paths]
+    inside = [not (1330 <= w <= 1460 or 1790 <= w <= 1955) for w in hsi.open_neon(paths[0]).wavelength.values]
+    for cube in kept:
+        np.testing.assert_array_equal(cube.wavelength, hsi.open_neon(paths[0]).wavelength[np.array(inside)][:-10])
+    (note,) = plan.notes
+    assert "what any of them leaves out (" in note
+    assert "takes some from 3 of 3 tiles" in note
+    summary = hsi.run(RunConfig(tiles=[str(tmp_path)], endmembers={"count": 3, "sample": 200}), tmp_path / "run")
+    assert (len(summary.done), summary.failed) == (3, {})
+    again = hsi.run(RunConfig(tiles=[str(tmp_path)], endmembers={"count": 3, "sample": 200}), tmp_path / "run")
+    assert again.done == (), "repeated, the same windows are chosen"
+
+
+def test_windows_that_agree_or_are_given_are_left_as_they_are(three: list[TileSource]) -> None:
+    assert with_common_windows(three, RunConfig()) == (RunConfig(), ())
+    other = replace(three[0], windows=((500.0, 600.0),))
+    given = RunConfig(bands={"windows": [[1000, 1100]]})
+    assert with_common_windows([*three, other], given) == (given, ())
+
+
+# ------------------------------------------------------------------------------------------------ far away
+
+
+@pytest.mark.parametrize("far", ["1e7", "1e8", "1e10"])
+def test_a_tile_that_lies_impossibly_far_is_put_aside(tmp_path: Path, far: str) -> None:
+    paths = [write(tmp_path, n) for n in range(3)]
+    with h5py.File(paths[0], "r+") as file:
+        system = file["SERC/Reflectance/Metadata/Coordinate_System"]
+        del system["Map_Info"]
+        system["Map_Info"] = f"UTM, 1, 1, {far}, 4306020, 1, 1, 18, North, WGS-84"
+    plan = make_plan(paths, RunConfig())
+    assert (len(plan.tiles), plan.grid.shape) == (2, (20, 40))
+    (aside,) = plan.bad
+    assert "too far for one mosaic" in aside.reason
+    assert aside.id == f"{float(far):.0f}_4306000"
