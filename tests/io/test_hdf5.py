@@ -1,5 +1,6 @@
 """Raw chunk reading against h5py's own."""
 
+import importlib.util
 import os
 import pickle
 from pathlib import Path
@@ -16,6 +17,7 @@ from hsi_dask.io import blocks, chunked, hdf5
 from hsi_dask.io.blocks import block_shape, lazy
 from hsi_dask.io.decoding import Reflectance
 from hsi_dask.io.hdf5 import StoredArray, open_file, stored_array
+from hsi_dask.io.views import Transposed
 
 SHAPE = (50, 40, 30)
 LAYOUTS = {
@@ -240,3 +242,73 @@ def test_pieces_make_up_what_was_asked_for(
         out[piece.place] = piece.values
     np.testing.assert_array_equal(out, numbers[10:43][:, :, wanted])
     assert len(calls) <= np.prod([-(-n // c) for n, c in zip(SHAPE, stored.stored_chunks, strict=True)])
+
+
+# ------------------------------------------------------------------------------------------------ data elsewhere
+
+
+def test_data_outside_the_file_are_refused_unopened(tmp_path: Path, numbers: np.ndarray) -> None:
+    """External storage, virtual datasets, and links out of the file; a pipe would block whoever opens it."""
+    other, pipe = tmp_path / "other.h5", tmp_path / "pipe.h5"
+    write(other, numbers)
+    os.mkfifo(pipe)
+    with h5py.File(tmp_path / "tile.h5", "w") as file:
+        file.create_dataset("external", (5, 5), "u1", external=[("/etc/passwd", 0, h5py.h5s.UNLIMITED)])
+        layout = h5py.VirtualLayout(SHAPE, "i2")
+        layout[...] = h5py.VirtualSource(str(other), "cube", shape=SHAPE)
+        file.create_virtual_dataset("virtual", layout)
+        file["link"] = h5py.ExternalLink("other.h5", "/cube")
+        file["pipe"] = h5py.ExternalLink("pipe.h5", "/cube")
+        file["around"] = h5py.SoftLink("/pipe/cube")
+        file["cube"] = numbers
+        file["group/soft"] = h5py.SoftLink("/cube")
+        file["loop"] = h5py.SoftLink("/loop")
+    with open_file(tmp_path / "tile.h5") as file:
+        for name in ("external", "virtual"):
+            with pytest.raises(FileFormatError, match=f"/{name} is refused: its data lie outside the file"):
+                stored_array(hdf5.member(file, name), tmp_path / "tile.h5")
+        for name in ("link", "pipe", "around", "loop"):
+            with pytest.raises(FileFormatError, match="its data lie outside the file"):
+                hdf5.member(file, name)
+        inside = stored_array(hdf5.member(file["group"], "soft"), tmp_path / "tile.h5")
+        np.testing.assert_array_equal(inside[:], numbers)
+        assert hdf5.member(file, "nothing") is None
+
+
+def test_a_filter_that_is_not_installed_is_named_with_its_package(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "tile.h5", "w") as file:
+        made = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        made.set_chunk((4, 4, 4))
+        made.set_filter(32015, h5py.h5z.FLAG_OPTIONAL)
+        space = h5py.h5s.create_simple((8, 8, 4))
+        h5py.h5d.create(file.id, b"cube", h5py.h5t.STD_I16LE, space, made)
+    if importlib.util.find_spec("hdf5plugin"):
+        assert facts(tmp_path / "tile.h5").stored_chunks == (4, 4, 4)
+        return
+    with pytest.raises(FileFormatError, match=r"HDF5 filter 32015 \(Zstandard\), .* `pip install hdf5plugin`"):
+        facts(tmp_path / "tile.h5")
+
+
+# ------------------------------------------------------------------------------------------------ other views
+
+
+@pytest.mark.parametrize("axes", [(1, 2, 0), (2, 1, 0), (0, 2, 1)])
+@pytest.mark.parametrize("layout", ["small 3-D chunks", "one band a chunk", "a filter only the library knows"])
+def test_dimensions_in_another_order_read_as_numpy_transposes(
+    tmp_path: Path, numbers: np.ndarray, axes: tuple[int, ...], layout: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunked, "PIECE_BYTES", 20_000)
+    turned = Transposed(write(tmp_path / "cube.h5", numbers, **LAYOUTS[layout]), axes)
+    expected = numbers.transpose(axes)
+    np.testing.assert_array_equal(turned[3:, [1, 5, 9], ::-2], expected[3:][:, [1, 5, 9]][:, :, ::-2])
+    wanted = np.array([0, 4, 5, 11])
+    out = np.zeros((expected.shape[0], 10, 4), "int16")
+    for piece in turned.pieces((slice(None), slice(2, 12), wanted)):
+        out[piece.place] = piece.values
+    np.testing.assert_array_equal(out, expected[:, 2:12][:, :, wanted])
+    if layout != "a filter only the library knows":
+        calls = count_inflations(monkeypatch)
+        monkeypatch.setattr(blocks, "BLOCK_BYTES", 20_000)
+        np.testing.assert_array_equal(lazy(turned).compute(scheduler="threads"), expected)
+        grid = np.prod([-(-n // c) for n, c in zip(turned.shape, turned.stored_chunks, strict=True)])
+        assert len(calls) == grid

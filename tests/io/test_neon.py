@@ -424,6 +424,59 @@ def test_files_that_are_not_hdf5_are_refused(tiles, tmp_path):
     refusal(tmp_path)
 
 
+def test_a_cube_whose_data_lie_outside_the_file_is_refused(damaged, tiles, tmp_path):
+    def link(name):
+        def change(file):
+            del file[name]
+            file[name] = h5py.ExternalLink(str(tiles["DP3.002"]), f"/{name}")
+
+        return change
+
+    for name in (CUBE, SPECTRAL, f"{SPECTRAL}/Wavelength", f"{SYSTEM}/Map_Info", "SERC"):
+        message = refusal(damaged(link(name)))
+        assert "its data lie outside the file" in message or "no group <SITE>/Reflectance" in message
+    with_layer = neon.read_metadata(damaged(link(f"{IMAGERY}/Slope")))
+    assert "slope" not in with_layer.layer_names
+    assert "slope" not in with_layer.layers().maps
+
+
+def test_two_sites_in_one_file_are_refused(damaged):
+    message = refusal(damaged(lambda file: file.copy("SERC", "HARV")))
+    assert "holds two sites, HARV and SERC" in message
+
+
+def test_floats_that_contradict_their_scale_are_refused(damaged):
+    """Fractions under Scale_Factor 10000 would be 10000 times too dark."""
+
+    def fractions(file):
+        recreate_cube(file, "f4")
+        values = file[CUBE][()]
+        file[CUBE][...] = np.where(values == -9999, values, values / 10000)
+
+    message = refusal(damaged(fractions))
+    assert "holds fractions (median 0." in message
+    assert "its Scale_Factor is 10000" in message
+
+
+# rioxarray multiplies transforms the way that affine 3 is about to deprecate
+@pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
+@pytest.mark.parametrize("chunks", [None, "auto"])
+def test_a_cut_or_coarsened_cube_is_where_its_coordinates_say(tiles, tmp_path, chunks):
+    """Oracle: rioxarray by the coordinates alone, and GDAL on the file that it writes."""
+    import rasterio
+
+    cube = neon.open_neon(tiles["DP3.001"], chunks=chunks)
+    assert "GeoTransform" not in cube.spatial_ref.attrs
+    part = cube.isel(y=slice(7, 20), x=slice(11, 40), wavelength=[50])
+    assert tuple(part.rio.transform())[:6] == (1, 0, 368011, 0, -1, 4306033)
+    assert tuple(cube.coarsen(y=2, x=2).mean().rio.transform())[:6] == (2, 0, 368000, 0, -2, 4306040)
+    assert tuple(cube.sel(x=slice(368005, 368009)).rio.transform())[:6] == (1, 0, 368005, 0, -1, 4306040)
+    part.isel(wavelength=0).rio.to_raster(tmp_path / "part.tif")
+    with rasterio.open(tmp_path / "part.tif") as image:
+        assert tuple(image.transform)[:6] == (1, 0, 368011, 0, -1, 4306033)
+        assert image.crs.to_epsg() == 32618
+
+
 # ------------------------------------------------------------------------------------------------ the backend
 
 
