@@ -106,9 +106,7 @@ def real_data():
 def write_envi() -> Callable[..., Path]:
     """Writes numbers (y, x, band) as an ENVI image; fields replace those of the header, None leaves one out."""
 
-    def write(
-        path, values, wavelength, /, *, interleave="bil", big=False, offset=0, corner=(368000, 4306000), **new
-    ):
+    def write(path, values, wavelength, /, *, interleave="bil", big=False, offset=0, corner=(368000, 4306000), **new):
         axes = {"bsq": (2, 0, 1), "bil": (0, 2, 1), "bip": (0, 1, 2)}.get(interleave.lower(), (0, 2, 1))
         types = {"u1": 1, "i2": 2, "i4": 3, "f4": 4, "f8": 5, "u2": 12, "u4": 13, "i8": 14, "u8": 15}
         stored = np.ascontiguousarray(values.transpose(axes)).astype(values.dtype.newbyteorder(">" if big else "<"))

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hsi_dask.batch.execution.run import run
 from hsi_dask.batch.tiles import plan as planning
 from hsi_dask.batch.tiles.layout import lay_out
 from hsi_dask.batch.tiles.plan import make_plan
@@ -17,7 +18,10 @@ from hsi_dask.batch.tiles.search import find_tiles
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import ConfigError, FileFormatError, GridError
 from hsi_dask.io.neon.metadata import read_metadata
+from hsi_dask.io.store import open_results
 from hsi_dask.io.tile_source import TileSource
+from hsi_dask.overviews.overviews import open_overviews
+from hsi_dask.show.report import write_report
 from hsi_dask.synthetic import Site, neon_wavelengths, simulate_scene, write_neon_tile
 
 WAVELENGTH = neon_wavelengths(100, step=20.0)
@@ -183,3 +187,52 @@ def test_off_grid_tiles_are_refused(site: Site) -> None:
     with pytest.raises(GridError, match=r"is off the pixel grid of .* by 0.00 rows and 0.50 columns"):
         lay_out([one, replace(two, west=two.west + 0.5)])
     assert np.allclose(one.wavelength, two.wavelength)
+
+
+# ------------------------------------------------------------------------------------------------ other grids
+
+
+@pytest.mark.parametrize(
+    ("info", "crs", "ids"),
+    [
+        (
+            "{{Geographic Lat/Lon, 1, 1, {}, 39, 5e-05, 5e-05, WGS-84}}",
+            "EPSG:4326",
+            ("-76.5_38.998", "-76.4985_38.998"),
+        ),
+        ("{{UTM, 1, 1, {}, 39.0, 1.7, 1.7, 18, North, WGS-84}}", "EPSG:32618", ("0_-29", "51_-29")),
+    ],
+)
+def test_images_in_degrees_or_of_odd_pixels_are_laid_out_and_run(
+    tmp_path: Path, write_envi, info: str, crs: str, ids: tuple[str, str]
+) -> None:
+    wests = (-76.5, -76.4985) if "4326" in crs else (0.0, 51.0)
+    for number, west in enumerate(wests):
+        scene = simulate_scene((40, 30), wavelength=WAVELENGTH, seed=number)
+        write_envi(tmp_path / f"{number}.img", scene.reflectance(), WAVELENGTH, map_info=info.format(west))
+    plan = make_plan(find_tiles([tmp_path]), RunConfig())
+    assert (plan.grid.crs, plan.grid.shape, plan.grid.chunk) == (crs, (40, 60), (40, 30))
+    assert tuple(tile.id for tile in plan.tiles) == ids
+    run_dir = tmp_path / "run"
+    summary = run(RunConfig(tiles=[str(tmp_path)], endmembers={"count": 3, "sample": 300, "restarts": 1}), run_dir)
+    assert set(summary.done) == set(ids)
+    write_report(run_dir)
+    assert open_overviews(run_dir).at(10).sizes["x"] == 60
+    again = run(RunConfig(tiles=[str(tmp_path)], endmembers={"count": 3, "sample": 300, "restarts": 1}), run_dir)
+    assert set(again.skipped) == set(ids)
+
+
+def test_an_envi_copy_of_a_tile_gives_the_same_maps(tmp_path: Path, write_envi) -> None:
+    """To the bit, where pieces hold the same wavelengths: whole bands as BSQ, few pixels with all bands as BIL, BIP."""
+    scene = simulate_scene((40, 30), wavelength=WAVELENGTH, seed=3, no_data=0.1)
+    settings = {"endmembers": {"count": 3, "sample": 300, "restarts": 1}}
+    for chunks, interleaves in {(0, 0, 1): ("bsq",), (8, 30, 20): ("bil", "bip")}.items():
+        tile = write_neon_tile(tmp_path / f"{chunks[2]}.h5", scene, chunks=chunks)
+        run(RunConfig(tiles=[str(tile)], **settings), tmp_path / f"neon{chunks[2]}")
+        expected = open_results(tmp_path / f"neon{chunks[2]}").load()
+        for kind in interleaves:
+            corner = (int(scene.origin[0]), int(scene.origin[1]))
+            copy = write_envi(tmp_path / f"{kind}.img", scene.reflectance(), WAVELENGTH, interleave=kind, corner=corner)
+            run(RunConfig(tiles=[str(copy)], **settings), tmp_path / kind)
+            for name, values in open_results(tmp_path / kind).load().items():
+                np.testing.assert_array_equal(values, expected[name], err_msg=f"{kind} {name}")

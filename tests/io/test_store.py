@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
+from pyproj import CRS
 
 from hsi_dask.errors import GridError, RunError, SchemaError
 from hsi_dask.io import store
+from hsi_dask.io.crs import canonical
 from hsi_dask.io.durable import PART, digest, whole_folder, write_file
 from hsi_dask.io.store import Grid
 from hsi_dask.methods.registry import variable
@@ -392,3 +395,49 @@ def test_a_folder_without_endmembers_is_called_no_run_and_nobody_is_told_to_remo
     with pytest.raises(RunError, match=r"thesis is no run directory, and no endmembers.zarr of one") as caught:
         store.read_endmembers(tmp_path / "thesis")
     assert "remove" not in str(caught.value)
+
+
+# ------------------------------------------------------------------------------------------------ other grids
+
+SINUSOIDAL = canonical(CRS.from_proj4("+proj=sinu +lon_0=0 +R=6371007.181 +units=m +no_defs").to_wkt())
+
+
+@pytest.mark.parametrize(
+    ("crs", "resolution", "y", "proj"),
+    [
+        ("EPSG:4326", (1e-4, 2e-4), ("degrees_north", "latitude"), {"proj:code": "EPSG:4326"}),
+        ("EPSG:2263", (3.28125, 3.28125), ("US_survey_foot", "projection_y_coordinate"), {"proj:code": "EPSG:2263"}),
+        (SINUSOIDAL, (463.3127, 463.3127), ("m", "projection_y_coordinate"), {"proj:wkt2": SINUSOIDAL}),
+    ],
+)
+def test_grids_of_any_crs_and_pixel_size_are_described_and_read_back(
+    tmp_path: Path, crs: str, resolution: tuple[float, float], y: tuple[str, str], proj: dict[str, str]
+) -> None:
+    grid = Grid(crs, -76.5, 39.0, resolution, (70, 130), (40, 60))
+    store.create_results(tmp_path / "results.zarr", grid, MAPS, 3)
+    store.write_region(tmp_path / "results.zarr", maps(), 0, 0)
+    attributes = json.loads((tmp_path / "results.zarr/residual/zarr.json").read_text())["attributes"]
+    assert {key: attributes[key] for key in attributes if key.startswith("proj:")} == proj
+    (tmp_path / "manifest.json").write_text("{}")
+    results = store.open_results(tmp_path)
+    assert (results.y.attrs["units"], results.y.attrs["standard_name"]) == y
+    assert CRS.from_user_input(results.rio.crs.to_wkt()) == CRS.from_user_input(crs)
+    np.testing.assert_allclose(np.diff(results.y), -resolution[1], rtol=1e-6)
+    assert results.rio.bounds() == pytest.approx(grid.bbox)
+
+
+def test_what_is_opened_says_by_its_coordinates_alone_where_it_is(run_dir: Path) -> None:
+    results = store.open_results(run_dir)
+    stored = json.loads((run_dir / "results.zarr/residual/zarr.json").read_text())["attributes"]
+    assert {"spatial:transform", "spatial:shape"} <= set(stored), "GDAL reads these from the disk"
+    for variable in results.variables.values():
+        assert not {"GeoTransform", "spatial:transform", "spatial:shape", "spatial:bbox"} & set(variable.attrs)
+    assert "spatial:bbox" not in results.attrs
+
+
+def test_grids_of_the_first_run_directories_are_understood() -> None:
+    old = {"epsg": 32618, "west": 368000.0, "north": 4307000.0}
+    old |= {"resolution": [1.0, 1.0], "shape": [70, 130], "chunk": [40, 60]}
+    assert Grid.from_json(old) == GRID
+    assert Grid.from_json(json.loads(json.dumps(asdict(GRID)))) == GRID
+    assert (GRID.epsg, GRID.label, GRID.unit, GRID.pixel_area) == (32618, "EPSG:32618", "m", 1.0)
