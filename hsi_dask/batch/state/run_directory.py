@@ -301,7 +301,8 @@ class Run:
 
     def _failure(self, tile: str) -> str:
         try:
-            return read_document(self.path / FAILURES / f"{tile}.json", FailureNote, below=self.path).reason
+            note = read_document(self.path / FAILURES / f"{tile}.json", FailureNote, below=self.path)
+            return visible(note.reason)
         except RunError:
             return "its failure note cannot be read"
 
