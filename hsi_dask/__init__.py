@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from hsi_dask.ops.counting import estimate_count
     from hsi_dask.ops.detection import detect
     from hsi_dask.ops.endmembers import find_endmembers
+    from hsi_dask.ops.identification import identify
     from hsi_dask.ops.materials import classify, map_materials, threshold_classes, unmix
     from hsi_dask.ops.mixtures import fractional_cover, mesma
     from hsi_dask.ops.resampling import resample_endmembers
@@ -85,6 +86,7 @@ __all__ = [
     "estimate_count",
     "find_endmembers",
     "fractional_cover",
+    "identify",
     "map_materials",
     "mesma",
     "open_cube",
@@ -116,6 +118,7 @@ _HOMES = {
     "ops.counting": ("estimate_count",),
     "ops.detection": ("detect",),
     "ops.endmembers": ("find_endmembers",),
+    "ops.identification": ("identify",),
     "ops.mixtures": ("fractional_cover", "mesma"),
     "ops.materials": ("classify", "map_materials", "threshold_classes", "unmix"),
     "ops.resampling": ("resample_endmembers",),

@@ -77,14 +77,20 @@ class EndmemberConfig(_Section):
     names: tuple[str, ...] | None = _option(
         None, "null or a list of names", "which spectra of that file, in this order; null: all"
     )
-    count: int = _option(
-        4,
-        f"a whole number from 1 to {_MOST}",
-        "how many to find; of given ones, how many there are",
-        strict=True,
-        ge=1,
-        le=_MOST,
+    units: Literal["fraction", "percent", "10000"] | None = _option(
+        None, "null, fraction, percent or 10000", "what the reflectance of that file is in; null: judged by its values"
     )
+    material_column: str | None = _option(
+        None, "null or a column's name", "which column of that file, or of the table beside it, names materials"
+    )
+    count: Annotated[int, Field(strict=True, ge=1, le=_MOST)] | Literal["auto"] = _option(
+        4, f"a whole number from 1 to {_MOST}, or auto",
+        "how many to find; of given ones, how many there are; auto: as many as come back from other pixels, to `most`",
+    )  # fmt: skip
+    most: int = _option(
+        20, "a whole number from 2 to 60", "as many as count: auto may find; memory is planned for them",
+        strict=True, ge=2, le=60,
+    )  # fmt: skip
     method: Extractor = _option(DEFAULT_EXTRACTOR, f"one of {', '.join(EXTRACTORS.specifications)}", "how to find them")
     restarts: Annotated[int, Field(strict=True, ge=1, le=1000)] | None = _option(
         None, "null or a whole number from 1 to 1000",
@@ -267,6 +273,8 @@ class RunConfig(_Section):
         for method in type(self.thresholds).model_fields:
             value = getattr(self.thresholds, method)
             counted = self.endmembers.file is None  # else the plan compares: it knows how many the file holds
+            if counted and isinstance(value, tuple) and self.endmembers.count == "auto":
+                raise ValueError(f"thresholds.{method} has {len(value)} numbers, but count is auto; give one number")
             if counted and isinstance(value, tuple) and len(value) != self.endmembers.count:
                 raise ValueError(
                     f"thresholds.{method} has {len(value)} numbers, endmembers.count is "

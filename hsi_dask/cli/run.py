@@ -9,7 +9,9 @@ import typer
 
 from hsi_dask.cli.app import DONE, FOUND, app
 from hsi_dask.cli.output import bytes_text, print_rows
-from hsi_dask.cli.runs import carry_out_run, draw_report, settings_of, show_summary, with_endmembers
+from hsi_dask.cli.runs import carry_out_run, count_of, draw_report, settings_of, show_summary, with_endmembers
+from hsi_dask.cli.settings import MaskFlags, Methods, Names, Thresholds, Values, Windows, changed
+from hsi_dask.errors import ConfigError
 
 if TYPE_CHECKING:
     from hsi_dask.config import RunConfig
@@ -22,11 +24,26 @@ def run(
         list[str] | None, typer.Argument(metavar="TILE...", help="Reflectance files, folders of them, or patterns.")
     ] = None,
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="What to compute; see `hsi-dask config`.")] = None,
-    count: Annotated[int | None, typer.Option(metavar="N", help="How many endmembers (4).")] = None,
+    count: Annotated[str | None, typer.Option(metavar="N|auto", help="How many endmembers (4).")] = None,
     endmembers: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Given spectra: an earlier run, endmembers.zarr, .csv or ENVI .sli."),
     ] = None,
+    library: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The same, of a library with materials: fractions of these.")
+    ] = None,
+    names: Names = None,
+    material_column: Annotated[str | None, typer.Option(metavar="NAME", help="Which column names materials.")] = None,
+    library_units: Annotated[str | None, typer.Option(metavar="UNIT", help="fraction, percent or 10000.")] = None,
+    method: Methods = None,
+    threshold: Thresholds = None,
+    windows: Windows = None,
+    mask: MaskFlags = None,
+    sample_tiles: Annotated[int | None, typer.Option(metavar="N", help="Tiles to find endmembers in (16).")] = None,
+    keep_outliers: Annotated[
+        bool, typer.Option("--keep-outliers", help="Endmembers may be single pixels that stand alone.")
+    ] = False,
+    values: Values = None,
     cluster: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to compute; see cluster_configs.")] = None,
     part: Annotated[
         str | None, typer.Option(metavar="I/N", help="Only this share of the tiles; others run beside it.")
@@ -41,7 +58,15 @@ def run(
 
     Repeated, a run goes on where it stopped; then --out is all it needs.
     """
-    settings = with_endmembers(settings_of(tiles or [], out, config, count), count, endmembers)
+    if library is not None and endmembers is not None:
+        raise ConfigError("--library and --endmembers both name spectra; give one of them")
+    settings = settings_of(tiles or [], out, config, None)
+    settings = changed(
+        with_endmembers(settings, count, endmembers or library), methods=method or (["cover"] if library else None),
+        thresholds=threshold, windows=windows, masks=mask, names=names, values=values, keep_outliers=keep_outliers,
+        sample_tiles=sample_tiles, units=library_units, material_column=material_column,
+    )  # fmt: skip
+    settings = settings if count is None else settings.replace(endmembers={"count": count_of(count)})
     settings = settings.replace(mix=True) if mix else settings
     if dry_run:
         return _show_plan(settings, out)

@@ -21,7 +21,17 @@ if TYPE_CHECKING:
     from hsi_dask.config import RunConfig
 
 
-def with_endmembers(settings: RunConfig, count: int | None, endmembers: Path | None) -> RunConfig:
+def count_of(text: str) -> int | str:
+    """A count as a flag says it."""
+    if text == "auto":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise ConfigError(f"--count is {text!r}; it must be a whole number, or auto") from None
+
+
+def with_endmembers(settings: RunConfig, count: str | int | None, endmembers: Path | None) -> RunConfig:
     """The settings with endmembers that are given, not found."""
     if endmembers is None:
         return settings

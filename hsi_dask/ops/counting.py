@@ -6,18 +6,22 @@ from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from hsi_dask.counts.registry import ESTIMATORS
 from hsi_dask.errors import ConfigError, EndmemberError
 from hsi_dask.kernels.moments import spectra_moments
 from hsi_dask.kernels.noise import regression_noise
 from hsi_dask.methods.specification import Background
+from hsi_dask.ops.endmembers import find_endmembers
+from hsi_dask.ops.materials import unmix
 from hsi_dask.ops.statistics import background_of, scene_statistics
 from hsi_dask.parameters import filled
 from hsi_dask.schema import PIXEL, WAVELENGTH
 
 Noise = Literal["regression", "neighbours"]
 DIRECTION = "direction"
+_SAME_MATERIAL = 0.05  # radian: two draws of one material are closer, two materials are farther apart
 
 
 def estimate_count(
@@ -88,3 +92,60 @@ def _statistics(given: xr.DataArray, statistics: xr.Dataset | None) -> Backgroun
         nothing = np.full(found.covariance.shape, np.nan)
         return Background(found.mean, found.covariance, nothing, found.pixels)
     return background_of(scene_statistics(given), given)
+
+
+def stable_count(pixels: xr.DataArray, most: int, *, seed: int = 0, **how: Any) -> xr.Dataset:
+    """How many endmembers come back from other pixels: the largest count at which both halves of a sample agree.
+
+    Parameters
+    ----------
+    pixels : (pixel, wavelength) reflectance without missing values.
+    most : the largest count that is tried, from 2.
+    seed : of the halves, and of the search.
+    how : of the search, as in `find_endmembers`.
+
+    Returns
+    -------
+    Dataset over `tried` (2 to most): `apart`, the largest spectral angle (radian) between the endmembers of the halves,
+    matched with one another; `residual`, the root mean square that endmembers of all pixels leave of them; and `count`,
+    the largest tried whose `apart` is below 0.05, or 2 where none is.
+
+    Notes
+    -----
+    A count that is too large finds ends that are noise, or mixtures, and other pixels have others.
+
+    References
+    ----------
+    Breckenridge 1989, Replicating cluster analysis, Multivariate Behavioral Research 24(2) (agreement of halves).
+    """
+    order = np.random.default_rng(seed).permutation(pixels.sizes[PIXEL])
+    halves = [pixels.isel({PIXEL: np.sort(part)}) for part in np.array_split(order, 2)]
+    tried = np.arange(2, most + 1)
+    apart, residual = np.full(tried.size, np.nan), np.full(tried.size, np.nan)
+    for place, count in enumerate(tried.tolist()):
+        try:
+            one, other = (find_endmembers(half, count, seed=seed, **how) for half in halves)
+            whole = find_endmembers(pixels, count, seed=seed, **how)
+        except EndmemberError:  # no more dimensions than noise has
+            break
+        apart[place] = _farthest_match(one.values, other.values)
+        residual[place] = float(unmix(pixels.expand_dims("y").rename({PIXEL: "x"}).drop_vars(
+            ["x", "y", "row", "column", "tile"], errors="ignore"), whole).residual.mean())  # fmt: skip
+    agree = np.flatnonzero(apart < _SAME_MATERIAL)
+    count = int(tried[agree[-1]]) if agree.size else 2
+    curves = {"apart": ("tried", apart), "residual": ("tried", residual)}
+    return xr.Dataset({"count": ((), np.int64(count)), **curves}, {"tried": tried})
+
+
+def _farthest_match(one: NDArray[Any], other: NDArray[Any]) -> float:
+    """The largest angle between spectra (n, L) matched one to one, closest pairs first."""
+    unit = [
+        values / np.linalg.norm(values, axis=1, keepdims=True) for values in (one.astype(float), other.astype(float))
+    ]
+    angle = np.arccos(np.clip(unit[0] @ unit[1].T, -1, 1))
+    largest = 0.0
+    for _ in range(len(one)):
+        row, column = np.unravel_index(angle.argmin(), angle.shape)
+        largest = max(largest, float(angle[row, column]))
+        angle[row], angle[:, column] = np.inf, np.inf
+    return largest

@@ -414,7 +414,7 @@ def test_grids_of_any_crs_and_pixel_size_are_described_and_read_back(
     tmp_path: Path, crs: str, resolution: tuple[float, float], y: tuple[str, str], proj: dict[str, str]
 ) -> None:
     grid = Grid(crs, -76.5, 39.0, resolution, (70, 130), (40, 60))
-    store.create_results(tmp_path / "results.zarr", grid, MAPS, 3)
+    store.create_results(tmp_path / "results.zarr", grid, VARIABLES, ENDMEMBERS)
     store.write_region(tmp_path / "results.zarr", maps(), 0, 0)
     attributes = json.loads((tmp_path / "results.zarr/residual/zarr.json").read_text())["attributes"]
     assert {key: attributes[key] for key in attributes if key.startswith("proj:")} == proj
@@ -430,8 +430,8 @@ def test_what_is_opened_says_by_its_coordinates_alone_where_it_is(run_dir: Path)
     results = store.open_results(run_dir)
     stored = json.loads((run_dir / "results.zarr/residual/zarr.json").read_text())["attributes"]
     assert {"spatial:transform", "spatial:shape"} <= set(stored), "GDAL reads these from the disk"
-    for variable in results.variables.values():
-        assert not {"GeoTransform", "spatial:transform", "spatial:shape", "spatial:bbox"} & set(variable.attrs)
+    for one in results.variables.values():
+        assert not {"GeoTransform", "spatial:transform", "spatial:shape", "spatial:bbox"} & set(one.attrs)
     assert "spatial:bbox" not in results.attrs
 
 

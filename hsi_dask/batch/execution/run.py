@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import signal
@@ -16,11 +15,10 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-import xarray as xr
-
-from hsi_dask.batch.execution.dispatch import MEND, Failure, Workers, carry_out, raise_if_fatal
+from hsi_dask.batch.execution.dispatch import MEND, Workers, carry_out, raise_if_fatal
+from hsi_dask.batch.execution.sampling import sample_site
 from hsi_dask.batch.execution.scene import ensure_scene
-from hsi_dask.batch.execution.tile import Job, process_tile, sample_tile, share_heap
+from hsi_dask.batch.execution.tile import Job, process_tile, share_heap
 from hsi_dask.batch.observer import Observer
 from hsi_dask.batch.state.lock import Part, turn
 from hsi_dask.batch.state.run_directory import MANIFEST, RECORDS, Run, TileRecord, create_results, open_run_directory
@@ -28,7 +26,7 @@ from hsi_dask.batch.tiles.mixture import words
 from hsi_dask.batch.tiles.plan import Plan, Tile, free_bytes, make_plan
 from hsi_dask.batch.tiles.search import find_tiles
 from hsi_dask.config import RunConfig
-from hsi_dask.errors import EndmemberError, HsiDaskError, RunError
+from hsi_dask.errors import HsiDaskError, RunError
 from hsi_dask.io import store
 from hsi_dask.limits import Limits
 from hsi_dask.schema import ENDMEMBER, PIXEL
@@ -305,18 +303,22 @@ def _ensure_endmembers(state: Run, plan: Plan, workers: Workers) -> None:
     workers.observer.stage("sampling")
     workers.observer.message(f"sampling pixels of {plan.sampled} of {len(plan.tiles)} tiles")
     started = time.perf_counter()
-    pixels = _sample(state, plan, workers)
+    pixels = sample_site(plan, state.path, workers)
     seconds = time.perf_counter() - started
     workers.observer.stage("endmembers")
-    workers.observer.message(
-        f"finding {wanted.count} endmembers among {pixels.sizes[PIXEL]} pixels, sampled in {seconds:.1f} s"
-    )
-    from hsi_dask.ops.endmembers import find_endmembers  # compiles on import: only a new run needs it
+    sampled = len(set(pixels["tile"].values.tolist()))
+    told = f"{pixels.sizes[PIXEL]} pixels of {sampled} of {len(plan.tiles)} tiles, sampled in {seconds:.1f} s"
+    from hsi_dask.ops.counting import stable_count  # compile on import: only a new run needs them
+    from hsi_dask.ops.endmembers import find_endmembers
 
-    endmembers = find_endmembers(
-        pixels, wanted.count, method=wanted.method, robust=wanted.robust, seed=wanted.seed,
-        **plan.config.extractor_options,
-    )  # fmt: skip
+    how = {"method": wanted.method, "robust": wanted.robust, "seed": wanted.seed, **plan.config.extractor_options}
+    count = wanted.count
+    if count == "auto":
+        workers.observer.message(f"looking how many endmembers come back, up to {wanted.most}, among {told}")
+        count = int(stable_count(pixels, wanted.most, **how)["count"])
+        workers.observer.message(f"{count} endmembers come back from either half of the sample: these are looked for")
+    workers.observer.message(f"finding {count} endmembers among {told}")
+    endmembers = find_endmembers(pixels, count, **how)
     store.write_endmembers(state.endmembers, endmembers)
 
 
@@ -335,44 +337,6 @@ def _require_results(state: Run) -> None:
             f"{state.results} is gone, finished tiles with it; put it back, or remove {state.path / RECORDS} to "
             "compute all anew, and run again"
         )
-
-
-def _sample(state: Run, plan: Plan, workers: Workers) -> xr.DataArray:
-    """Pixels from a bounded number of tiles spread over all; a tile that gives none is replaced by another.
-
-    Which pixels depends on the tiles, the sample's size and the seed, never on where or in what order they ran.
-    """
-    wanted = plan.config.endmembers
-    order, count = plan.in_sampling_order(), plan.sampled
-    size = -(-wanted.sample // count)
-    found: dict[str, xr.DataArray] = {}
-    reason = ""
-    while order and len(found) < count:
-        batch, order = order[: count - len(found)], order[count - len(found) :]
-        jobs = [
-            Job(tile, str(state.path.absolute()), plan.config, size, _seed(wanted.seed, tile, len(plan.tiles)))
-            for tile in batch
-        ]
-        for job, outcome in carry_out(sample_tile, jobs, workers):
-            if isinstance(outcome, Failure):
-                raise_if_fatal(outcome)
-                reason = outcome.reason
-                workers.observer.message(f"tile {job.tile.id} is left out of the sample: {reason}")
-            else:
-                found[job.tile.id] = outcome
-    if not found:
-        raise EndmemberError(f"no tile has a usable pixel to find endmembers in; the last said: {reason}")
-    parts = [found[tile.id] for tile in plan.tiles if tile.id in found]
-    return (
-        parts[0] if len(parts) == 1 else xr.concat(parts, PIXEL, coords="minimal", compat="override", join="override")
-    )
-
-
-def _seed(seed: int, tile: Tile, tiles: int) -> int:
-    """The run's seed, so that one tile gives what `sample_pixels` gives; of several each draws its own."""
-    if tiles == 1:
-        return seed
-    return int.from_bytes(hashlib.blake2b(f"{seed}:{tile.id}".encode(), digest_size=4).digest(), "big")
 
 
 @contextmanager

@@ -24,11 +24,11 @@ from hsi_dask.errors import ConfigError, FileFormatError, GridError
 from hsi_dask.escaping import visible
 from hsi_dask.io import blocks, chunked
 from hsi_dask.io.readers import corner_in_name, identity, read_source
-from hsi_dask.io.store import Grid
+from hsi_dask.io.store import Grid, endmember_planes
 from hsi_dask.io.tile_source import TileSource
 from hsi_dask.methods.registry import method, variables
 from hsi_dask.ops.grids import corner_name
-from hsi_dask.schema import CLASS_DIMS, QUALITY, Variable
+from hsi_dask.schema import CLASS_DIMS, ENDMEMBER, QUALITY, Variable
 
 # Memory of one tile's task, measured on tiles of 1 km in both chunk layouts:
 #   what a process holds before its first tile: interpreter, libraries, compiled kernels, the sample
@@ -112,6 +112,14 @@ class Plan:
         return (*variables(self.config.methods, self.config.method_options), QUALITY)
 
     @property
+    def sizes(self) -> dict[str, int]:
+        """How many planes maps have, at most, along each dimension before y and x."""
+        wanted = self.config.endmembers
+        if self.spectra is None:
+            return {ENDMEMBER: wanted.most if wanted.count == "auto" else wanted.count}
+        return {dim: numbers.size for dim, numbers in endmember_planes(self.spectra).items()}
+
+    @property
     def bytes_to_read(self) -> int:
         """Bytes of input files; those that are sampled are read twice."""
         sampled = self.in_sampling_order()[: self.sampled] if self.spectra is None else []
@@ -152,7 +160,7 @@ class Plan:
 
     def tile_memory(self, tile: Tile, threads: int) -> int:
         """Projected peak bytes of a process that works on this tile."""
-        count = self.config.endmembers.count
+        count = self.sizes[ENDMEMBER]
         pixels = max(stop - start for start, stop in tile.slabs) * tile.shape[1]
         if tile.block_pixels < pixels:
             stored = threads * tile.block_bytes * _COPIES_OF_BLOCK
@@ -167,7 +175,7 @@ class Plan:
         return _PROCESS + stored + max(sums + maps, maps * _COPIES_OF_MAPS) + masks
 
     def _bytes_a_pixel(self, variable: Variable) -> int:
-        planes = self.config.endmembers.count if len(variable.dims) > len(CLASS_DIMS) else 1
+        planes = self.sizes.get(variable.dims[0], 1) if len(variable.dims) > len(CLASS_DIMS) else 1
         return planes * np.dtype(variable.dtype).itemsize
 
 

@@ -1,0 +1,77 @@
+"""What found endmembers may be: the spectra of a library that are nearest to each."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import xarray as xr
+
+from hsi_dask.errors import ConfigError
+from hsi_dask.kernels.sam import angles
+from hsi_dask.ops.resampling import resample_endmembers
+from hsi_dask.schema import ENDMEMBER, NAME, endmember_names, endmember_numbers
+
+RANK = "rank"
+
+
+def identify(
+    endmembers: xr.DataArray, library: xr.DataArray, *, method: Literal["sam"] = "sam", nearest: int = 3
+) -> xr.Dataset:
+    """The library spectra nearest to each endmember, by spectral angle after resampling.
+
+    Parameters
+    ----------
+    endmembers : (endmember, wavelength) reflectance.
+    library : (endmember, wavelength) with names, on wavelengths that cover those of the endmembers; see `read_spectra`.
+    method : "sam".
+    nearest : how many of each.
+
+    Returns
+    -------
+    Dataset, with `rank` from 1, the nearest: `name` (endmember, rank) of the library's spectrum, its `number`, `angle`
+    in radians, and `margin` (endmember,), how much farther the nearest spectrum of another name is, in radians: a small
+    margin is no identification.
+
+    Raises
+    ------
+    EndmemberError : the library does not cover the endmembers' wavelengths.
+    ConfigError : an unknown method.
+
+    References
+    ----------
+    Kruse, F. A. et al. (1993). Remote Sensing of Environment 44.
+
+    Examples
+    --------
+    >>> values = np.array([[0.1, 0.5, 0.3], [0.3, 0.3, 0.3]])
+    >>> library = xr.DataArray(values, {"wavelength": [500.0, 900.0, 1600.0]}, ("endmember", "wavelength"))
+    >>> library = library.assign_coords(name=("endmember", ["plant", "road"]))
+    >>> identify(0.5 * library[:1], library, nearest=1)["name"].values.tolist()
+    [['plant']]
+    """
+    if method != "sam":
+        raise ConfigError(f"method must be 'sam', not {method!r}")
+    known = resample_endmembers(library, endmembers)
+    spectra = np.asarray(endmembers.transpose(ENDMEMBER, ...), np.float64)
+    found = angles(spectra.T, (spectra**2).sum(axis=1), np.asarray(known, np.float64)).T
+    order = np.argsort(found, axis=1, kind="stable")
+    first = order[:, : min(nearest, found.shape[1])]
+    numbers = endmember_numbers(known)
+    names = np.array(endmember_names(known) or [f"spectrum {n}" for n in numbers], dtype=object)
+    margin = np.full(len(spectra), np.nan)
+    for row, ranked in enumerate(order):
+        others = ranked[names[ranked] != names[ranked[0]]]
+        if others.size:
+            margin[row] = found[row, others[0]] - found[row, ranked[0]]
+    dims = (ENDMEMBER, RANK)
+    coords = {ENDMEMBER: endmember_numbers(endmembers), RANK: np.arange(1, first.shape[1] + 1)}
+    return xr.Dataset(
+        {
+            NAME: (dims, names[first]),
+            "number": (dims, numbers[first]),
+            "angle": (dims, np.take_along_axis(found, first, axis=1), {"units": "radian"}),
+            "margin": (ENDMEMBER, margin, {"units": "radian"}),
+        },
+        coords,
+    )
