@@ -26,7 +26,7 @@ def count(
 ) -> int:
     """How many materials there are.
 
-    HySime, HFC and NWHFC of a sample, and how well endmembers of its halves agree. They disagree: take them as a bracket.
+    By HySime, HFC, NWHFC, and by which endmembers come back from both halves of a sample. They disagree: a bracket.
     """
     from hsi_dask.ops.counting import estimate_count, stable_count
 
@@ -44,8 +44,8 @@ def count(
     print(", ".join(f"{name} {number}" for name, number in bracket.items()) + f", stable {stable}")
     low, high = min(*bracket.values(), stable), max(*bracket.values(), stable)
     print(
-        f"between {low} and {high} materials by {pixels.sizes['pixel']} pixels; up to {stable} endmembers come back from "
-        "either half of them: --count auto takes these"
+        f"between {low} and {high} materials by {pixels.sizes['pixel']} pixels; up to {stable} endmembers come back "
+        "from either half of them: --count auto takes these"
     )
     return DONE
 

@@ -121,6 +121,7 @@ def stable_count(pixels: xr.DataArray, most: int, *, seed: int = 0, **how: Any) 
     order = np.random.default_rng(seed).permutation(pixels.sizes[PIXEL])
     halves = [pixels.isel({PIXEL: np.sort(part)}) for part in np.array_split(order, 2)]
     tried = np.arange(2, most + 1)
+    row = xr.DataArray(pixels.values[None], {WAVELENGTH: pixels[WAVELENGTH]}, ("y", "x", WAVELENGTH))
     apart, residual = np.full(tried.size, np.nan), np.full(tried.size, np.nan)
     for place, count in enumerate(tried.tolist()):
         try:
@@ -129,8 +130,7 @@ def stable_count(pixels: xr.DataArray, most: int, *, seed: int = 0, **how: Any) 
         except EndmemberError:  # no more dimensions than noise has
             break
         apart[place] = _farthest_match(one.values, other.values)
-        residual[place] = float(unmix(pixels.expand_dims("y").rename({PIXEL: "x"}).drop_vars(
-            ["x", "y", "row", "column", "tile"], errors="ignore"), whole).residual.mean())  # fmt: skip
+        residual[place] = float(unmix(row, whole).residual.mean())
     agree = np.flatnonzero(apart < _SAME_MATERIAL)
     count = int(tried[agree[-1]]) if agree.size else 2
     curves = {"apart": ("tried", apart), "residual": ("tried", residual)}

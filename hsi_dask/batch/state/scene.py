@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -37,13 +38,14 @@ def scene_background(run_dir: Path, config: RunConfig) -> Background | None:
         status = (folder / "zarr.json").stat()
     except OSError as error:
         raise RunError(f"{folder} is missing; run again to compute it anew") from error
-    return _background(folder, config, (status.st_ino, status.st_mtime_ns))
+    known = json.dumps(identity(MOMENTS, config), sort_keys=True)
+    return _background(folder, known, (status.st_ino, status.st_mtime_ns))
 
 
 @lru_cache(maxsize=2)
-def _background(folder: Path, config: RunConfig, file: tuple[int, int]) -> Background:
+def _background(folder: Path, known: str, file: tuple[int, int]) -> Background:
     """What the file holds; every tile asks for the same."""
-    arrays = read_arrays(folder, identity(MOMENTS, config))
+    arrays = read_arrays(folder, json.loads(known))
     if arrays is None:
         raise RunError(f"{folder} is damaged; run again to compute it anew")
     return background(arrays)
