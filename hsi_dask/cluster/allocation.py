@@ -18,28 +18,18 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from hsi_dask.cluster.addresses import LOOPBACK, dashboard_address, scheduler_host
-from hsi_dask.cluster.config import ClusterConfig
+from hsi_dask.cluster.config import AllocationOptions, ClusterConfig
 from hsi_dask.cluster.credentials import AUTHORITY, CERTIFICATE, KEY, write_security
-from hsi_dask.cluster.options import batch_settings, worker_environment
+from hsi_dask.cluster.options import REFUSALS, batch_settings, first_cause, worker_environment
 from hsi_dask.cluster.private_files import LOG_FOLDER, is_private, private_folder, shared_folder
 from hsi_dask.errors import ClusterError, ConfigError
-from hsi_dask.yaml_text import unknown_key
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, LocalCluster, Security
 
-_KNOWN = (
-    "interface",
-    "local_directory",
-    "log_directory",
-    "memory_limit",
-    "shared_temp_directory",
-    "security",
-    "scheduler_options",
-)
 _SCHEDULER_FILE = "scheduler.json"
 _HEADROOM = 0.85  # of a task's memory is the worker's; the rest is for Python, the nanny and the shell
 _POLL = (0.2, 2.0)  # seconds between looks for task 0's folder, at first and later: scratch may be large and busy
@@ -48,18 +38,14 @@ _POLL = (0.2, 2.0)  # seconds between looks for task 0's folder, at first and la
 @contextmanager
 def allocated_workers(config: ClusterConfig) -> Iterator[Client]:
     """A client in task 0; in every other task this does not return."""
-    options = config.options
-    if unknown := sorted(set(options) - set(_KNOWN)):
-        raise ConfigError(unknown_key(unknown[0], _KNOWN, "options."))
-    if not isinstance(options.get("security", True), bool):
-        raise ConfigError("options.security must be true or false with kind slurm-allocation")
+    options = config.allocation_options()
     try:
         rank, tasks = int(os.environ["SLURM_PROCID"]), int(os.environ["SLURM_NTASKS"])
     except KeyError as error:
         raise ClusterError("kind slurm-allocation is for inside a Slurm job: srun hsi-dask run ...") from error
     if tasks < 2:
         raise ClusterError("a job with one task has no place for workers; give srun --ntasks 2 or more")
-    shared = shared_folder(options.get("shared_temp_directory", "."), "options.shared_temp_directory").absolute()
+    shared = shared_folder(options.shared_temp_directory, "options.shared_temp_directory").absolute()
     if rank:
         _become_worker(_await_scheduler(shared, config.wait), options)
     with _rendezvous(shared) as folder, _scheduler(folder, options) as client:
@@ -118,36 +104,41 @@ def _await_scheduler(shared: Path, wait: float) -> Path:
 
 
 @contextmanager
-def _scheduler(folder: Path, options: dict[str, Any]) -> Iterator[Client]:
+def _scheduler(folder: Path, options: AllocationOptions) -> Iterator[Client]:
+    """A client to a scheduler in this process, which other tasks find in the folder."""
     import dask
-    from distributed import Client, LocalCluster
+    from distributed import Client
 
-    security = write_security(folder) if options.get("security", True) else None
-    scheduler = dict(options.get("scheduler_options", {}))
-    dashboard = "dashboard_address" in scheduler
-    address = dashboard_address(scheduler.pop("dashboard_address", LOOPBACK), "options.scheduler_options")
-    if options.get("interface"):
-        place = {"interface": options["interface"]}
-    else:
-        place = {"host": scheduler_host(scheduler)}
-        scheduler = {key: value for key, value in scheduler.items() if key not in ("host", "interface")}
-    with (
-        dask.config.set(batch_settings(dashboard=dashboard)),
-        LocalCluster(n_workers=0, dashboard_address=None, security=security, silence_logs="error",
-                     protocol="tls://" if security else "tcp://",
-                     scheduler_kwargs={"dashboard": dashboard, "dashboard_address": address} | scheduler,
-                     **place) as cluster,
-        Client(cluster) as client,
-    ):  # fmt: skip
+    settings = batch_settings(dashboard="dashboard_address" in options.scheduler_options)
+    security = write_security(folder) if options.security else None
+    with dask.config.set(settings), _start_scheduler(options, security) as cluster, Client(cluster) as client:
         client.write_scheduler_file(str(folder / "new"))
         os.replace(folder / "new", folder / _SCHEDULER_FILE)  # last: whoever finds it finds everything else
         yield client
 
 
+def _start_scheduler(options: AllocationOptions, security: Security | None) -> LocalCluster:
+    from distributed import LocalCluster
+
+    more = dict(options.scheduler_options)
+    address = dashboard_address(more.get("dashboard_address", LOOPBACK), "options.scheduler_options")
+    dashboard = {"dashboard": "dashboard_address" in more, "dashboard_address": address}
+    try:
+        place = {"interface": options.interface} if options.interface else {"host": scheduler_host(more)}
+        if not options.interface:
+            more = {key: value for key, value in more.items() if key not in ("host", "interface")}
+        return LocalCluster(
+            n_workers=0, dashboard_address=None, security=security, protocol="tls://" if security else "tcp://",
+            scheduler_kwargs=more | dashboard, silence_logs="error", **place,
+        )  # fmt: skip
+    except REFUSALS as error:
+        raise ConfigError(f"no scheduler starts with these options: {first_cause(error)}") from error
+
+
 # ------------------------------------------------------------------------------------------------ workers
 
 
-def _become_worker(folder: Path, options: dict[str, Any]) -> NoReturn:
+def _become_worker(folder: Path, options: AllocationOptions) -> NoReturn:
     """Replace this process by a dask worker; it connects to task 0's scheduler."""
     words = [
         "--scheduler-file",
@@ -155,17 +146,16 @@ def _become_worker(folder: Path, options: dict[str, Any]) -> NoReturn:
         "--nthreads",
         os.environ.get("SLURM_CPUS_PER_TASK", "1"),
     ]
-    words += ["--memory-limit", str(options.get("memory_limit") or _memory_limit(os.environ))]
+    words += ["--memory-limit", str(options.memory_limit or _memory_limit(os.environ))]
     words += ["--death-timeout", "60", "--dashboard-address", LOOPBACK, "--preload", "hsi_dask.cluster.worker"]
-    if options.get("local_directory"):
-        words += ["--local-directory", options["local_directory"]]
-    words += ["--interface", options["interface"]] if options.get("interface") else ["--host", _own_address(folder)]
-    if options.get("security", True):  # with these a worker connects to no scheduler without TLS
+    words += ["--local-directory", options.local_directory] if options.local_directory else []
+    words += ["--interface", options.interface] if options.interface else ["--host", _own_address(folder)]
+    if options.security:  # with these a worker connects to no scheduler without TLS
         words += ["--tls-ca-file", str(folder / AUTHORITY), "--tls-cert", str(folder / CERTIFICATE)]
         words += ["--tls-key", str(folder / KEY)]
     for number in (signal.SIGUSR1, signal.SIGUSR2):  # the warning before the wall time is for task 0
         signal.signal(number, signal.SIG_IGN)
-    _log_to(private_folder(Path(options.get("log_directory", LOG_FOLDER)).absolute(), "options.log_directory"))
+    _log_to(private_folder(Path(options.log_directory or LOG_FOLDER).absolute(), "options.log_directory"))
     command = [sys.executable, "-m", "distributed.cli.dask_worker", *words]
     os.execve(sys.executable, command, os.environ | worker_environment())
 

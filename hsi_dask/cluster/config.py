@@ -1,4 +1,4 @@
-"""ClusterConfig: where to compute. A typed model of the files in `cluster_configs`."""
+"""ClusterConfig: where to compute, a typed model of the files in `cluster_configs`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Queued = Literal["slurm", "pbs", "lsf", "sge", "htcondor"]
 Kind = Literal["local", "scheduler", "slurm-allocation", Queued]
 QUEUED: tuple[str, ...] = get_args(Queued)
 
-WAIT, WAIT_QUEUED = 60.0, 3600.0  # seconds; a batch scheduler may keep jobs waiting where a process only has to start
-# Keys that dask-jobqueue still takes, with a warning that nobody sees in a job's log
+WAIT, WAIT_QUEUED = 60.0, 3600.0  # seconds; a process only has to start, a job may be pending for long
+# Deprecated keys that dask-jobqueue still accepts, with a warning that ends up in a job's log
 _RENAMED = {
     "env_extra": "job_script_prologue",
     "extra": "worker_extra_args",
@@ -33,7 +33,7 @@ Lines = list[Text]
 
 
 class JobOptions(BaseModel):
-    """The options of a worker job that mean the same to every batch scheduler; its class checks the others."""
+    """Options of a worker job that all batch schedulers share; the scheduler's own class checks the others."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -56,7 +56,7 @@ class JobOptions(BaseModel):
 
     @property
     def threads(self) -> int:
-        """Of each worker process."""
+        """Threads of each worker process."""
         return self.cores // self.processes
 
     @property
@@ -71,6 +71,20 @@ class JobOptions(BaseModel):
         return int(parse_bytes(self.memory))
 
 
+class AllocationOptions(BaseModel):
+    """The options of kind slurm-allocation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    interface: Text | None = None
+    memory_limit: Text | Count | None = None
+    local_directory: Text | None = None
+    log_directory: Text | None = None
+    shared_temp_directory: Text = "."
+    security: Annotated[bool, Field(strict=True)] = True
+    scheduler_options: dict[str, Any] = Field(default_factory=dict)
+
+
 class ClusterConfig(BaseModel):
     """Where to compute: the kind of cluster, and the options of the class that makes it. Frozen.
 
@@ -79,11 +93,11 @@ class ClusterConfig(BaseModel):
 
     Attributes
     ----------
-    wait : seconds without any worker after which there will be none: 60, and 3600 where jobs wait in a queue
-    stuck : seconds after which a tile in which nothing moves loses its worker, which is restarted; it is tried once
-        more, elsewhere if there is another host, and then counts as failed
-    jobs : how many worker jobs a batch scheduler gets; one that ends early is replaced
-    options : of the class that makes the cluster
+    wait : seconds without any worker after which a run gives up; by default 60, and 3600 for worker jobs
+    stuck : seconds without progress after which a tile is taken from its worker, which is restarted; the tile is tried
+        once more, on another host if there is one, and then counts as failed
+    jobs : number of worker jobs; one that ends early is replaced
+    options : keyword arguments of the class that makes the cluster
     driver : options that differ for the job that `hsi-dask submit` writes
 
     Examples
@@ -112,6 +126,8 @@ class ClusterConfig(BaseModel):
             super().__init__(**defaults | values | expanded)
         except ValidationError as error:
             raise ConfigError(joined(map(_sentence, error.errors()))) from None
+        if self.kind == "slurm-allocation":
+            self.allocation_options()
         if queued:
             self.job_options()
             self.job_options(driver=True)
@@ -136,11 +152,11 @@ class ClusterConfig(BaseModel):
 
     @property
     def queued(self) -> bool:
-        """Workers are jobs of a batch scheduler."""
+        """Whether workers are jobs of a batch scheduler."""
         return self.kind in QUEUED
 
     def job_options(self, *, driver: bool = False) -> JobOptions:
-        """What a worker job, or the driver's job, asks for; only of a batch scheduler."""
+        """Options of a worker job, or of the driver's job; only for kinds of batch schedulers."""
         section, options = ("driver", self.options | self.driver) if driver else ("options", self.options)
         renamed = _RENAMED | ({"project": "account"} if self.kind in ("slurm", "pbs") else {})
         for old, new in renamed.items():
@@ -157,8 +173,15 @@ class ClusterConfig(BaseModel):
             raise ConfigError(f"{section}.processes is {job.processes}, more than {section}.cores, {job.cores}")
         return job
 
+    def allocation_options(self) -> AllocationOptions:
+        """The options of kind slurm-allocation, with their defaults."""
+        try:
+            return AllocationOptions(**self.options)
+        except ValidationError as error:
+            raise ConfigError(joined(_option_sentence(e, "options") for e in error.errors())) from None
+
     def worker_size(self) -> tuple[int, int] | None:
-        """Threads and bytes of memory of each worker process, where the file says so."""
+        """Threads and bytes of memory of each worker process; None where the file does not say."""
         if self.queued:
             job = self.job_options()
             return job.threads, job.memory_limit
@@ -193,7 +216,8 @@ _OPTIONS = {
     "walltime": 'it must be text in quotes, such as "04:00:00", for YAML reads 04:00:00 as a number of seconds',
     "job_extra_directives": "it must be a list of lines, and with HTCondor a mapping",
     "scheduler_options": "it must be a mapping",
-    "security": "it must be true, false or a mapping of TLS files",
+    "security": "it must be true, false or, except with kind slurm-allocation, a mapping of TLS files",
+    "memory_limit": "it must be the memory of a worker, such as 7GiB",
     **dict.fromkeys(("worker_extra_args", "job_script_prologue"), "it must be a list of lines of text"),
     **dict.fromkeys(("processes", "death_timeout"), "it must be a count, 1 or more"),
 }
@@ -201,13 +225,15 @@ _OPTIONS = {
 
 def _option_sentence(error: Any, section: str) -> str:
     key = str(error["loc"][0])
+    if error["type"] == "extra_forbidden":
+        return unknown_key(key, list(AllocationOptions.model_fields), f"{section}.")
     if error["type"] == "missing":
         return f"{section}.{key} is missing; {_OPTIONS[key]}"
     return f"{section}.{key} is {shortened(error['input'])}; {_OPTIONS.get(key, 'it must be text')}"
 
 
 def _expanded(value: Any, key: str) -> Any:
-    """Environment variables and ~ expanded in every string below; $$ is a $ that stays."""
+    """The value with environment variables and ~ expanded in all its strings; $$ becomes $."""
     if isinstance(value, Mapping):
         return {k: _expanded(v, f"{key}.{k}") for k, v in value.items()}
     if isinstance(value, list):

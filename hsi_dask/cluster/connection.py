@@ -56,6 +56,10 @@ def _require_workers(client: Client, wait: float) -> None:
             f"the scheduler has no worker after {wait:g} s; start some, or raise the key wait"
         ) from error
     for worker, version in client.run(_importing(__version__), on_error="return").items():
+        if isinstance(version, OSError):
+            raise ClusterError(
+                f"worker {worker} was lost before it could compute ({version}); see its output and memory"
+            )
         if isinstance(version, BaseException):
             raise ClusterError(f"worker {worker} cannot import hsi_dask ({version}); install it where workers run")
         if version != __version__:
@@ -71,12 +75,12 @@ def _importing(expected: str) -> Callable[[], str]:
     """
 
     def version() -> str:
-        import hsi_dask
+        from hsi_dask import __version__
 
-        if hsi_dask.__version__ == expected:
+        if __version__ == expected:
             from hsi_dask.cluster.worker import require_package
 
             require_package()
-        return hsi_dask.__version__
+        return __version__
 
     return version

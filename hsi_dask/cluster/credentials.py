@@ -80,6 +80,6 @@ def supplied_security(files: Mapping[str, Any]) -> Security:
         security = Security(**dict(files) | {"require_encryption": True})
         for role in _ROLES:
             security.get_connection_args(role)
-    except (TypeError, ValueError, OSError) as error:
+    except (TypeError, ValueError, AttributeError, OSError) as error:
         raise ConfigError(f"options.security: {error}") from error
     return security

@@ -33,7 +33,7 @@ def existing_scheduler(config: ClusterConfig) -> Iterator[Client]:
         raise ConfigError(f"options.security is missing; {address} needs TLS files, see cluster_configs/scheduler.yaml")
     try:
         client = Client(**{"timeout": config.wait} | options)
-    except (OSError, TypeError, ValueError) as error:
+    except (OSError, TypeError, ValueError, AttributeError, LookupError) as error:
         raise ClusterError(
             f"no scheduler answers at {address} ({error}); start it, or correct options.address"
         ) from error

@@ -17,7 +17,7 @@ from hsi_dask.cluster.addresses import LOOPBACK, bind, dashboard_address
 from hsi_dask.cluster.config import ClusterConfig, JobOptions
 from hsi_dask.cluster.credentials import credentials
 from hsi_dask.cluster.interrupts import sigint_blocked
-from hsi_dask.cluster.options import batch_settings, require_known, worker_environment
+from hsi_dask.cluster.options import REFUSALS, batch_settings, first_cause, require_known, worker_environment
 from hsi_dask.cluster.private_files import LOG_FOLDER, private_folder, shared_folder
 from hsi_dask.cluster.queue import scheduler_message
 from hsi_dask.cluster.watchdog import Watchdog
@@ -121,7 +121,7 @@ def make_job(config: ClusterConfig, *, driver: bool = False) -> Any:
     private_folder(options["log_directory"], "options.log_directory")  # the class would make it readable for everybody
     try:
         return _job_class(cls.job_cls)("tls://SCHEDULER:8786", name="hsi-dask-0", **options)
-    except (TypeError, ValueError, OSError) as error:
+    except REFUSALS as error:
         raise ConfigError(f"the jobs of kind {config.kind} cannot be had with these options: {error}") from error
 
 
@@ -219,5 +219,5 @@ def _cluster(config: ClusterConfig, options: dict[str, Any]) -> Iterator[Any]:
 def _start_cluster(cls: Any, options: dict[str, Any]) -> Any:
     try:
         return cls(job_cls=_job_class(cls.job_cls), silence_logs="error", **options)
-    except (TypeError, ValueError, OSError, RuntimeError) as error:
-        raise ConfigError(f"no scheduler starts with these options: {error}") from error
+    except REFUSALS as error:
+        raise ConfigError(f"no scheduler starts with these options: {first_cause(error)}") from error

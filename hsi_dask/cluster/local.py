@@ -11,7 +11,14 @@ from hsi_dask.cluster.addresses import LOOPBACK, dashboard_address
 from hsi_dask.cluster.config import ClusterConfig
 from hsi_dask.cluster.credentials import supplied_security, temporary_security
 from hsi_dask.cluster.interrupts import sigint_blocked
-from hsi_dask.cluster.options import WORKER_SETTINGS, require_known, scheduler_settings
+from hsi_dask.cluster.options import (
+    REFUSALS,
+    WORKER_SETTINGS,
+    first_cause,
+    require_known,
+    require_mapping,
+    scheduler_settings,
+)
 from hsi_dask.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -42,17 +49,10 @@ def local_workers(config: ClusterConfig) -> Iterator[Client]:
     try:
         with dask.config.set(settings), sigint_blocked():
             cluster = LocalCluster(**options)
-    except (TypeError, ValueError, OSError, RuntimeError) as error:
-        raise ConfigError(f"the local workers do not start with these options: {_first_cause(error)}") from error
+    except REFUSALS as error:
+        raise ConfigError(f"the local workers do not start with these options: {first_cause(error)}") from error
     with cluster, Client(cluster) as client:
         yield client
-
-
-def _first_cause(error: BaseException) -> BaseException:
-    """Of a RuntimeError, by which dask reports only that something failed to start, the error that it comes from."""
-    while isinstance(error, RuntimeError) and error.__cause__ is not None:
-        error = error.__cause__
-    return error
 
 
 def _security(wanted: Any) -> Security | None:
@@ -67,7 +67,7 @@ def _security(wanted: Any) -> Security | None:
 
 def _dashboards(options: dict[str, Any]) -> dict[str, Any]:
     """Dashboards are off unless asked for; what is left of their servers listens on any free port."""
-    scheduler = dict(options.get("scheduler_kwargs") or {})
+    scheduler = require_mapping(options, "scheduler_kwargs")
     asked = scheduler.pop("dashboard_address", options.get("dashboard_address"))
     found: dict[str, Any] = {"dashboard_address": None, "scheduler_kwargs": scheduler | {"dashboard_address": LOOPBACK}}
     if asked is not None:

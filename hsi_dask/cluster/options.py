@@ -8,8 +8,10 @@ from typing import Any
 
 from hsi_dask import __version__
 from hsi_dask.errors import ConfigError
-from hsi_dask.yaml_text import unknown_key
+from hsi_dask.yaml_text import shortened, unknown_key
 
+# What dask's classes raise for values of options that they cannot use
+REFUSALS = (TypeError, ValueError, AttributeError, LookupError, OSError, RuntimeError)
 EXPECTED_VERSION = "HSI_DASK_EXPECTED"  # environment variable of workers: the driver's hsi_dask
 WORKER_SETTINGS: dict[str, Any] = {
     # the profiler keeps an hour of call trees: 60 kB a small tile, memory that grows as long as a run does
@@ -41,6 +43,21 @@ def worker_environment() -> dict[str, str]:
     settings = {f"DASK_{key.upper().replace('.', '__')}": str(value) for key, value in WORKER_SETTINGS.items()}
     # Lustre and NFS often have no locks, and tiles are only read
     return {"HDF5_USE_FILE_LOCKING": "FALSE", EXPECTED_VERSION: __version__} | settings
+
+
+def first_cause(error: BaseException) -> BaseException:
+    """Of a RuntimeError, by which dask reports only that something failed to start, the error that it comes from."""
+    while isinstance(error, RuntimeError) and error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def require_mapping(options: Mapping[str, Any], key: str, section: str = "options") -> dict[str, Any]:
+    """The mapping that an option is; empty where it is not set."""
+    value = options.get(key)
+    if not isinstance(value, dict | None):
+        raise ConfigError(f"{section}.{key} is {shortened(value)}; it must be a mapping")
+    return dict(value or {})
 
 
 def require_known(options: Mapping[str, Any], classes: Iterable[type], section: str = "options") -> None:

@@ -56,7 +56,7 @@ with connect(ClusterConfig(**{place.model_dump(include={"kind", "wait", "options
         worker.kill()
         worker.wait()
     assert not list(tmp_path.glob(".hsi-dask-*"))
-    assert "Traceback" not in (tmp_path / "logs/worker-17-1.log").read_text()
+    assert "End worker" in (tmp_path / "logs/worker-17-1.log").read_text()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make what another user would have made")
@@ -93,7 +93,11 @@ def test_a_folder_left_behind_by_a_killed_run_is_not_taken_for_the_new_one(step,
     ("options", "sentence"),
     [
         ({"interfaec": "lo"}, "unknown key options.interfaec; did you mean options.interface"),
-        ({"security": {"tls_ca_file": "x"}}, "options.security must be true or false with kind slurm-allocation"),
+        ({"security": {"tls_ca_file": "x"}}, "options.security is .*; it must be true, false or, except"),
+        ({"shared_temp_directory": [1]}, "options.shared_temp_directory is .1.; it must be text"),
+        ({"memory_limit": -1}, "options.memory_limit is -1; it must be the memory of a worker"),
+        ({"interface": "no0"}, "no scheduler starts with these options: .*no0"),
+        ({"scheduler_options": {"x": 1}}, "no scheduler starts with these options: .*unexpected keyword"),
         ({"scheduler_options": {"dashboard_address": "0.0.0.0:1"}}, "options.scheduler_options.dashboard_address"),
     ],
 )

@@ -1,15 +1,12 @@
 """Worker processes on this machine: what listens, who can reach it, and which options are refused."""
 
-import asyncio
+import http.client
 import os
+import subprocess
 import sys
-import urllib.error
-import urllib.request
 
 import psutil
 import pytest
-from distributed import Security
-from distributed.comm import connect as comm_connect
 
 from hsi_dask.cluster import ClusterConfig, connect
 from hsi_dask.cluster.addresses import dashboard_address
@@ -46,35 +43,64 @@ def test_workers_are_processes_bound_to_this_machine(client):
     assert {ip for ip, _ in listening()} == {"127.0.0.1"}
 
 
+# Asks every port what it is, without TLS and with credentials of its own; prints one line for each
+STRANGER = """
+import asyncio, sys
+from distributed import Security
+from distributed.comm import connect
+
+async def ask(address, arguments):
+    comm = await connect(address, timeout=2, **arguments)
+    await comm.write({"op": "identity", "reply": True})
+    return await comm.read()
+
+async def main():
+    kinds = {"tcp": {}, "tls": Security.temporary().get_connection_args("client")}
+    attempts = [(f"{kind}://127.0.0.1:{port}", arguments) for port in sys.argv[1:] for kind, arguments in kinds.items()]
+    asked = [asyncio.wait_for(ask(address, arguments), 6) for address, arguments in attempts]
+    for (address, _), answer in zip(attempts, await asyncio.gather(*asked, return_exceptions=True)):
+        print(address, "refuses" if isinstance(answer, OSError) else answer)
+
+asyncio.run(main())
+"""
+
+
+def answers(ports):
+    command = [sys.executable, "-c", STRANGER, *map(str, ports)]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
+
+
 def test_nobody_without_this_clusters_credentials_can_talk_to_scheduler_nannies_or_workers(client):
     """Another user of the machine reaches the same ports; what keeps them out is not who they are."""
-
-    async def ask(address, **arguments):
-        comm = await comm_connect(address, timeout=2, **arguments)
-        await comm.write({"op": "identity", "reply": True})
-        return await comm.read()
-
-    async def answers(addresses):
-        questions = [asyncio.wait_for(ask(address, **arguments), 5) for address, arguments in addresses]
-        return await asyncio.gather(*questions, return_exceptions=True)
-
-    own = client.security.get_connection_args("client")
-    (answer,) = client.sync(answers, [(client.scheduler.address, own)])
-    assert answer["type"] == "Scheduler"
-    strangers = {"tcp": {}, "tls": Security.temporary().get_connection_args("client")}
     ports = {port for _, port in listening()}
     assert len(ports) >= 4
-    attempts = [(f"{protocol}://127.0.0.1:{port}", tls) for port in ports for protocol, tls in strangers.items()]
-    assert all(isinstance(answer, OSError) for answer in client.sync(answers, attempts))
+    found = answers(ports)
+    assert len(found) == 2 * len(ports)
+    assert [line for line in found if not line.endswith(" refuses")] == []
+
+
+def test_without_tls_everybody_can_talk_to_them():
+    """The attempt above is one that succeeds where it can."""
+    with connect(ClusterConfig(options=ONE_WORKER | {"security": False})) as client:
+        port = client.scheduler.address.rpartition(":")[2]
+        assert any("'type': 'Scheduler'" in line for line in answers([port]))
+
+
+def status(port, page):
+    """The code of an HTTP answer; None where none comes."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", f"/{page}")
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
 
 
 def test_there_are_no_pages_for_everybody(client):
     pages = ("", "info/main/workers.html", "json/identity.json", "metrics", "status", "health")
-    for _, port in listening():
-        for page in pages:
-            with pytest.raises((urllib.error.HTTPError, OSError)) as refused:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/{page}", timeout=2)
-            assert getattr(refused.value, "code", 404) == 404
+    assert {status(port, page) for _, port in listening() for page in pages} == {None, 404}
 
 
 def test_workers_have_the_settings_of_a_run(client):
@@ -93,7 +119,6 @@ def test_without_cryptography_the_ways_out_are_told(monkeypatch):
         ClusterError, match=r"pip install cryptography; or leave out --cluster.*options.security to false"
     ):
         enter()
-    enter(security=False)
 
 
 def test_a_dashboard_that_is_asked_for_is_for_this_machine():
@@ -101,7 +126,7 @@ def test_a_dashboard_that_is_asked_for_is_for_this_machine():
     with connect(ClusterConfig(options=ONE_WORKER | {"dashboard_address": ":0"})) as client:
         assert {ip for ip, _ in listening()} == {"127.0.0.1"}
         port = client.scheduler_info()["services"]["dashboard"]
-        assert urllib.request.urlopen(f"http://127.0.0.1:{port}/status", timeout=10).status == 200
+        assert status(port, "status") == 200
 
 
 @pytest.mark.parametrize(
