@@ -1,5 +1,6 @@
 """Job scripts as text, for every batch scheduler; what the lines mean is in each scheduler's own manual."""
 
+import random
 import re
 import subprocess
 from pathlib import Path
@@ -10,7 +11,7 @@ from hsi_dask.cluster import ClusterConfig
 from hsi_dask.cluster.jobs import make_job
 from hsi_dask.cluster.queue import _parse_line, job_states, last_log_line
 from hsi_dask.cluster.submit import write_scripts
-from hsi_dask.errors import ClusterError, ConfigError
+from hsi_dask.errors import ClusterError, ConfigError, HsiDaskError
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
 SIZE = {"cores": 4, "memory": "8GiB", "walltime": "04:00:00", "queue": "long"}
@@ -294,10 +295,40 @@ def test_of_a_log_the_line_counts_that_says_why(tmp_path):
 @pytest.mark.parametrize("kind", HEADERS)
 def test_the_keys_commented_out_in_a_file_are_known_to_its_class(kind, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    before, options = (WORKFLOWS.parent / f"cluster_configs/{kind}.yaml").read_text().split("\noptions:\n")
-    lines = [line.replace("#  ", "  ", 1) if line.startswith("#  ") else line for line in options.splitlines()]
-    (tmp_path / "all.yaml").write_text("\n".join([before, "options:", *lines]))
+    (tmp_path / "all.yaml").write_text("\n".join(uncommented(WORKFLOWS.parent / f"cluster_configs/{kind}.yaml")))
     config = ClusterConfig.from_yaml(tmp_path / "all.yaml")
     assert {"interface", "local_directory", "python", "job_script_prologue"} <= set(config.options)
     assert "/shared/env/bin/python -m distributed" in make_job(config).job_script()
     assert make_job(config, driver=True)
+
+
+def uncommented(path):
+    """The lines of a cluster file with the keys that are commented out."""
+    before, options = path.read_text().split("\noptions:\n")
+    lines = [line.replace("#  ", "  ", 1) if line.startswith("#  ") else line for line in options.splitlines()]
+    return [line for line in [*before.splitlines(), "options:", *lines] if line and not line.startswith("#")]
+
+
+VALUES = [
+    *("[]", "{}", "null", "1", "-1", "1.5", ".nan", "true", "''", "[1]", "{a: 1}", "{1: 2}", "[[[]]]", "/dev/null"),
+    *('"\\e[31m"', "$NOPE", "9999999999999999999999", "a b", "04:00:00", "2019-01-01", "!!bool 3", "&a b", "%s {x}"),
+]
+
+
+@pytest.mark.parametrize("kind", HEADERS)
+@pytest.mark.filterwarnings("ignore::UserWarning")  # some values make dask-jobqueue warn
+def test_mutated_cluster_files_give_a_job_or_one_sentence(kind, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    lines, draw, refusals = uncommented(WORKFLOWS.parent / f"cluster_configs/{kind}.yaml"), random.Random(1), []
+    for _ in range(100):
+        mutated = list(lines)
+        for at in draw.sample(range(len(lines)), draw.randrange(1, 3)):
+            mutated[at] = f"{mutated[at].partition(':')[0]}: {draw.choice(VALUES)}"
+        (tmp_path / "cluster.yaml").write_text("\n".join(mutated))
+        try:
+            make_job(ClusterConfig.from_yaml(tmp_path / "cluster.yaml")).job_script()
+        except HsiDaskError as error:
+            refusals.append(str(error))
+    assert 20 < len(refusals) < 100
+    assert all(text.isprintable() and len(text) < 1500 for text in refusals)
