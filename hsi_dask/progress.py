@@ -26,7 +26,7 @@ _BESIDE = 11  # columns of spinner, elapsed time and the spaces between
 
 
 class Pace(Observer):
-    """Keeps count: tiles done, what is in flight and how far, the rate and the time left."""
+    """Counts tiles: done, in flight with their fractions, the rate and the time left."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()  # news from inside tiles come from other threads

@@ -80,6 +80,8 @@ def open_file(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
         raise FileFormatError(f"{path} does not exist; check the path")
     if path.is_dir():
         raise FileFormatError(f"{path} is a folder; give an HDF5 file")
+    if not path.is_file():  # a pipe would be waited for
+        raise FileFormatError(f"{path} is a pipe or a device; give an HDF5 file")
     with _open(path) as file:
         yield file
 

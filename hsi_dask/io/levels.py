@@ -114,8 +114,8 @@ def stored_array(path: Path, name: str, mode: Literal["r", "r+"] = "r") -> Any:
 
     from hsi_dask.io.local_stores import PlainFiles
 
-    read_array_metadata(path, name)
-    return zarr.open_array(PlainFiles(path) if mode == "r" else path, path=name, mode=mode)
+    sizes = {name: read_array_metadata(path, name).chunk_bytes}
+    return zarr.open_array(PlainFiles(path, sizes) if mode == "r" else path, path=name, mode=mode)
 
 
 def level_attrs(path: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,24 @@ from zarr.storage import LocalStore
 
 from hsi_dask.io.durable import digest, make_folder, read_plain, write_file
 from hsi_dask.io.receipts import Receipt
-from hsi_dask.io.zarr_metadata import MOST_CHUNK
+from hsi_dask.io.zarr_metadata import METADATA, MOST_CHUNK
 
+_BLOSC_HEADER = 16  # bytes
 _MOST_BYTES = MOST_CHUNK + 2**20  # of a file: a chunk that does not become smaller gets a header
 
 
 class PlainFiles(LocalStore):
-    """A local store, read only, in which no link is followed and only regular files are read."""
+    """A local store, read only, in which no link is followed and only regular files are read.
 
-    def __init__(self, root: Path | str, *, read_only: bool = True) -> None:
+    `chunk_bytes` tells for arrays by their names how large their chunks are inflated: another size is refused before
+    room is made for it.
+    """
+
+    def __init__(
+        self, root: Path | str, chunk_bytes: Mapping[str, int] | None = None, *, read_only: bool = True
+    ) -> None:
         super().__init__(root, read_only=read_only)
+        self.chunk_bytes = dict(chunk_bytes or {})
 
     async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Any:
         return await asyncio.to_thread(self.get_sync, key, prototype=prototype, byte_range=byte_range)
@@ -36,7 +45,15 @@ class PlainFiles(LocalStore):
             data = read_plain(Path(self.root), key, _MOST_BYTES)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             return None
+        size = self.chunk_bytes.get(key.partition("/c/")[0].removesuffix("/c"))
+        if size is not None and not key.endswith(METADATA) and _inflated(data) != size:
+            raise ValueError(f"{Path(self.root) / key} is damaged: it does not hold {size} bytes")
         return (prototype or default_buffer_prototype()).buffer.from_bytes(data)
+
+
+def _inflated(chunk: bytes) -> int:
+    """Bytes that a chunk becomes, from the header that blosc gives it."""
+    return int.from_bytes(chunk[4:8], "little") if len(chunk) >= _BLOSC_HEADER else -1
 
 
 class Ledger(PlainFiles):

@@ -181,7 +181,7 @@ def endmember_planes(endmembers: xr.DataArray) -> dict[str, NDArray[Any]]:
 
 
 def spatial_attrs(grid: Grid) -> dict[str, Any]:
-    """What the group of a grid's maps says of itself; the conventions keep the transform with each array."""
+    """Group attributes; the transform is stored per array, as the conventions ask."""
     own = {"Conventions": "CF-1.11", "coordinates": GRID_MAPPING}  # so that xarray takes it as one without being asked
     return {**own, **_common(grid), "spatial:bbox": list(grid.bbox)}
 
@@ -311,7 +311,7 @@ def write_region(path: Path, maps: xr.Dataset, row: int, column: int) -> tuple[R
 
 @lru_cache
 def _writers(process: int) -> ThreadPoolExecutor:
-    """Threads that stay: to start them anew is a hundredth of a tile. A forked process has not got its parent's."""
+    """Threads that are kept, for starting them takes a hundredth of a tile's time; one pool per process."""
     return ThreadPoolExecutor(_WRITES, thread_name_prefix="hsi-dask-write")
 
 
@@ -327,7 +327,7 @@ class _Plane(NamedTuple):
 
 
 def _array(ledger: Any, name: str) -> Any:
-    """One of the store's arrays, to write to; every tile asks for the same: what opening them takes is kept."""
+    """One of the store's arrays, to write to; its metadata are cached, for every tile needs the same."""
     import zarr
     from zarr.storage import StorePath
 
@@ -438,10 +438,10 @@ def _open_zarr(path: Path, group: str, chunks: Any) -> xr.Dataset:
     """A group of a store as a dataset, if it is one that hsi_dask wrote; values are as they are stored."""
     from hsi_dask.io.local_stores import PlainFiles
 
-    require_known(path, group)
+    sizes = {f"{group}/{name}".lstrip("/"): array.chunk_bytes for name, array in require_known(path, group).items()}
     with _readable(path):
         dataset: xr.Dataset = xr.open_zarr(
-            PlainFiles(path), group=group or None, consolidated=False, chunks=chunks, decode_coords="all",
+            PlainFiles(path, sizes), group=group or None, consolidated=False, chunks=chunks, decode_coords="all",
             mask_and_scale=False, decode_times=False, decode_timedelta=False,
         )  # fmt: skip
     return dataset
@@ -543,7 +543,7 @@ def _files(path: Path) -> Iterator[tuple[str, int, int, int]]:
 
 @lru_cache(maxsize=4)
 def _endmembers(path: Path, files: tuple[Any, ...]) -> xr.DataArray:
-    """What these files hold: every tile asks for the same, and for Zarr twenty small files are a sixtieth of a tile."""
+    """The endmembers in these files; cached, for reading twenty small files takes a sixtieth of a tile's time."""
     arrays = require_known(path)
     told = as_typed(dict(read_group_metadata(path).attributes), _Told, path / METADATA)
     if "endmembers" not in arrays or arrays["endmembers"].dimension_names != (ENDMEMBER, WAVELENGTH):

@@ -105,6 +105,11 @@ class ArrayMetadata:
     def chunks(self) -> tuple[int, ...]:
         return self.chunk_grid.configuration.chunk_shape
 
+    @property
+    def chunk_bytes(self) -> int:
+        """Of a chunk, inflated."""
+        return math.prod(self.chunks) * np.dtype(self.data_type).itemsize
+
 
 @dataclass(frozen=True)
 class GroupMetadata:
@@ -129,8 +134,7 @@ def read_array_metadata(store: Path, name: str) -> ArrayMetadata:
     found = read_document(folder / METADATA, ArrayMetadata, below=store)
     if not len(found.shape) == len(found.chunks) == len(found.dimension_names):
         raise RunError(f"{folder} is damaged: shape, chunks and dimensions differ in number; start a new run directory")
-    size = math.prod(found.chunks) * np.dtype(found.data_type).itemsize
-    if math.prod(found.shape) > MOST_PIXELS or size > MOST_CHUNK:
+    if math.prod(found.shape) > MOST_PIXELS or found.chunk_bytes > MOST_CHUNK:
         raise RunError(f"{folder} is said to be {found.shape} in chunks of {found.chunks}: no run has so much")
     return found
 

@@ -223,6 +223,9 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
         pass
     with pytest.raises(FileFormatError, match="is a folder"), open_file(tmp_path):
         pass
+    os.mkfifo(tmp_path / "pipe.h5")
+    with pytest.raises(FileFormatError, match="is a pipe or a device"), open_file(tmp_path / "pipe.h5"):
+        pass
 
 
 @pytest.mark.parametrize("budget", [5_000, 40_000, 10**7])

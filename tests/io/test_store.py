@@ -373,6 +373,15 @@ def test_a_pipe_or_a_device_is_not_waited_for(results: xr.Dataset, run_dir: Path
         store.open_results(run_dir).residual.load()
 
 
+def test_a_chunk_that_would_inflate_to_another_size_is_refused_before(results: xr.Dataset, run_dir: Path) -> None:
+    chunk = run_dir / "results.zarr/residual/c/0/1"
+    data = bytearray(chunk.read_bytes())
+    data[4:8] = (2**31 - 17).to_bytes(4, "little")
+    chunk.write_bytes(data)
+    with pytest.raises(ValueError, match="residual/c/0/1 is damaged: it does not hold 9600 bytes"):
+        store.open_results(run_dir).residual.load()
+
+
 @pytest.mark.parametrize(
     ("attributes", "said"),
     [

@@ -27,12 +27,12 @@ logger = logging.getLogger(__name__)
 
 LOCK, PARTS = "lock", "parts"
 MOMENT = 1.0  # seconds; `activity` holds a lock for less, while it looks
-DOOR_SECONDS = 120.0  # a part in the door reads and writes a manifest; a server that lost a client frees it in 90 s
+STARTUP_SECONDS = 120.0  # a starting part reads and writes a manifest; NFS frees a lost client's lock in 90 s
 SETUP_SECONDS = 3600.0  # finding a site's endmembers takes minutes; a part that waits longer says so and ends
 _POLL = 0.5
 _SIGNATURE = 500  # characters of who holds a lock
 _MOUNTS = Path("/proc/self/mounts")
-_TAKEN = {errno.EWOULDBLOCK, errno.EACCES}
+_HELD = {errno.EWOULDBLOCK, errno.EACCES}
 # Mounts on which flock succeeds, but is seen by this machine only: file system -> options that say so
 _LOCAL_ONLY = {
     "nfs": {"local_lock=all", "local_lock=flock", "nolock"},
@@ -85,7 +85,7 @@ class _NoLocksError(Exception):
 
 @contextmanager
 def held_whole(path: Path) -> Iterator[None]:
-    """The directory for one run alone."""
+    """The directory for one whole run."""
     with _opened(path / LOCK) as file:
         try:
             if not _await(lambda: _flock(file, fcntl.LOCK_EX), MOMENT):
@@ -97,46 +97,48 @@ def held_whole(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def door(path: Path) -> Iterator[None]:
-    """Parts that start together come in one by one."""
+def startup(path: Path) -> Iterator[None]:
+    """Serialises the start-up of concurrent parts."""
     with _opened(path / PARTS / "door") as file:
         try:
-            if not _await(lambda: _flock(file, fcntl.LOCK_EX), DOOR_SECONDS):
-                raise RunError(f"{path} is being entered by {_holder(file)} for {DOOR_SECONDS:.0f} s; end that one")
+            if not _await(lambda: _flock(file, fcntl.LOCK_EX), STARTUP_SECONDS):
+                raise RunError(f"{path} is being entered by {_holder(file)} for {STARTUP_SECONDS:.0f} s; end that one")
             _sign(file, _me())
         except _NoLocksError:
-            pass  # told by `unshared`
+            pass  # `unshared` says so
         yield
 
 
 @contextmanager
 def held_part(path: Path, part: Part) -> Iterator[None]:
-    """The directory for this part, beside other parts of as many. To be entered through the door.
+    """The directory for this part, beside other parts of the same number; to be called within `startup`.
 
-    Who comes first writes into the lock how many parts there are; it holds until the last has left.
+    The first part writes into the lock how many there are; the lock is held until the last one ends.
     """
     mine = path / PARTS / f"{part.number}-of-{part.of}"
-    with _opened(path / LOCK) as house, _opened(mine) as own:
+    with _opened(path / LOCK) as run_lock, _opened(mine) as part_lock:
 
         def entered() -> bool:
-            if first := _flock(house, fcntl.LOCK_EX):
-                _sign(house, f"{_parts(part)}, the first of them {_me()}")
-            return _flock(house, fcntl.LOCK_SH) and (first or _holder(house).startswith(_parts(part) + ","))
+            if first := _flock(run_lock, fcntl.LOCK_EX):
+                _sign(run_lock, f"{_parts(part)}, the first of them {_me()}")
+            return _flock(run_lock, fcntl.LOCK_SH) and (first or _holder(run_lock).startswith(_parts(part) + ","))
 
         try:
             if not _await(entered, MOMENT):
-                raise RunError(f"{path} is in use by {_holder(house)}; wait for that, or give another --out folder")
-            if not _await(lambda: _flock(own, fcntl.LOCK_EX), MOMENT):
-                raise RunError(f"part {part} of {path} is in use by {_holder(own)}; wait for it, or start another part")
-            _sign(own, _me())
+                raise RunError(f"{path} is in use by {_holder(run_lock)}; wait for that, or give another --out folder")
+            if not _await(lambda: _flock(part_lock, fcntl.LOCK_EX), MOMENT):
+                raise RunError(
+                    f"part {part} of {path} is in use by {_holder(part_lock)}; wait for it, or start another part"
+                )
+            _sign(part_lock, _me())
         except _NoLocksError:
-            pass  # told by `unshared`
+            pass  # `unshared` says so
         yield
 
 
 @contextmanager
 def turn(path: Path, part: Part, ready: Callable[[], bool], say: Callable[[str], None]) -> Iterator[None]:
-    """Returns when what all parts need is ready, or when it is this part's turn to make it.
+    """Enters when what all parts need is ready, or when this part is the one to make it.
 
     Raises
     ------
@@ -165,7 +167,7 @@ def turn(path: Path, part: Part, ready: Callable[[], bool], say: Callable[[str],
 
 
 def await_first(made: Callable[[], bool], path: Path) -> None:
-    """Wait for what part 1 makes, where locks cannot say whose turn it is."""
+    """Wait for what part 1 makes, where locks do not work."""
     if not _await(made, SETUP_SECONDS):
         raise RunError(
             f"{path} cannot be locked by parts ({unshared(path)}), so that part 1 makes the run and the others wait; "
@@ -232,7 +234,7 @@ def _mount(path: Path) -> tuple[str, set[str]]:
     return found
 
 
-# ------------------------------------------------------------------------------------------------ small things
+# ------------------------------------------------------------------------------------------------ lock files
 
 
 def _opened(path: Path) -> IO[str]:
@@ -253,7 +255,7 @@ def _flock(file: IO[str], kind: int) -> bool:
     try:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
     except OSError as error:
-        if error.errno in _TAKEN:
+        if error.errno in _HELD:
             return False
         raise _NoLocksError(error.strerror) from error
     return True

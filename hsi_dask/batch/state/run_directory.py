@@ -264,7 +264,7 @@ class Run:
             return None
 
     def commit(self, record: TileRecord) -> None:
-        """Write the record, last of all, and forget the tile's failure."""
+        """Write the record, after everything else of the tile, and remove the note of its failure."""
         values = asdict(record) | {"chunks": [tuple(c) for c in record.chunks]}
         _write_json(self.path / RECORDS / f"{record.tile}.json", values | {"checksum": _checksum(values)})
         self.forget_failure(record.tile)
@@ -275,7 +275,7 @@ class Run:
         _write_json(self.path / FAILURES / f"{tile}.json", asdict(note))
 
     def share(self, plan: Plan, part: Part) -> Plan:
-        """The part's own tiles of a plan, by their order in the manifest: all parts agree without a word."""
+        """The part's own tiles of a plan, by their order in the manifest, so that all parts agree."""
         own = set(part.share([tile.id for tile in self.manifest.tiles]))
         names = {tile.path: tile.id for tile in self.manifest.tiles}  # one that could not be read gets another name
         known = {tile.id for tile in self.manifest.tiles}
@@ -342,14 +342,14 @@ def open_run_directory(
         else:
             if _alone(path, part) and part.number > 1:
                 locks.await_first((path / MANIFEST).is_file, path)
-            with locks.door(path):
+            with locks.startup(path):
                 stack.enter_context(locks.held_part(path, part))
                 held = _made(path, plan)
         yield held
 
 
 def _make_folders(path: Path, names: Sequence[str]) -> None:
-    """Folders whose entries survive a power cut: what is written into them later is worth as much as these."""
+    """Make folders whose entries survive a power cut, as what is written into them does."""
     new = [folder for folder in (path, *path.parents) if not folder.exists()]
     for folder in (path, *(path / name for name in names)):
         folder.mkdir(parents=True, exist_ok=True)
@@ -363,7 +363,7 @@ def _alone(path: Path, part: Part) -> bool:
 
 
 def _holds_nothing(path: Path) -> bool:
-    """A run that found no endmembers has computed nothing: it makes way for one with other settings."""
+    """Whether nothing was computed yet: such a run may be replaced by one with other settings."""
     return not (path / ENDMEMBERS).exists() and not any((path / RECORDS).glob("*.json"))
 
 
@@ -384,7 +384,7 @@ def _require_usable(path: Path) -> None:
 
 
 def _require_plain(path: Path) -> None:
-    """Refuse a run directory in which one of our files or folders is a link, a pipe or a device."""
+    """Refuse a run directory in which a file or folder of the run is a link, a pipe or a device."""
     for names, is_right in ((_FILES, stat.S_ISREG), (_FOLDERS, stat.S_ISDIR)):
         for name in names:
             try:
