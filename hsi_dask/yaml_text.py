@@ -153,6 +153,17 @@ def unknown_key(name: str, known: Sequence[str], prefix: str = "", elsewhere: It
     return f"unknown key {prefix}{plain(name)}; {hint}"
 
 
+def one_line(text: object) -> str:
+    """What another program or library says, for an error: one line, without control characters.
+
+    Examples
+    --------
+    >>> one_line("no such\\n\\x1b[31mpartition")
+    'no such [31mpartition'
+    """
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in str(text)).split())
+
+
 def plain(name: str) -> str:
     """A key as it is, or shortened and in quotes where it is long or cannot be printed."""
     return name if name.isprintable() and len(name) <= MAX_DIGITS else shortened(name)

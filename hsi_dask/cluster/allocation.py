@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, NoReturn
 from hsi_dask.cluster.addresses import LOOPBACK, dashboard_address, scheduler_host
 from hsi_dask.cluster.config import AllocationOptions, ClusterConfig
 from hsi_dask.cluster.credentials import AUTHORITY, CERTIFICATE, KEY, write_security
-from hsi_dask.cluster.options import REFUSALS, batch_settings, first_cause, worker_environment
+from hsi_dask.cluster.options import REFUSALS, batch_settings, reason, worker_environment
 from hsi_dask.cluster.private_files import LOG_FOLDER, is_private, private_folder, shared_folder
 from hsi_dask.errors import ClusterError, ConfigError
 
@@ -132,7 +132,7 @@ def _start_scheduler(options: AllocationOptions, security: Security | None) -> L
             scheduler_kwargs=more | dashboard, silence_logs="error", **place,
         )  # fmt: skip
     except REFUSALS as error:
-        raise ConfigError(f"no scheduler starts with these options: {first_cause(error)}") from error
+        raise ConfigError(f"no scheduler starts with these options: {reason(error)}") from error
 
 
 # ------------------------------------------------------------------------------------------------ workers

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hsi_dask.cluster.private_files import create_file
 from hsi_dask.errors import ClusterError, ConfigError
+from hsi_dask.yaml_text import one_line
 
 if TYPE_CHECKING:
     from distributed import Security
@@ -81,5 +82,5 @@ def supplied_security(files: Mapping[str, Any]) -> Security:
         for role in _ROLES:
             security.get_connection_args(role)
     except (TypeError, ValueError, AttributeError, OSError) as error:
-        raise ConfigError(f"options.security: {error}") from error
+        raise ConfigError(f"options.security: {one_line(error)}") from error
     return security

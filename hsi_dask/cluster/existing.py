@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hsi_dask.cluster.config import ClusterConfig
 from hsi_dask.cluster.credentials import supplied_security
-from hsi_dask.cluster.options import require_known
+from hsi_dask.cluster.options import reason, require_known
 from hsi_dask.errors import ClusterError, ConfigError
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ def existing_scheduler(config: ClusterConfig) -> Iterator[Client]:
         client = Client(**{"timeout": config.wait} | options)
     except (OSError, TypeError, ValueError, AttributeError, LookupError) as error:
         raise ClusterError(
-            f"no scheduler answers at {address} ({error}); start it, or correct options.address"
+            f"no scheduler answers at {address} ({reason(error)}); start it, or correct options.address"
         ) from error
     except RuntimeError as error:
-        raise ClusterError(f"the scheduler at {address} is refused: {error}") from error
+        raise ClusterError(f"the scheduler at {address} is refused: {reason(error)}") from error
     with client:
         yield client

@@ -17,7 +17,7 @@ from hsi_dask.cluster.addresses import LOOPBACK, bind, dashboard_address
 from hsi_dask.cluster.config import ClusterConfig, JobOptions
 from hsi_dask.cluster.credentials import credentials
 from hsi_dask.cluster.interrupts import sigint_blocked
-from hsi_dask.cluster.options import REFUSALS, batch_settings, first_cause, require_known, worker_environment
+from hsi_dask.cluster.options import REFUSALS, batch_settings, reason, require_known, worker_environment
 from hsi_dask.cluster.private_files import LOG_FOLDER, private_folder, shared_folder
 from hsi_dask.cluster.queue import scheduler_message
 from hsi_dask.cluster.watchdog import Watchdog
@@ -122,7 +122,9 @@ def make_job(config: ClusterConfig, *, driver: bool = False) -> Any:
     try:
         return _job_class(cls.job_cls)("tls://SCHEDULER:8786", name="hsi-dask-0", **options)
     except REFUSALS as error:
-        raise ConfigError(f"the jobs of kind {config.kind} cannot be had with these options: {error}") from error
+        raise ConfigError(
+            f"the jobs of kind {config.kind} cannot be had with these options: {reason(error)}"
+        ) from error
 
 
 def _signatures(cls: Any) -> tuple[type, ...]:
@@ -220,4 +222,4 @@ def _start_cluster(cls: Any, options: dict[str, Any]) -> Any:
     try:
         return cls(job_cls=_job_class(cls.job_cls), silence_logs="error", **options)
     except REFUSALS as error:
-        raise ConfigError(f"no scheduler starts with these options: {first_cause(error)}") from error
+        raise ConfigError(f"no scheduler starts with these options: {reason(error)}") from error

@@ -14,7 +14,7 @@ from hsi_dask.cluster.interrupts import sigint_blocked
 from hsi_dask.cluster.options import (
     REFUSALS,
     WORKER_SETTINGS,
-    first_cause,
+    reason,
     require_known,
     require_mapping,
     scheduler_settings,
@@ -50,7 +50,7 @@ def local_workers(config: ClusterConfig) -> Iterator[Client]:
         with dask.config.set(settings), sigint_blocked():
             cluster = LocalCluster(**options)
     except REFUSALS as error:
-        raise ConfigError(f"the local workers do not start with these options: {first_cause(error)}") from error
+        raise ConfigError(f"the local workers do not start with these options: {reason(error)}") from error
     with cluster, Client(cluster) as client:
         yield client
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from hsi_dask import __version__
 from hsi_dask.errors import ConfigError
-from hsi_dask.yaml_text import shortened, unknown_key
+from hsi_dask.yaml_text import one_line, shortened, unknown_key
 
 # What dask's classes raise for values of options that they cannot use
 REFUSALS = (TypeError, ValueError, AttributeError, LookupError, OSError, RuntimeError)
@@ -45,11 +45,15 @@ def worker_environment() -> dict[str, str]:
     return {"HDF5_USE_FILE_LOCKING": "FALSE", EXPECTED_VERSION: __version__} | settings
 
 
-def first_cause(error: BaseException) -> BaseException:
-    """Of a RuntimeError, by which dask reports only that something failed to start, the error that it comes from."""
+def reason(error: BaseException) -> str:
+    """What an error of dask's says, in one line.
+
+    Of a RuntimeError, by which dask reports only that something failed to start, that is what the error it comes from
+    says.
+    """
     while isinstance(error, RuntimeError) and error.__cause__ is not None:
         error = error.__cause__
-    return error
+    return one_line(error)
 
 
 def require_mapping(options: Mapping[str, Any], key: str, section: str = "options") -> dict[str, Any]:

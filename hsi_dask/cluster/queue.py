@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from hsi_dask.yaml_text import one_line
+
 TIMEOUT = 60.0  # seconds for an answer; a busy controller takes many
 _TAIL = 4000  # bytes at the end of a log that are searched
 _REASON = re.compile(r"error|no such|not found|denied|cannot|killed|cancelled|exceeded", re.IGNORECASE)
@@ -144,7 +146,7 @@ def _base_id(job: str) -> str:
 def scheduler_message(error: str) -> str:
     """What the submit command printed, out of dask-jobqueue's report, in one line."""
     found = re.search(r"stderr:\n(.*)", error, re.DOTALL)
-    return _printable(" ".join((found[1] if found else error).split()))
+    return one_line(found[1] if found else error)
 
 
 def last_log_line(folder: str, job: str) -> str:
@@ -156,7 +158,7 @@ def last_log_line(folder: str, job: str) -> str:
         return ""
     lines = [line for log in logs for line in _tail(log) if not _NOISE.match(line)]
     telling = [line for line in lines if _REASON.search(line)]
-    return _printable((telling or lines or [""])[-1].strip()[:300])
+    return one_line((telling or lines or [""])[-1])[:300]
 
 
 def _tail(path: Path) -> list[str]:
@@ -166,8 +168,3 @@ def _tail(path: Path) -> list[str]:
             return [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
     except OSError:
         return []
-
-
-def _printable(text: str) -> str:
-    """Without control characters: logs and messages of other programs end up on a terminal."""
-    return "".join(letter for letter in text if letter.isprintable())
