@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from hsi_dask import schema
 from hsi_dask.batch.observer import Advanced
 from hsi_dask.batch.state.run_directory import Run, TileRecord
-from hsi_dask.errors import FileFormatError, RunError
+from hsi_dask.errors import FileFormatError, GridError, RunError
 from hsi_dask.io import levels as levels_store
 from hsi_dask.io import store
 from hsi_dask.io.documents import as_typed
@@ -328,16 +328,25 @@ def _write_quicklooks(run: Run, records: Sequence[TileRecord], part: Path, work:
     def one(record: TileRecord) -> None:
         try:
             file = read_source(record.path)
+            row, column = _place_of(file, grid, record)
             values = _planes(file)
-        except (FileFormatError, OSError) as error:
+        except (FileFormatError, GridError, OSError) as error:
             logger.info("no quicklook of tile %s: %s", record.tile, error)
             return
-        row = round((grid.north - file.north) / grid.resolution[1])
-        column = round((file.west - grid.west) / grid.resolution[0])
         array[:, row : row + values.shape[1], column : column + values.shape[2]] = values  # its own chunks
 
     for _ in work.map(one, records, weight):
         pass  # to raise what a thread raised
+
+
+def _place_of(file: TileSource, grid: Grid, record: TileRecord) -> tuple[int, int]:
+    """Row and column of the file's north-west pixel; GridError where it does not lie in the chunks of the record."""
+    row = round((grid.north - file.north) / grid.resolution[1])
+    column = round((file.west - grid.west) / grid.resolution[0])
+    ends = (row, column), (row + file.shape[0] - 1, column + file.shape[1] - 1)
+    if not {(down // grid.chunk[0], across // grid.chunk[1]) for down, across in ends} <= record.cells:
+        raise GridError(f"{file.path} is now of another place")
+    return row, column
 
 
 def _planes(file: TileSource) -> NDArray[Any]:

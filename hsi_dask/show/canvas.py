@@ -19,7 +19,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hsi_dask.batch.observer import Advanced
-from hsi_dask.errors import FileFormatError
+from hsi_dask.errors import HsiDaskError
 from hsi_dask.io import store
 from hsi_dask.io.levels import QUICKLOOK, level_grids
 from hsi_dask.io.readers import read_source
@@ -251,7 +251,7 @@ class Canvas:
             return select_bands(here, windows=bands.windows, drop_last=bands.drop_last).compute(scheduler="threads")
         except KeyError:
             return f"no spectrum: {name} is now of another place"
-        except (FileFormatError, OSError) as error:
+        except (HsiDaskError, OSError) as error:
             logger.info("%s: %s", pixel.path, error)
             return f"no spectrum: {name} cannot be read"
 

@@ -250,11 +250,16 @@ class _Image:
         """A GeoTIFF of one pixel without data that says all the rest."""
         from rasterio import MemoryFile
         from rasterio.crs import CRS
+        from rasterio.errors import CRSError
         from rasterio.transform import Affine
 
+        try:
+            crs = CRS.from_user_input(self.grid.crs)
+        except CRSError as error:
+            raise RunError(f"{self.overviews.run.path} is in {self.grid.label}, which GDAL does not know") from error
         profile = {
             "driver": "GTiff", "dtype": self.spec.dtype, "count": len(self.bands), "nodata": self.spec.fill_value,
-            "height": 1, "width": 1, "crs": CRS.from_user_input(self.grid.crs),
+            "height": 1, "width": 1, "crs": crs,
             "transform": Affine(*self.grid.transform),
         }  # fmt: skip
         with MemoryFile() as memory:

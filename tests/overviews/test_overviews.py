@@ -214,3 +214,32 @@ def test_halving_keeps_a_last_odd_row_and_column():
     assert halved(classes, variable("sam_class")).tolist() == [[1, 5], [3, 255]]
     values = np.array([[1, 3, np.nan], [np.nan, 2, 4], [6, 8, np.nan]], np.float32)
     np.testing.assert_array_equal(halved(values, variable("residual")), [[2, 4], [7, np.nan]])
+
+
+def test_damaged_overviews_are_made_anew(done_run):
+    made = open_overviews(done_run)
+    statistics = made.statistics
+    for name, change in (
+        ("zarr.json", lambda text: text.replace('"count"', '"cuont"', 1)),
+        ("1/quicklook/zarr.json", lambda text: text.replace('"blosc"', '"numcodecs.pickle"')),
+        ("1/x/zarr.json", lambda text: text[:50]),
+        ("1/zarr.json", lambda text: text.replace('"zarr_format": 3', '"zarr_format": 2')),
+    ):
+        path = made.path / name
+        before = path.read_text()
+        path.write_text(change(before))
+        assert path.read_text() != before
+        assert open_overviews(done_run).statistics == statistics
+        assert path.read_text() == before
+
+
+def test_a_file_that_now_lies_elsewhere_gives_no_quicklook(own_site, config, tmp_path):
+    hsi.run(config.replace(tiles=[str(own_site)]), tmp_path / "run")
+    one, other = (next(own_site.glob(f"*{tile}*")) for tile in ("368000_4306000", "368080_4306040"))
+    status = one.stat()
+    one.write_bytes(other.read_bytes().ljust(status.st_size, b"\0"))  # bytes behind an HDF5 file do not matter
+    os.utime(one, ns=(status.st_mtime_ns, status.st_mtime_ns))
+    look = open_overviews(tmp_path / "run").at(1000).quicklook
+    west, south = 368000, 4306000
+    assert look.sel(x=slice(west, west + 40), y=slice(south + 40, south)).isnull().all()
+    assert look.notnull().any()
