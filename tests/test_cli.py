@@ -200,10 +200,11 @@ def test_a_signal_ends_a_run_cleanly_and_it_says_how_to_go_on(site, tmp_path, nu
     assert call("run", "--out", run_dir).returncode == 0
 
 
-def test_a_terminal_shows_a_live_bar_with_tiles_rate_and_time_left(site, tmp_path):
+@pytest.mark.parametrize(("columns", "bar"), [(80, 12), (110, 24)])
+def test_a_terminal_shows_a_live_bar_with_tiles_rate_and_time_left(columns, bar, site, tmp_path):
     main, worker = pty.openpty()
     words = [*HSI_DASK, "run", str(site.folder), "--out", str(tmp_path / "run"), "--count", "3"]
-    environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "110", "LINES": "30"}
+    environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": str(columns), "LINES": "30"}
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=worker, env=environment) as process:
         os.close(worker)
         shown = b""
@@ -222,6 +223,9 @@ def test_a_terminal_shows_a_live_bar_with_tiles_rate_and_time_left(site, tmp_pat
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
     assert "sampling" in text
     assert re.search(r"[12] of 2 tiles, [\d.e+]+ tiles a minute, 0:00:\d\d left", text)
+    lines = [line for line in re.split(r"[\r\n]+", text) if "━" in line and " of 2 tiles" in line]
+    assert {sum(one in "━╸╺" for one in line) for line in lines} == {bar}
+    assert all(len(line.rstrip()) <= columns and re.search(r"\d:\d\d:\d\d$", line.rstrip()) for line in lines)
     assert shown.decode().rstrip().endswith("\x1b[?25h") or "\x1b[?25h" in shown.decode()[-200:]  # the cursor is back
 
 
@@ -485,6 +489,22 @@ def test_the_pace_counts_tiles_and_what_is_in_flight(monkeypatch):
     assert pace.inside() == "a 50%"
     pace.tile_failed("a", "broken")
     assert (pace.settled, pace.inside()) == (1, "")
+
+
+def test_what_does_not_fit_beside_the_bar_is_left_out_whole(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    pace = progress.Pace()
+    pace.total = 123
+    pace.tile_advanced("368000_4306000", 0.0)
+    now[0] = 30.0
+    pace.tile_advanced("368000_4306000", 0.5)
+    whole = "0 of 123 tiles, 1 tiles a minute, 2:02:30 left  (368000_4306000 50%)"
+    shown = {width: pace.so_far_within(width) for width in (100, 67, 47, 32, 20)}
+    assert shown == {
+        100: whole, 67: whole.partition("  (")[0], 47: whole.partition("  (")[0],
+        32: "0 of 123 tiles, 2:02:30 left", 20: "0 of 123",
+    }  # fmt: skip
 
 
 def test_a_log_gets_a_line_from_inside_a_tile_that_takes_long(capsys, monkeypatch):

@@ -255,6 +255,22 @@ def fill(place: Path) -> None:
             pass
 
 
+@pytest.mark.parametrize("files", range(2, 9))
+def test_no_room_at_the_creation_of_a_run_directory_is_a_sentence(
+    files: int, config: RunConfig, tmp_path: Path
+) -> None:
+    place = tmp_path / "disk"
+    place.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", f"size=32m,nr_inodes={files}", "tmpfs", str(place)]
+    if subprocess.run(words, capture_output=True, check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        with pytest.raises(RunError, match=rf"^{place}/run.*No space left on device"):
+            run(config, place / "run")
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
 def test_a_disk_full_in_mid_run_leaves_nothing_recorded_that_is_not_there(
     config: RunConfig, small_disk: Path, assert_whole: Callable[[Path], None]
 ) -> None:
