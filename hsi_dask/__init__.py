@@ -1,4 +1,4 @@
-"""Imaging spectroscopy of NEON AOP tiles on dask: endmembers, abundances and classes, for a tile or a whole site.
+"""Imaging spectroscopy of airborne tiles on dask: endmembers, abundances and classes, for a tile or a whole site.
 
 The design, on one screen
 -------------------------

@@ -16,7 +16,7 @@ class HsiDaskError(Exception):
 
 
 class FileFormatError(HsiDaskError, ValueError):
-    """A file is not what its reader needs: not HDF5, not NEON reflectance, truncated or damaged."""
+    """A file is not what a reader needs: of no known format, without a map grid, truncated or damaged."""
 
 
 class SchemaError(HsiDaskError, ValueError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -95,12 +94,13 @@ def require_memory(place: ClusterConfig, settings: RunConfig, out: Path) -> None
     from hsi_dask.batch.state.run_directory import Run
     from hsi_dask.batch.tiles.plan import make_plan
     from hsi_dask.batch.tiles.search import find_tiles
+    from hsi_dask.io.readers import identity
 
     paths = find_tiles(settings.tiles) if settings.tiles else [Path(t.path) for t in Run.open(out).manifest.tiles]
-    if (size := place.worker_size()) is None or not (present := [path for path in paths if path.is_file()]):
+    if (size := place.worker_size()) is None or not (present := [path for path in paths if path.exists()]):
         return
     threads, limit = size
-    plan = make_plan([max(present, key=os.path.getsize)], settings)
+    plan = make_plan([max(present, key=lambda path: identity(str(path))[0])], settings)
     if plan.tiles and (needed := plan.memory(threads)) > limit:
         raise ConfigError(
             f"a tile needs about {bytes_text(needed)} with {threads} threads, a worker has {bytes_text(limit)}; "

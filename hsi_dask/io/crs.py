@@ -162,7 +162,7 @@ def _parsed(text: str) -> CRS:
         raise GridError(f"the CRS {shown!r} is neither a code such as EPSG:32618 nor WKT; correct it in the file")
     try:
         return CRS.from_user_input(text.strip())
-    except CRSError as error:
+    except (CRSError, UnicodeError) as error:
         if (code := epsg(text)) is not None:
             raise GridError(f"EPSG code {code} is unknown to PROJ; correct the file's CRS") from error
         raise GridError(f"the CRS {shown!r} is not understood by PROJ; correct it in the file") from error

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsi_dask.io.blocks import StoredCube
+from hsi_dask.io.chunked import ChunkedArray
 from hsi_dask.sources import Piece, Spread
 
 Say = Callable[[str], None]  # takes one sentence on what the file lacks and what was done about it
@@ -56,18 +57,20 @@ class Reflectance:
             sizes = [range(n)[k] if isinstance(k, slice) else k for k, n in zip(key, self.shape, strict=True)]
             yield Piece(self[key], tuple(slice(0, len(size)) for size in sizes))
             return
+        in_place = isinstance(self.stored, ChunkedArray) and self.stored.dtype == np.float32  # whose pieces are buffers
         for values, place in self.stored.pieces(key, spread):
-            yield Piece(self._decoded(values), place)
+            yield Piece(self._decoded(values, copy=not in_place), place)
 
-    def _decoded(self, raw: NDArray[Any]) -> NDArray[np.float32]:
+    def _decoded(self, raw: NDArray[Any], *, copy: bool = True) -> NDArray[np.float32]:
+        missing = raw == self.fill_value if self.fill_value is not None else None
         with np.errstate(over="ignore", invalid="ignore"):  # damaged floats may be beyond float32: infinite, no warning
-            values = raw.astype(np.float32, order="K")
+            values = raw.astype(np.float32, order="K", copy=copy)
         if self.offset:
             values -= np.float32(self.offset)
         if self.scale_factor != 1:
             values /= np.float32(self.scale_factor)
-        if self.fill_value is not None:
-            values[raw == self.fill_value] = np.nan
+        if missing is not None:
+            values[missing] = np.nan
         return values
 
 

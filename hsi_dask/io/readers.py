@@ -23,6 +23,7 @@ from hsi_dask.io.tile_source import TileSource
 logger = logging.getLogger(__name__)
 
 GROUP = "hsi_dask.readers"
+_SHOWN = 200  # characters of an error that is not ours
 _BUILT_IN = ("hsi_dask.io.neon.reader", "hsi_dask.io.envi", "hsi_dask.io.grid")
 
 
@@ -136,7 +137,8 @@ def read_source(path: str | os.PathLike[str]) -> TileSource:
     except (HsiDaskError, OSError):
         raise
     except Exception as error:  # a reader of another package may raise anything
-        raise FileFormatError(f"{where} cannot be read by the reader {reader.name!r} ({error!r})") from error
+        what = " ".join(f"{type(error).__name__}: {error}".split())[:_SHOWN]
+        raise FileFormatError(f"{where} cannot be read by the reader {reader.name!r} ({what})") from error
     if not isinstance(source, TileSource):
         raise FileFormatError(f"{where}: the reader {reader.name!r} gives no TileSource; update its package")
     return replace(source, reader=reader.name, file_size=size, mtime_ns=mtime_ns)

@@ -34,7 +34,7 @@ from hsi_dask.schema import CLASS_DIMS, ENDMEMBER, QUALITY, Variable
 #   what a process holds before its first tile: interpreter, libraries, compiled kernels, the sample
 _PROCESS = 340 * 2**20
 #   each thread holds one block of stored integers and the inflated chunk beside it; a slab that is one block is read
-#   by all threads in pieces of planes of int16
+#   by all threads in pieces of planes, of float32 at most
 _COPIES_OF_BLOCK = 2
 #   the sums of a block's pixels are 3 planes an endmember and 2 more, float64; each thread holds one, and one more
 #   waits to be finished
@@ -165,7 +165,7 @@ class Plan:
         if tile.block_pixels < pixels:
             stored = threads * tile.block_bytes * _COPIES_OF_BLOCK
         else:
-            stored = max(min(2 * pixels * chunked.PIECE_PLANES, chunked.PLANES_BYTES), tile.block_bytes)
+            stored = max(min(4 * pixels * chunked.PIECE_PLANES, chunked.PLANES_BYTES), tile.block_bytes)
         specs = [method(name) for name in self.config.methods]
         planes = count * (3 if any(spec.divergence for spec in specs) else 1) + 2
         own = max(spec.memory for spec in specs)
