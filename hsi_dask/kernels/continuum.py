@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
+
+from hsi_dask.kernels.compiled import compiled
 
 Spectra = NDArray[np.floating[Any]]
 
@@ -129,7 +130,7 @@ def _checked(spectra: Spectra, wavelength: ArrayLike) -> tuple[Spectra, NDArray[
     return values, grid
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _continuum(spectra: Any, grid: Any, out: Any) -> None:
     """Corners of the hull so far are kept; a new point drops those that it leaves below the line."""
     wavelengths = grid.size

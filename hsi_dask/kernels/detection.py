@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from hsi_dask.kernels.compiled import compiled
 from hsi_dask.kernels.covariance import whiten
 from hsi_dask.kernels.mnf import mnf, principal_components
 
@@ -225,7 +225,7 @@ def _coherence(whitened: NDArray[Any], targets: NDArray[Any], added: float) -> S
     return out
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+@compiled(fastmath={"contract"})
 def _cosines(planes: Any, unit: Any, added: Any, out: Any) -> None:
     energy, along = np.empty(_TILE), np.empty(_TILE)
     for start in range(0, planes.shape[1], _TILE):

@@ -5,12 +5,11 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from hsi_dask.kernels.compiled import as_input, compiled, inlined, inner
 from hsi_dask.kernels.fcls_large import solve_large
 
 Floats = NDArray[np.float64]
@@ -21,7 +20,6 @@ SWEEPS = 6  # of guessing, above that: 1-3 exchanges are then left at p = 30, fr
 OVERSTEP = np.float32(1.6)  # over-relaxation, where alternating directions are usually fastest
 _NONE, _ONE = np.float32(0), np.float32(1)
 _CONTRACT = {"contract"}  # fused multiply-add: nothing else about a sum changes, NaN included
-_NO_SWEEP = np.empty((0, 0), np.float32), np.empty((0, 0), np.float32)
 _TILE = 512  # pixels of a residual's buffers, which stay in cache
 BLOCK = 64  # pixels per block: their planes stay in the L1 and L2 caches
 PIVOTS = 12  # whole-block exchanges before the monotone descent takes over; 2-4 are usual
@@ -75,8 +73,7 @@ def fcls(coordinates: ArrayLike, vertices: ArrayLike) -> Floats:
     if r > p:
         c = c @ basis.T
     abundances = np.empty((p, z.shape[1]))
-    z = z.view()
-    z.flags.writeable = False  # dask hands over both kinds; one kind, one compilation
+    z = as_input(z)
     shrink = 0.5 ** max(float(np.frexp(np.abs(c).max())[1]), -1000.0)
     c *= shrink  # vertices of size 1; a power of two costs no digit
     gram = c @ c.T + 1.0  # the sum constraint makes the constant free; with it independent means definite
@@ -84,8 +81,8 @@ def fcls(coordinates: ArrayLike, vertices: ArrayLike) -> Floats:
     if p > MANY:
         solve_large(z, centre, shrink, basis, c, gram, abundances)
         return abundances
-    head, pull = _sweep_maps(c, gram) if p > TABLED else _NO_SWEEP
-    _solve_all(z, centre, shrink, basis, c, _fours(c), _fours(c.T), gram, head, pull, abundances)
+    sweep = _sweep_maps(c, gram) if p > TABLED else None
+    _solve_all(z, centre, shrink, basis, c, _fours(c), _fours(c.T), gram, sweep, abundances)
     return abundances
 
 
@@ -107,11 +104,11 @@ def residual(
     (n,) float32, in the unit of the pixels.
     """
     out = np.empty(energy.size, np.float32)
-    _residual(np.ascontiguousarray(coordinates), energy, vertices, abundances, wavelengths, out)
+    _residual(*map(as_input, (coordinates, energy, vertices, abundances)), wavelengths, out)
     return out
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath=_CONTRACT)
+@compiled(fastmath=_CONTRACT)
 def _residual(coordinates, energy, vertices, abundances, wavelengths, out):
     """In short loops over rows of pixels from their start, which a compiler vectorises."""
     p, r = vertices.shape
@@ -119,8 +116,10 @@ def _residual(coordinates, energy, vertices, abundances, wavelengths, out):
     gap, outside, inside = np.empty(_TILE), np.empty(_TILE), np.empty(_TILE)
     for start in range(0, energy.size, _TILE):
         size = min(_TILE, energy.size - start)
-        outside[:size] = energy[start : start + size]
-        inside[:] = 0.0
+        whole = energy[start : start + size]
+        for i in range(size):
+            outside[i] = whole[i]
+            inside[i] = 0.0
         for j in range(r):
             along = coordinates[j, start : start + size]
             for i in range(size):
@@ -192,45 +191,61 @@ def _fours(rows: Floats) -> Floats:
     return padded
 
 
-# called for every pixel, a few vertices are more work to hand over than to use: such functions are inlined
-_jit = partial(njit, nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+@compiled()
+def _solve_all(z, centre, shrink, basis, c, rows, ct, gram, sweep, out):
+    """Every pixel, in blocks: reduce, try the full support in vector loops, then settle the others.
 
-
-@njit(nogil=True, error_model="numpy", cache=True)
-def _solve_all(z, centre, shrink, basis, c, rows, ct, gram, head, pull, out):
-    """Every pixel, in blocks: reduce, try the full support in vector loops, then settle the others."""
+    Without `sweep` every support's map is tabled. numba leaves out the other way when it compiles one of them.
+    """
     p, k = c.shape
     n = z.shape[1]
-    tabled = p <= TABLED
-    slots = 1 << p if tabled else 1
-    maps = np.empty((slots, (k + 4) // 4 * 4, p))
-    supports = np.zeros(slots, np.int64)  # of each map, its independent part; 0: not met yet; negative: not sound
-    whole = np.ones(p, np.bool_)
+    whole, members = np.empty(p, np.bool_), np.empty(p, np.int64)
+    for j in range(p):
+        whole[j] = True
     start = np.empty((p, k + 1))
-    whole_is_sound = _affine_map(c, whole, start)
-    settled = np.zeros(BLOCK, np.bool_)
+    whole_is_sound = _affine_map(c, whole, start, np.empty((p, k)), np.empty((p, p)), np.empty(p), members)
+    every = whole_is_sound
+    for j in range(p):
+        every &= whole[j]
+    settled = np.empty(BLOCK, np.bool_)
     total = np.empty(BLOCK)
-    y = np.zeros((BLOCK, (k + 4) // 4 * 4))
-    y[:, k] = 1.0
+    y = np.empty((BLOCK, (k + 4) // 4 * 4))
+    for i in range(BLOCK):
+        settled[i] = False
+        for x in range(y.shape[1]):
+            y[i, x] = 1.0 if x == k else 0.0
     planes = np.empty((k, BLOCK))
-    rough = np.empty((k, BLOCK), np.float32)
     u = np.empty((p, BLOCK))
-    state = np.empty((p, BLOCK), np.float32)
-    fixed = np.empty((p, BLOCK), np.float32)
-    sizes = np.zeros((len(rows), BLOCK), np.float32)
-    v = np.zeros(len(rows))
+    v = np.empty(len(rows))
+    for j in range(len(rows)):
+        v[j] = 0.0
     inside = np.empty(p, np.bool_)
-    members = np.empty(p, np.int64)
-    work = np.empty((p + 5, max(p, k) + 4))
+    if sweep is None:
+        maps = np.empty((1 << p, (k + 4) // 4 * 4, p))
+        supports = np.empty(1 << p, np.int64)  # of each map, its independent part; 0: not met yet; negative: not sound
+        for key in range(supports.size):
+            supports[key] = 0
+    else:
+        head, pull = sweep
+        rough = np.empty((k, BLOCK), np.float32)
+        state = np.empty((p, BLOCK), np.float32)
+        fixed = np.empty((p, BLOCK), np.float32)
+        sizes = np.empty((len(rows), BLOCK), np.float32)
+        for j in range(len(rows)):
+            for i in range(BLOCK):
+                sizes[j, i] = _NONE
+        work = np.empty((p + 5, max(p, k) + 4))
     for first in range(0, n, BLOCK):
         size = min(BLOCK, n - first)
         _reduce(z, centre, shrink, basis, first, size, planes)
         _apply(start, planes, size, u)
-        if not tabled:
-            rough[:] = planes
+        if sweep is not None:
+            for x in range(k):
+                for i in range(size):
+                    rough[x, i] = planes[x, i]
             _apply(head, rough, size, fixed)
             _sweep(pull, fixed, size, state, sizes)
-        if whole_is_sound and whole.all():
+        if every:
             _store_settled(u, first, size, settled, total, out)
         for x in range(k):
             for i in range(size):
@@ -253,12 +268,12 @@ def _solve_all(z, centre, shrink, basis, c, rows, ct, gram, head, pull, out):
                 verdict = _exchange(v, inside, tolerance)
                 if verdict <= 0:
                     break
-                if turn == 0 and not tabled:
-                    for j in range(p):
-                        inside[j] = state[j, i] > 0.0
-                if tabled:
+                if sweep is None:
                     sound = _look_up(c, maps, supports, inside, pixel, v)
                 else:
+                    if turn == 0:
+                        for j in range(p):
+                            inside[j] = state[j, i] > 0.0
                     sound = _evaluate(rows, ct, gram, pixel, inside, v, members, work)
                 if not sound:
                     break
@@ -267,7 +282,7 @@ def _solve_all(z, centre, shrink, basis, c, rows, ct, gram, head, pull, out):
             _store(v, inside, out, first + i)
 
 
-@_jit()
+@inlined()
 def _reduce(z, centre, shrink, basis, first, size, planes):
     """Pixels about the centroid, on the basis if there is one. Vector lanes are pixels: no lane sees another."""
     if basis.shape[0] == 0:
@@ -285,7 +300,7 @@ def _reduce(z, centre, shrink, basis, first, size, planes):
                 planes[x, i] += weight * (plane[i] - centre[b])
 
 
-@_jit()
+@inner()
 def _apply(affine, planes, size, u):
     p, k = affine.shape[0], affine.shape[1] - 1
     for j in range(p):
@@ -297,7 +312,7 @@ def _apply(affine, planes, size, u):
                 u[j, i] += weight * planes[x, i]
 
 
-@_jit()
+@inner()
 def _sweep(pull, fixed, size, state, sizes):
     """A few steps of alternating directions: where `state` ends up positive is nearly the support.
 
@@ -321,7 +336,7 @@ def _sweep(pull, fixed, size, state, sizes):
                     state[j, i] += (a * sizes[x, i] + b * sizes[x + 1, i]) + (d * sizes[x + 2, i] + e * sizes[x + 3, i])
 
 
-@_jit(forceinline=True)
+@inlined()
 def _exchange(v, inside, tolerance):
     """0: v is optimal. -1: within rounding of being so. 1: the wrong-signed were exchanged."""
     wrong = 0
@@ -341,7 +356,7 @@ def _exchange(v, inside, tolerance):
     return -1 if unclear else 0
 
 
-@_jit(fastmath={"reassoc", "contract"})  # vector sums, in one order for every pixel; NaN stays NaN
+@inner(fastmath={"reassoc", "contract"})  # vector sums, in one order for every pixel; NaN stays NaN
 def _dot(a, b, size):
     total = 0.0
     for x in range(size):
@@ -349,7 +364,7 @@ def _dot(a, b, size):
     return total
 
 
-@_jit()
+@inner()
 def _orthogonalise(vector, axes, count, coefficients):
     """Take the first `count` orthonormal axes out of vector, twice: once leaves rounding behind."""
     k = len(vector)
@@ -365,15 +380,13 @@ def _orthogonalise(vector, axes, count, coefficients):
     return math.sqrt(_dot(vector, vector, k))
 
 
-@_jit()
-def _affine_map(c, inside, affine):
+@inner()
+def _affine_map(c, inside, affine, axes, triangle, spare, members):
     """The map (p, k + 1) from [pixel, 1] to abundances on the support and multipliers off it.
 
     Members that depend on earlier ones leave `inside`. False when the map is good for a guess only.
     """
     p, k = c.shape
-    axes, triangle = np.empty((p, k)), np.empty((p, p))
-    members, spare = np.empty(p, np.int64), np.empty(p)
     count = np.int64(0)
     for j in range(p):
         if inside[j]:
@@ -410,7 +423,7 @@ def _affine_map(c, inside, affine):
     return sound
 
 
-@_jit(forceinline=True, fastmath=_CONTRACT)
+@inner(forceinline=True, fastmath=_CONTRACT)
 def _combine(weights, rows, total):
     """weights @ rows, four rows at a time: rows are padded with zeros to a multiple of four."""
     width = rows.shape[1]
@@ -422,7 +435,7 @@ def _combine(weights, rows, total):
             total[j] += (a * rows[x, j] + b * rows[x + 1, j]) + (d * rows[x + 2, j] + e * rows[x + 3, j])
 
 
-@_jit(forceinline=True)
+@inlined()
 def _look_up(c, maps, supports, inside, pixel, v):
     """Abundances and multipliers by the support's tabled map, computed when it is first met."""
     p, k = c.shape
@@ -432,8 +445,8 @@ def _look_up(c, maps, supports, inside, pixel, v):
     if key == 0:
         return False
     if supports[key] == 0:
-        affine = np.empty((p, k + 1))
-        sound = _affine_map(c, inside, affine)
+        affine, axes, triangle = np.empty((p, k + 1)), np.empty((p, k)), np.empty((p, p))
+        sound = _affine_map(c, inside, affine, axes, triangle, np.empty(p), np.empty(p, np.int64))
         for x in range(maps.shape[1]):
             for j in range(p):
                 maps[key, x, j] = affine[j, x] if x <= k else 0.0
@@ -449,7 +462,7 @@ def _look_up(c, maps, supports, inside, pixel, v):
     return supports[key] > 0
 
 
-@_jit(fastmath=_CONTRACT)
+@inner(fastmath=_CONTRACT)
 def _evaluate(c, ct, gram, pixel, inside, v, members, work):
     """Abundances and multipliers by Cholesky on the support's Gram matrix, refined once on the vertices.
 
@@ -503,7 +516,7 @@ def _evaluate(c, ct, gram, pixel, inside, v, members, work):
     return largest <= REFINABLE and abs(total - 1.0) <= ZERO
 
 
-@_jit(fastmath=_CONTRACT)
+@inner(fastmath=_CONTRACT)
 def _factorise(gram, members, s, factor):
     """Cholesky, lower, diagonal inverted, four rows at a time; False when a pivot is all rounding."""
     for q in range(s):
@@ -529,7 +542,7 @@ def _factorise(gram, members, s, factor):
     return True
 
 
-@_jit(fastmath=_CONTRACT)
+@inner(fastmath=_CONTRACT)
 def _substitute(factor, x, s):
     for m in range(s):
         x[m] = (x[m] - _dot(factor[m], x, m)) * factor[m, m]
@@ -539,7 +552,7 @@ def _substitute(factor, x, s):
             x[q] -= x[m] * factor[m, q]
 
 
-@_jit()
+@inlined()
 def _descend(c, pixel, inside, v):
     """Wolfe's descent from the given rough answer: every step lowers the distance, so it ends.
 
@@ -549,7 +562,7 @@ def _descend(c, pixel, inside, v):
     p, k = c.shape
     axes, triangle = np.empty((p, k)), np.empty((p, p))
     members, goal, rest = np.empty(p, np.int64), np.empty(p), np.empty(k)
-    turned_away = np.zeros(p, np.bool_)
+    turned_away = np.empty(p, np.bool_)
     count = np.int64(0)
     for j in range(p):
         if inside[j] and v[j] > ZERO:
@@ -567,27 +580,27 @@ def _descend(c, pixel, inside, v):
         total += v[members[m]]
     for j in range(p):
         v[j] = 0.0 if turned_away[j] else v[j] / total
-        turned_away[j] = False
-    count = _settle(c, pixel, members, kept, v, goal, axes, triangle, rest)
-    for _ in range(20 + 10 * p):  # far more than it takes; v is feasible and the best so far at every step
+    arrived = True
+    for _ in range(21 + 10 * p):  # far more than it takes; v is feasible and the best so far at every step
+        if arrived:
+            for j in range(p):
+                turned_away[j] = False
+            count = _settle(c, pixel, members, kept, v, goal, axes, triangle, rest)
         newcomer = _steepest(c, rest, members, count, turned_away)
         if newcomer < 0:
             break
         members[count] = newcomer
         kept = _orthonormalise(c, members, count + 1, axes, triangle)
         _nearest(c, pixel, members, kept, axes, triangle, goal, rest)
-        if kept == count or goal[count] <= 0.0:
+        arrived = kept > count and goal[count] > 0.0
+        if not arrived:
             turned_away[newcomer] = True
             _nearest(c, pixel, members, count, axes, triangle, goal, rest)
-            continue
-        for j in range(p):
-            turned_away[j] = False
-        count = _settle(c, pixel, members, kept, v, goal, axes, triangle, rest)
     for j in range(p):
         inside[j] = v[j] > 0.0
 
 
-@_jit()
+@inlined()
 def _steepest(c, rest, members, count, turned_away):
     """The vertex towards which the distance falls fastest; -1 when it falls towards none."""
     p, k = c.shape
@@ -613,7 +626,7 @@ def _steepest(c, rest, members, count, turned_away):
     return best
 
 
-@_jit()
+@inlined()
 def _settle(c, pixel, members, count, v, goal, axes, triangle, rest):
     """Walk to the support's affine optimum; leave out what reaches zero on the way. The new count."""
     while True:
@@ -636,7 +649,7 @@ def _settle(c, pixel, members, count, v, goal, axes, triangle, rest):
             members[m] = members[m + 1]
 
 
-@_jit()
+@inner()
 def _orthonormalise(c, members, count, axes, triangle):
     """Axes of the members' affine hull, about the first; those that depend on earlier ones are closed up."""
     k = c.shape[1]
@@ -655,7 +668,7 @@ def _orthonormalise(c, members, count, axes, triangle):
     return kept
 
 
-@_jit()
+@inner()
 def _nearest(c, pixel, members, count, axes, triangle, goal, rest):
     """The point of the members' affine hull nearest to pixel: its weights in `goal`, the residual in `rest`."""
     for x in range(c.shape[1]):
@@ -669,7 +682,7 @@ def _nearest(c, pixel, members, count, axes, triangle, goal, rest):
             goal[q] -= goal[m] * triangle[m, q - 1]
 
 
-@_jit()
+@inlined()
 def _store_settled(u, first, size, settled, total, out):
     """What `_store` does, in vector loops, for the pixels on whose optimum all vertices are; the others are to come."""
     for i in range(size):
@@ -685,7 +698,7 @@ def _store_settled(u, first, size, settled, total, out):
             plane[i] = (u[j, i] if u[j, i] > ZERO else 0.0) / total[i]
 
 
-@_jit(forceinline=True)
+@inlined()
 def _store(v, inside, out, i):
     """Rounding to zero, then to a sum of one."""
     total = 0.0

@@ -5,17 +5,15 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 
 import numpy as np
-from numba import njit
+
+from hsi_dask.kernels.compiled import compiled, inner
 
 BLOCK = 64  # pixels whose products with all vertices are taken together
 ZERO = 1e-12  # abundances are known to about 1e-16 x condition number: below this they are rounding
 DEPENDENT = 1e-13  # of the largest vertex: a vertex this near the hull of others adds nothing but rounding
 STEEP = 1e-15  # of residual x edge: the rounding of a slope
-
-_jit = partial(njit, nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 def solve_large(z, centre, shrink, basis, c, gram, out):
@@ -32,7 +30,7 @@ def solve_large(z, centre, shrink, basis, c, gram, out):
     _solve_all(z, centre, shrink, basis, c, np.ascontiguousarray(c.T), gram, out)
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@compiled()
 def _solve_all(z, centre, shrink, basis, c, ct, gram, out):
     p, k = c.shape
     planes, products = np.empty((k, BLOCK)), np.empty((p, BLOCK))
@@ -67,7 +65,7 @@ def _solve_all(z, centre, shrink, basis, c, ct, gram, out):
                 out[members[m], first + i] = v[members[m]] / total
 
 
-@_jit()
+@inner()
 def _reduce(z, centre, shrink, basis, first, size, planes):
     """Pixels about the centroid, on the basis if there is one. Vector lanes are pixels: no lane sees another."""
     for x in range(planes.shape[0]):
@@ -85,7 +83,7 @@ def _reduce(z, centre, shrink, basis, first, size, planes):
                 planes[x, i] += weight * (plane[i] - centre[b])
 
 
-@_jit(fastmath={"contract"})
+@inner(fastmath={"contract"})
 def _multiply(c, planes, size, products):
     for j in range(c.shape[0]):
         for i in range(size):
@@ -96,7 +94,7 @@ def _multiply(c, planes, size, products):
                 products[j, i] += weight * planes[x, i]
 
 
-@_jit(fastmath={"reassoc", "contract"})  # vector sums, in one order for every pixel; NaN stays NaN
+@inner(fastmath={"reassoc", "contract"})  # vector sums, in one order for every pixel; NaN stays NaN
 def _dot(a, b, size):
     total = 0.0
     for x in range(size):
@@ -104,7 +102,7 @@ def _dot(a, b, size):
     return total
 
 
-@_jit()
+@inner()
 def _solve(c, ct, gram, pixel, towards, slopes, v, axes, triangle, goal, along, rest, members, state):
     """Support and weights of one pixel; the number of members. state: 0 outside, 1 member, 2 turned away."""
     p = c.shape[0]
@@ -146,7 +144,7 @@ def _solve(c, ct, gram, pixel, towards, slopes, v, axes, triangle, goal, along, 
     return count
 
 
-@_jit(fastmath={"contract"})
+@inner(fastmath={"contract"})
 def _from_residual(ct, rest, slopes):
     """Products of every vertex with the residual."""
     for j in range(len(slopes)):
@@ -157,7 +155,7 @@ def _from_residual(ct, rest, slopes):
             slopes[j] += weight * row[j]
 
 
-@_jit(fastmath={"contract"})
+@inner(fastmath={"contract"})
 def _from_products(gram, towards, members, count, v, slopes):
     """The same without the residual; the Gram matrix has 1 added, which is the same for all."""
     for j in range(len(slopes)):
@@ -168,7 +166,7 @@ def _from_products(gram, towards, members, count, v, slopes):
             slopes[j] -= weight * row[j]
 
 
-@_jit()
+@inner()
 def _steepest(gram, slopes, rest, members, state):
     """The vertex towards which the distance falls fastest; -1 when it falls towards none."""
     origin = members[0]
@@ -183,7 +181,7 @@ def _steepest(gram, slopes, rest, members, state):
     return best
 
 
-@_jit()
+@inner()
 def _extend(c, members, count, newcomer, axes, triangle):
     """An axis more, from the first member to the newcomer; False when that adds nothing but rounding."""
     k = c.shape[1]
@@ -207,7 +205,7 @@ def _extend(c, members, count, newcomer, axes, triangle):
     return True
 
 
-@_jit()
+@inner()
 def _meet(c, pixel, members, count, axes, triangle, goal, along, rest):
     """The point of the members' affine hull nearest to pixel: its weights in `goal`, the residual in `rest`."""
     k = c.shape[1]
@@ -229,7 +227,7 @@ def _meet(c, pixel, members, count, axes, triangle, goal, along, rest):
             along[q - 1] -= goal[m] * triangle[m, q - 1]
 
 
-@_jit()
+@inner()
 def _settle(c, pixel, members, count, v, axes, triangle, goal, along, rest, state):
     """Walk to the support's affine optimum; leave out what reaches zero on the way. The new count."""
     while True:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
+
+from hsi_dask.kernels.compiled import compiled
 
 _TILE = 1024  # pixels: their sums stay in the first-level cache
 
@@ -42,7 +43,7 @@ def linear_forms(matrix: ArrayLike, planes: NDArray[Any], offsets: ArrayLike | N
     return out
 
 
-@njit(nogil=True, cache=True, fastmath={"contract"})
+@compiled(fastmath={"contract"})
 def _forms(weights: Any, values: Any, offsets: Any, out: Any) -> None:
     for start in range(0, values.shape[1], _TILE):
         size = min(_TILE, values.shape[1] - start)

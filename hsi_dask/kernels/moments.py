@@ -12,8 +12,9 @@ from itertools import product
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from hsi_dask.kernels.compiled import compiled
 
 Floats = NDArray[np.float64]
 Precision = Literal["single", "double"]
@@ -258,7 +259,7 @@ def _squared(values: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(values @ values.T)  # numpy calls syrk for this: half the products of any other two matrices
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _contrast(sides: Any, crosswise: Any) -> Any:
     """How much the pixels of each quad differ, every wavelength weighed by its own mean."""
     wavelengths, quads = crosswise.shape
@@ -274,7 +275,7 @@ def _contrast(sides: Any, crosswise: Any) -> Any:
     return contrast
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _valid(planes: Any, fill: Any) -> Any:
     wavelengths, rows, columns = planes.shape
     valid = np.ones((rows, columns), np.bool_)
@@ -288,7 +289,7 @@ def _valid(planes: Any, fill: Any) -> Any:
     return valid & ~dark
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _quads(planes: Any, complete: Any, centre: Any, level: Any, sides: Any, crosswise: Any, total: Any) -> None:
     """Sum and differences of every quad; zero, which adds nothing, where a pixel is missing."""
     rows, columns = complete.shape
@@ -309,7 +310,7 @@ def _quads(planes: Any, complete: Any, centre: Any, level: Any, sides: Any, cros
         total[k] += _total(level[k])
 
 
-@njit(nogil=True, cache=True, fastmath={"reassoc"})
+@compiled(fastmath={"reassoc"})
 def _total(values: Any) -> Any:
     total = 0.0
     for i in range(values.size):

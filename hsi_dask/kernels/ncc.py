@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from hsi_dask.kernels.compiled import compiled
 
 _TILE = 1024  # pixels: buffers stay in cache
 _FLAT = 1e-13  # of a spectrum's energy: below this its variation is rounding, and like that of no other
@@ -53,7 +54,7 @@ def correlations(
     return out
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+@compiled(fastmath={"contract"})
 def _correlations(projections: Any, energy: Any, unit: Any, level: Any, out: Any) -> None:
     """In short loops over rows of pixels from their start, which a compiler vectorises."""
     norm, along = np.empty(_TILE), np.empty(_TILE)

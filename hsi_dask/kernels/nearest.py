@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from hsi_dask.kernels.compiled import as_input, compiled
 
 _TILE = 4096  # pixels: buffers stay in cache
 
@@ -25,18 +26,19 @@ def nearest(scores: NDArray[np.floating[Any]], limits: NDArray[np.float64], miss
     (n,) uint8, 1..p, or 0 where no score is within its limit. Equal scores go to the smaller number.
     """
     classes = np.empty(scores.shape[1], np.uint8)
-    _nearest(np.ascontiguousarray(scores), np.asarray(limits, np.float64), missing, classes)
+    _nearest(as_input(scores), as_input(limits, np.float64), missing, classes)
     return classes
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _nearest(scores: Any, limits: Any, missing: Any, classes: Any) -> None:
     best = np.empty(_TILE, scores.dtype)
     for start in range(0, classes.size, _TILE):
         m = min(_TILE, classes.size - start)
         found = classes[start : start + m]
-        best[:] = np.inf
-        found[:] = 0
+        for i in range(m):
+            best[i] = np.inf
+            found[i] = 0
         for k in range(limits.size):
             limit, number = limits[k], np.uint8(k + 1)
             score = scores[k, start : start + m]

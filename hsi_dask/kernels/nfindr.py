@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from hsi_dask.kernels.compiled import compiled
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
@@ -139,7 +140,7 @@ def _log_determinant(rows: Floats) -> float:
     return float(np.linalg.slogdet(rows).logabsdet)
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _farthest(points: Floats, weights: Floats) -> tuple[int, float]:
     """Return the first index of the largest |points @ weights|, and that value; stores nothing of size n."""
     # no fastmath: every sum keeps its order, so that equal pixels score equally wherever they stand

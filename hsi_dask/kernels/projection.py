@@ -11,10 +11,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from hsi_dask.kernels.compiled import as_input, compiled, inlined, inner
 
 _TILE = 1008  # pixels, half a chunk of 32 x 63: rows of a power of two would fall into the same few sets of the cache
 _GROUP = 4  # wavelengths and weights a step: 16 products for every 8 loads
@@ -161,10 +163,9 @@ def accumulate(
     """
     if planes.dtype.kind not in "iuf" or planes.dtype.itemsize > 8 or not planes.dtype.isnative:
         raise ValueError(f"planes must be native integers or floats, not {planes.dtype}")
-    planes = np.ascontiguousarray(planes).view()
-    planes.flags.writeable = False  # what a reader hands over may be either: one kind, one compilation
     first, stop, _ = (pixels or slice(None)).indices(planes.shape[1])
-    _project(planes, first, stop, _as_stored(operator.fill, planes.dtype), *operator[1:], *onto, overwrite)
+    fills = _as_stored(operator.fill, planes.dtype)
+    _project(as_input(planes), first, stop, fills, *operator[1:], *onto, overwrite)
 
 
 def _as_stored(fill: float, dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -221,7 +222,7 @@ _bits = _reinterpreting(types.float32, types.int32)
 _from_bits = _reinterpreting(types.int32, types.float32)
 
 
-@njit(nogil=True, cache=True, fastmath=_CONTRACT)
+@compiled(fastmath=_CONTRACT)
 def _project(  # type: ignore[no-untyped-def]
     planes,
     first_pixel,
@@ -244,7 +245,7 @@ def _project(  # type: ignore[no-untyped-def]
     L = planes.shape[0]
     r, p, steps = projections.shape[0], forward.shape[0], basis.shape[1]
     rows = logs.shape[0] * _GROUP
-    stored = np.zeros((_GROUP, _TILE), planes.dtype)
+    stored = np.empty((_GROUP, _TILE), planes.dtype)
     missing = np.empty(_TILE, np.bool_)
     gone = np.empty(_TILE)
     squares = np.empty(_TILE)
@@ -256,16 +257,20 @@ def _project(  # type: ignore[no-untyped-def]
     long = np.empty((2 + 2 * rows, _TILE))
     for start in range(first_pixel, last_pixel, _TILE):
         m = min(_TILE, last_pixel - start)
-        missing[:] = False
-        squares[:] = 0
-        along[:] = 0
-        short[:] = 0
-        long[:] = 0
+        for i in range(_TILE):
+            missing[i] = False
+            squares[i] = 0.0
+        for k in range(along.shape[0]):
+            _clear(along[k])
+        for k in range(short.shape[0]):
+            _clear(short[k])
+            _clear(long[k])
         for step in range(steps):
             first = step * _GROUP
             here = min(_GROUP, L - first)
             if m < _TILE or here < _GROUP:
-                stored[:] = 0
+                for j in range(_GROUP):
+                    _clear(stored[j])
             # the next step's numbers, of this tile or the next, and a part of the sums that this tile ends in
             below, right = (first + here, start) if step < steps - 1 else (0, start + _TILE)
             for j in range(below, min(below + _GROUP, L)):
@@ -279,7 +284,7 @@ def _project(  # type: ignore[no-untyped-def]
             for j in range(here):
                 _copy(planes[first + j, start : start + m], stored[j])
             for fill in fills:
-                _mark(stored, fill, missing)
+                _mark(stored, here, fill, missing)
             _square_and_accumulate(squares, along, stored, basis[0, step])
             for k in range(1, basis.shape[0]):
                 _accumulate(along[k * _GROUP : (k + 1) * _GROUP], stored, basis[k, step])
@@ -300,33 +305,40 @@ def _project(  # type: ignore[no-untyped-def]
         if p > 0:
             _add(total[start : start + m], overwrite, long[0], scale, 0.0, gone)
         for k in range(p):
-            long[2 + k] = long[1] - long[2 + k]
+            for i in range(_TILE):
+                long[2 + k, i] = long[1, i] - long[2 + k, i]
             _add(forward[k, start : start + m], overwrite, long[2 + k], scale, 0.0, gone)
             _add(backward[k, start : start + m], overwrite, long[2 + rows + k], 1.0, -shift[k], gone)
 
 
-@njit(nogil=True, cache=True)
+@inner()
 def _fetch(row):  # type: ignore[no-untyped-def]
     """What will be needed next: rows lie far apart in memory, where the processor does not see it coming."""
     for i in range(0, row.size, _LINE // row.itemsize):
         _prefetch(row, i)
 
 
-@njit(nogil=True, cache=True, fastmath=_CONTRACT)
+@inlined()
 def _copy(row, stored):  # type: ignore[no-untyped-def]
     for i in range(row.size):
         stored[i] = row[i]
 
 
-@njit(nogil=True, cache=True, fastmath=_CONTRACT)
-def _mark(stored, fill, missing):  # type: ignore[no-untyped-def]
-    """Pixels of which one of four stored numbers means no data."""
+@inner()
+def _clear(stored):  # type: ignore[no-untyped-def]
     for i in range(_TILE):
-        here = (stored[0, i] == fill) | (stored[1, i] == fill) | (stored[2, i] == fill) | (stored[3, i] == fill)
-        missing[i] = missing[i] | here
+        stored[i] = 0
 
 
-@njit(nogil=True, cache=True, fastmath=_CONTRACT)
+@inlined()
+def _mark(stored, here, fill, missing):  # type: ignore[no-untyped-def]
+    """Pixels of which a stored number means no data, of up to four wavelengths."""
+    a, b, c, d = stored[0], stored[min(1, here - 1)], stored[min(2, here - 1)], stored[here - 1]
+    for i in range(_TILE):
+        missing[i] = missing[i] | (a[i] == fill) | (b[i] == fill) | (c[i] == fill) | (d[i] == fill)
+
+
+@inlined()
 def _square_and_accumulate(squares, sums, x, w):  # type: ignore[no-untyped-def]
     """What `_accumulate` does, and the squares, of numbers that are converted once for both."""
     a0, a1, a2, a3 = w[0], w[1], w[2], w[3]
@@ -342,7 +354,7 @@ def _square_and_accumulate(squares, sums, x, w):  # type: ignore[no-untyped-def]
         sums[3, i] += d0 * x0 + d1 * x1 + d2 * x2 + d3 * x3
 
 
-@njit(nogil=True, cache=True, fastmath=_CONTRACT)
+@inner(fastmath=_CONTRACT)
 def _accumulate(sums, x, w):  # type: ignore[no-untyped-def]
     """Add four wavelengths to four sums: sums (4, tile), x (4, tile), w (16,)."""
     a0, a1, a2, a3 = w[0], w[1], w[2], w[3]
@@ -357,7 +369,7 @@ def _accumulate(sums, x, w):  # type: ignore[no-untyped-def]
         sums[3, i] += d0 * x0 + d1 * x1 + d2 * x2 + d3 * x3
 
 
-@njit(nogil=True, cache=True, fastmath=_CONTRACT)
+@inlined()
 def _entropies(stored, floors, offsets, positive, logarithm, total, entropy):  # type: ignore[no-untyped-def]
     """Four wavelengths floored and their logarithms, and the sums of both that no endmember enters."""
     f0, f1, f2, f3 = floors[0], floors[1], floors[2], floors[3]
@@ -372,19 +384,17 @@ def _entropies(stored, floors, offsets, positive, logarithm, total, entropy):  #
         entropy[i] += x0 * log0 + x1 * log1 + x2 * log2 + x3 * log3
 
 
-@njit(nogil=True, cache=True, fastmath=_CONTRACT)
+@inlined()
 def _flush(short, long):  # type: ignore[no-untyped-def]
     for i in range(_TILE):
         long[i] += short[i]
         short[i] = 0
 
 
-@njit(nogil=True, cache=True, fastmath=_CONTRACT)
+@inner(fastmath=_CONTRACT)
 def _add(onto, overwrite, sums, factor, shift, gone):  # type: ignore[no-untyped-def]
-    if overwrite:
-        onto[:] = 0
     for i in range(onto.size):
-        onto[i] += (sums[i] * factor + shift) + gone[i]
+        onto[i] = (0.0 if overwrite else onto[i]) + ((sums[i] * factor + shift) + gone[i])
 
 
 # log(2) as a part whose multiples are exact in float32, and the rest
@@ -398,7 +408,7 @@ _ONE, _HALF = np.float32(1), np.float32(0.5)
 _MANTISSA = np.int32(23)  # bits of it
 
 
-@njit(nogil=True, cache=True, fastmath=_CONTRACT)
+@inner(fastmath=_CONTRACT)
 def _logarithm(x, offset):  # type: ignore[no-untyped-def]
     """Natural logarithm of a positive float32 plus offset, without a branch, so that a loop of it is vectorised."""
     bits = _bits(x)  # integers are kept to 32 bits step by step: numba widens them, and vectors would be half as long

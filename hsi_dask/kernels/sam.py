@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from hsi_dask.kernels.compiled import as_input, compiled, inlined
 
 _TILE = 512  # pixels: buffers stay in cache
 
@@ -32,11 +33,11 @@ def angles(
     """
     out = np.empty((vertices.shape[0], energy.size), np.float32)
     unit = vertices / np.sqrt((vertices**2).sum(axis=1, keepdims=True))
-    _angles(np.ascontiguousarray(coordinates), energy, unit, out)
+    _angles(as_input(coordinates), as_input(energy), as_input(unit), out)
     return out
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+@compiled(fastmath={"contract"})
 def _angles(coordinates: Any, energy: Any, unit: Any, out: Any) -> None:
     """In short loops over rows of pixels from their start, which a compiler vectorises."""
     p, r = unit.shape
@@ -44,9 +45,12 @@ def _angles(coordinates: Any, energy: Any, unit: Any, out: Any) -> None:
     cosine = np.empty(_TILE)
     for start in range(0, energy.size, _TILE):
         m = min(_TILE, energy.size - start)
-        norm[:m] = np.sqrt(energy[start : start + m])
+        brightness = energy[start : start + m]
+        for i in range(m):
+            norm[i] = np.sqrt(brightness[i])
         for k in range(p):
-            cosine[:m] = 0
+            for i in range(m):
+                cosine[i] = 0.0
             for j in range(r):
                 along, weight = coordinates[j, start : start + m], unit[k, j]
                 for i in range(m):
@@ -61,7 +65,7 @@ _P0, _P1, _P2, _P3 = 0.166666666, 0.0750000504, 0.0446406877, 0.0304268422
 _P4, _P5, _P6, _P7 = 0.0218630066, 0.0206590430, 0.00194845193, 0.0329417499
 
 
-@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+@inlined()
 def _arccos(cosine: Any, out: Any) -> None:
     """From the arcsine of small arguments, which keeps the digits of small angles; rounding beyond 1 counts as 1."""
     for i in range(cosine.size):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from hsi_dask.kernels.compiled import compiled
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -38,7 +39,7 @@ def successive(points: NDArray[np.floating[Any]], count: int) -> tuple[Indices, 
     return indices, distances
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _deflate(rest: Any, axis: Any) -> Any:
     """Take an axis out of every point, in place; the first of the largest that remain, and its energy."""
     best, farthest = -1.0, 0

@@ -12,8 +12,9 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from hsi_dask.kernels.compiled import compiled, inner
 
 Floats = NDArray[np.float64]
 
@@ -30,10 +31,9 @@ def padded(weights: Floats) -> Floats:
     return whole
 
 
-# Sums keep their order, so that a pixel's answer is the same in any block. Kernels are cached with the parts that
-# they call: after a change here, numba's cache of mesma.py and posterior.py has to go.
-jit = partial(njit, nogil=True, error_model="numpy", fastmath={"contract"})
-part = partial(jit, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+# Sums keep their order, so that a pixel's answer is the same in any block
+jit = partial(compiled, fastmath={"contract"})
+part = partial(inner, fastmath={"contract"})
 
 
 @part()
