@@ -39,7 +39,19 @@ MAY_IMPORT = {
     "overviews": {"errors", "schema", "io", "batch"},
     "show": {"errors", "escaping", "schema", "methods", "io", "ops", "batch", "overviews"},
     "progress": {"batch", "escaping"},
-    "cli": {"errors", "config", "yaml_text", "cluster", "synthetic", "io", "batch", "show", "progress", "escaping", "__init__"},
+    "cli": {
+        "errors",
+        "config",
+        "yaml_text",
+        "cluster",
+        "synthetic",
+        "io",
+        "batch",
+        "show",
+        "progress",
+        "escaping",
+        "__init__",
+    },
     "__main__": {"cli"},
     "__init__": {"errors", "config", "synthetic", "io", "ops", "batch", "show"},  # when a name is first used
 }
