@@ -53,8 +53,3 @@ def test_the_extractor_finds_the_brightest(examples: dict[str, object]) -> None:
     assert isinstance(extractor, Extractor)
     spectra = np.array([[0.1, 0.1], [0.9, 0.8], [0.4, 0.7]])
     assert extractor.extract(spectra, 2, np.random.default_rng(0)).indices.tolist() == [1, 2]
-
-
-def test_every_room_that_is_named_is_there() -> None:
-    for room in re.findall(r"`([a-z]+)/", TEXT.partition("## The rooms")[2].partition("## A method")[0]):
-        assert (Path(__file__).parents[1] / "hsi_dask" / room).is_dir() or room in ("docs", "tests", "batch"), room

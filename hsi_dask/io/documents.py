@@ -24,7 +24,7 @@ from hsi_dask.io.durable import read_plain
 
 T = TypeVar("T")
 
-MOST_BYTES = 64 * 2**20  # of a document: a manifest of 100 000 tiles has 30 MB
+MOST_BYTES = 16 * 2**20  # of a document: a manifest of 50 000 tiles has 15 MB
 _LONGEST = 10_000  # characters of a text
 _MEND = "restore it from a copy, or start a new run directory"
 

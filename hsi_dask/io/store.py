@@ -416,8 +416,9 @@ def open_maps(path: Path, *, group: str | None = None, chunks: Any = "auto") -> 
     order = dataset.attrs.get("variables")
     known = [name for name in order if name in dataset] if isinstance(order, list) else sorted(map(str, dataset))
     chosen = dataset[known]
-    for attrs in (chosen.attrs, *(variable.attrs for variable in chosen.variables.values())):
-        _forget_storage(attrs)
+    with _readable(path):
+        for attrs in (chosen.attrs, *(variable.attrs for variable in chosen.variables.values())):
+            _forget_storage(attrs)
     for variable in chosen.variables.values():
         variable.encoding = {name: value for name, value in variable.encoding.items() if name in _KEPT_ENCODING}
         if variable.dtype == np.float32:

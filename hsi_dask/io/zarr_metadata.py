@@ -20,7 +20,7 @@ from hsi_dask.io.documents import Form, Name, between, read_document
 
 METADATA = "zarr.json"
 MOST_SIDE = 10_000_000  # pixels along a side: a UTM zone has fewer metres
-MOST_PIXELS = 2**40
+MOST_PIXELS = 2**37  # of a plane or a cube of planes; a site of 30 km with 100 endmembers has 2**36
 MOST_CHUNK = 2**30  # bytes of a chunk, inflated
 _OLD = (".zgroup", ".zarray", ".zattrs")  # files of format 2
 # Attributes by which xarray would make other values of what is stored

@@ -231,11 +231,18 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path, capsys):
     assert "is not a run directory" in capsys.readouterr().err
 
 
+MARKUP = ["<img src=x onerror=document.title='ran'>", "$$\\href{javascript:alert(1)}{x}$$", "</option><b>\x1b[2J"]
+
+
 @pytest.fixture(scope="module")
 def marked_up(run_dir, tmp_path_factory):
-    """The port of a page of a run whose folder's name is markup."""
+    """The port of a page of a run whose folder and endmembers have markup as names."""
     folder = tmp_path_factory.mktemp("marked") / "<img src=x onerror=alert(1)> $$x$$"
     shutil.copytree(run_dir, folder)
+    root = folder / "endmembers.zarr" / "zarr.json"
+    told = json.loads(root.read_text())
+    told["attributes"]["names"] = MARKUP
+    root.write_text(json.dumps(told))
     words = [sys.executable, "-m", "hsi_dask", "view", str(folder), "--no-browser"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         yield int(process.stdout.readline().strip().rstrip("/").rpartition(":")[2])
@@ -511,3 +518,20 @@ def test_the_page_fits_a_narrow_window(page, chromium):
 def test_every_layer_shows_a_map_of_the_run_or_its_quicklook(canvas):
     maps = {variable.name for variable in canvas.run.manifest.variables}
     assert {layer.variable for layer in canvas.layers.values()} <= {*maps, "quicklook"}
+
+
+def test_names_are_text_in_the_browser(chromium, marked_up):
+    page = Page(chromium, f"http://localhost:{marked_up}/")
+    page.choose("SAM classes")
+    page.until(lambda: "Shares" in page.text("legend"))
+    page.click()
+    page.until(lambda: "<table>" in page.text("pixel"))
+    shown = page.ask("return Array.from(arguments[0].options).map(one => one.text)", page.inside("layer", "select"))
+    names = [f"{number} {name}" for number, name in enumerate([*MARKUP[:2], r"</option><b>\x1b[2J"], 1)]
+    assert shown[4:7] == [f"abundance, {name}" for name in names]
+    for panel, selector in (("legend", "li"), ("pixel", "td:first-child")):
+        element = "return Array.from(arguments[0].getRootNode().querySelectorAll(arguments[1])).map(e => e.textContent)"
+        texts = page.ask(element, page.inside(panel, selector), selector)
+        assert all(any(text.startswith(name) for text in texts) for name in names)
+    assert "ran" not in chromium.title
+    assert not page.ask("return document.querySelectorAll('mjx-container, img[src=x]').length")

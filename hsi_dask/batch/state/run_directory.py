@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import platform
 import re
@@ -70,6 +71,7 @@ _FOLDERS = (
     *(name + end for name in (ENDMEMBERS, RESULTS, OVERVIEWS, SCENE) for end in ("", PART)),
 )
 _OURS = {*_FILES, *_FOLDERS} - {OVERVIEWS, OVERVIEWS + PART}
+_MOST_CELLS = 10**6  # of a mosaic; a site of 30 km has 900
 _LONGEST_REASON = 5000  # characters, of a sentence about a tile
 _PACKAGES = ("hsi-dask", "numpy", "numba", "dask", "xarray", "zarr", "numcodecs", "h5py")
 
@@ -588,8 +590,9 @@ def _read_manifest(path: Path) -> Manifest:
     manifest = as_typed(_upgraded(values, path), Manifest, path)
     manifest = replace(manifest, variables=tuple(_as_map(variable, path) for variable in manifest.variables))
     grid, names = manifest.grid, [tile.id for tile in manifest.tiles]
+    cells = math.prod(-(-size // chunk) for size, chunk in zip(grid.shape, grid.chunk, strict=True))
     fits = grid.chunk[0] <= grid.shape[0] and grid.chunk[1] <= grid.shape[1]
-    if not fits or grid.shape[0] * grid.shape[1] > MOST_PIXELS:
+    if not fits or cells > _MOST_CELLS or math.prod(grid.shape) > MOST_PIXELS:
         raise RunError(
             f"{path} is damaged: no mosaic is {grid.shape} in chunks of {grid.chunk}; start a new run directory"
         )
