@@ -25,7 +25,7 @@ Examples
 ...     endmembers = hsi.find_endmembers(hsi.sample_pixels(cube, 1000), 3)
 ...     maps = hsi.map_materials(cube, endmembers, thresholds={"sam": 0.1}).compute()
 >>> sorted(maps)
-['abundance', 'residual', 'sam_angle', 'sam_class', 'sid_class', 'sid_divergence']
+['abundance', 'abundance_class', 'residual', 'sam_angle', 'sam_class', 'sid_class', 'sid_divergence']
 >>> float(abs(maps.abundance.sum("endmember") - 1).max()) < 1e-5
 True
 """
@@ -66,6 +66,8 @@ if TYPE_CHECKING:
     from hsi_dask.ops.resampling import resample_endmembers
     from hsi_dask.ops.sampling import sample_pixels
     from hsi_dask.ops.statistics import scene_statistics
+    from hsi_dask.show.export import export
+    from hsi_dask.show.report import report
 
 __version__ = "0.2.0"
 
@@ -84,6 +86,7 @@ __all__ = [
     "classify",
     "detect",
     "estimate_count",
+    "export",
     "find_endmembers",
     "fractional_cover",
     "identify",
@@ -94,6 +97,7 @@ __all__ = [
     "open_neon",
     "open_results",
     "read_spectra",
+    "report",
     "resample_endmembers",
     "run",
     "sample_pixels",
@@ -124,6 +128,8 @@ _HOMES = {
     "ops.resampling": ("resample_endmembers",),
     "ops.sampling": ("sample_pixels",),
     "ops.statistics": ("scene_statistics",),
+    "show.export": ("export",),
+    "show.report": ("report",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

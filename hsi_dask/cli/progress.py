@@ -29,7 +29,18 @@ def _terminal() -> IO[str]:
 @contextlib.contextmanager
 def overviews_progress() -> Iterator[Advanced]:
     """The making of overviews on stderr, if they have to be made."""
+    with _stage("making overviews") as advanced:
+        yield advanced
+
+
+@contextlib.contextmanager
+def drawing_progress() -> Iterator[Advanced]:
+    """The drawing of a report on stderr."""
+    with _stage("drawing the report") as advanced:
+        yield advanced
+
+
+def _stage(what: str) -> contextlib.AbstractContextManager[Advanced]:
     from hsi_dask.progress import stage
 
-    with stage("making overviews", _terminal()) as advanced:
-        yield advanced
+    return stage(what, _terminal())

@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from hsi_dask.cli.app import DONE, RunDir, app, complain
 from hsi_dask.cli.output import bytes_text
-from hsi_dask.cli.progress import overviews_progress
+from hsi_dask.cli.progress import drawing_progress, overviews_progress
+from hsi_dask.errors import ConfigError
 
-if TYPE_CHECKING:
-    pass
+Thresholds = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--threshold", metavar="NAME=N[,N...]",
+        help="Classes by another threshold, or one for each endmember: sam=0.1. From the stored scores.",
+    ),
+]  # fmt: skip
 
 
 @app.command()
-def report(run_dir: RunDir) -> int:
+def report(run_dir: RunDir, threshold: Thresholds = None) -> int:
     """Write RUN_DIR/report.html: the run on one page.
 
     Summary, pictures of the site, endmembers, maps, classes with their areas, quality and tiles. It opens from disk,
     offline. `run` and `demo` write it at their end.
     """
-    from hsi_dask.show.report import write_report
+    from hsi_dask.show.report import report as draw
 
-    with overviews_progress() as advanced:
-        page = write_report(run_dir, advanced=advanced)
+    with overviews_progress() as advanced, drawing_progress() as drawn:
+        page = draw(run_dir, thresholds=_thresholds(threshold), advanced=advanced, drawn=drawn)
     print(page)
     return DONE
 
@@ -38,6 +45,7 @@ def export(
     compress: Annotated[
         bool, typer.Option(help="Without, files are half as large again, and written nearly as fast as the disk is.")
     ] = True,
+    threshold: Thresholds = None,
 ) -> int:
     """Write maps and spectra for GIS programs.
 
@@ -49,8 +57,9 @@ def export(
     def wrote(file: Path) -> None:
         print(f"{file.name:24} {bytes_text(file.stat().st_size)}", flush=True)
 
+    limits = _thresholds(threshold)
     with overviews_progress() as advanced:
-        files = write_files(run_dir, out, compress=compress, wrote=wrote, advanced=advanced)
+        files = write_files(run_dir, out, compress=compress, thresholds=limits, wrote=wrote, advanced=advanced)
     print(f"{len(files)} files in {out}, of {tiles_of(files[0])} tiles")
     return DONE
 
@@ -77,3 +86,18 @@ def view(
         with contextlib.suppress(KeyboardInterrupt):
             wait()
     return DONE
+
+
+def _thresholds(given: Sequence[str] | None) -> dict[str, float | list[float]]:
+    """By name one number, or one for each endmember."""
+    found: dict[str, float | list[float]] = {}
+    for text in given or ():
+        name, equals, numbers = text.partition("=")
+        try:
+            values = [float(number) for number in numbers.split(",")]
+        except ValueError:
+            values = []
+        if not (name and equals and values):
+            raise ConfigError(f"--threshold is {text!r}; give a name and numbers, such as sam=0.1 or sam=0.1,0.2,0.1")
+        found[name] = values if len(values) > 1 else values[0]
+    return found

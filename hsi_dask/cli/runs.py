@@ -133,7 +133,7 @@ def draw_report(summary: RunSummary) -> Path | None:
     import logging
 
     from hsi_dask.batch.state.run_directory import Run
-    from hsi_dask.show.report import REPORT, write_report
+    from hsi_dask.show.report import REPORT, report
 
     page, run = summary.run_dir / REPORT, Run.open(summary.run_dir)
     if run.pending() or not run.done():
@@ -141,7 +141,7 @@ def draw_report(summary: RunSummary) -> Path | None:
     try:
         if summary.done or summary.failed or not page.is_file():
             with overviews_progress() as advanced:
-                write_report(summary.run_dir, advanced=advanced)
+                report(summary.run_dir, advanced=advanced)
     except Exception as error:
         logger = logging.getLogger(__name__)
         logger.warning("the report was not drawn: %s", sentence(error))

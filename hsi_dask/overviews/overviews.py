@@ -9,14 +9,14 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
-from itertools import pairwise, product
+from functools import cached_property, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -35,17 +35,26 @@ from hsi_dask.io.levels import OVERVIEWS, QUICKLOOK, level_grids, stored_array
 from hsi_dask.io.readers import read_source
 from hsi_dask.io.store import Grid
 from hsi_dask.io.tile_source import TileSource
+from hsi_dask.overviews.agreement import Agreement, Counts, agreement_of, comparable, joint_counts
+from hsi_dask.overviews.coarsening import WINDOW, coarsen, steps_between
 from hsi_dask.overviews.jobs import Work
-from hsi_dask.overviews.statistics import Cell, Plane, Statistics, place, planes_of, statistics_of
-from hsi_dask.schema import WAVELENGTH, Variable, X, Y
+from hsi_dask.overviews.reclassified import (
+    CLASSES,
+    Reclassified,
+    Thresholds,
+    kept_classes,
+    reclassified,
+    reclassify,
+)
+from hsi_dask.overviews.statistics import Cell, Plane, Statistics, planes_of, statistics_of
+from hsi_dask.schema import QUALITY, WAVELENGTH, Variable, X, Y
 
 logger = logging.getLogger(__name__)
 
 # Blue, green, red and near infrared as Sentinel-2 has them: true colour and colour infrared are made of these
 QUICKLOOK_WAVELENGTHS = (490.0, 560.0, 665.0, 842.0)  # nm
-# What a quicklook of a tile and a plane of a coarser chunk cost, of reading a plane of a chunk for its statistics
-_LOOK, _WINDOW = 0.5, 4.0
-_FORMAT = 2  # of the overviews; others are made anew
+_LOOK = 0.5  # what a quicklook of a tile costs, of reading a plane of a chunk for its statistics
+_FORMAT = 3  # of the overviews; others are made anew
 _TRIES = 10  # to look at them before another process makes them of other tiles
 
 
@@ -58,11 +67,20 @@ class Overviews:
     run : Run
     records : of the tiles that are done, in the order of the manifest
     path : the overviews' Zarr folder
+    reclassified : class maps by other thresholds, in place of the run's own or beside them
     """
 
     run: Run
     records: list[TileRecord]
     path: Path
+    reclassified: tuple[Reclassified, ...] = ()
+
+    @cached_property
+    def variables(self) -> tuple[Variable, ...]:
+        """The maps, quality last."""
+        named = {variable.name: variable for variable in self.run.manifest.variables}
+        named |= {classes.variable.name: classes.variable for classes in self.reclassified}
+        return tuple(sorted(named.values(), key=lambda variable: variable.name == QUALITY.name))
 
     def at(self, pixels: int, *, chunks: Any = "auto") -> xr.Dataset:
         """The maps at the coarsest level whose longer side still has so many pixels; the finest if none has.
@@ -85,7 +103,18 @@ class Overviews:
 
     def level(self, factor: int, *, chunks: Any = "auto") -> xr.Dataset:
         """The maps and the quicklook at one of the levels, as `at` gives them."""
-        return levels_store.open_level(self.path, factor, self.run.results, chunks=chunks)
+        level = levels_store.open_level(self.path, factor, self.run.results, chunks=chunks)
+        for classes in self.reclassified:
+            name = classes.variable.name
+            level[name] = store.open_maps(classes.path, group=str(factor), chunks=chunks)[name]
+        return level
+
+    def source(self, name: str, factor: int = 1) -> tuple[Path, str]:
+        """Zarr folder and name of a map's array at a level."""
+        for classes in self.reclassified:
+            if classes.variable.name == name:
+                return classes.source(factor)
+        return (self.run.results, name) if factor == 1 else (self.path, f"{factor}/{name}")
 
     @cached_property
     def identity(self) -> str:
@@ -99,7 +128,9 @@ class Overviews:
             return False
         try:
             levels_store.require_levels(self.path, self.grids, self.run.manifest.variables, self.sizes)
-            return {name: len(planes) for name, planes in self._statistics().items()} == self.planes
+            pairs = {f"{one.name} {other.name}" for one, other in comparable(self.run.manifest.variables)}
+            counts = {name: len(planes) for name, planes in self._statistics().items()}
+            return counts == self.planes and self._agreement().keys() == pairs
         except RunError as error:
             logger.info("the overviews are made anew: %s", error)
             return False
@@ -129,11 +160,53 @@ class Overviews:
     @cached_property
     def statistics(self) -> dict[str, tuple[Statistics, ...]]:
         """Exact statistics of every map, by its name; of maps with endmembers one for each."""
-        return self._statistics()
+        return self._statistics() | {classes.variable.name: classes.statistics for classes in self.reclassified}
 
     def _statistics(self) -> dict[str, tuple[Statistics, ...]]:
         attrs = levels_store.level_attrs(self.path)
         return as_typed(attrs.get("statistics"), dict[str, tuple[Statistics, ...]], self.path)
+
+    def _agreement(self) -> dict[str, Counts]:
+        """Joint counts of the run's own class maps, by "one other"."""
+        return as_typed(levels_store.level_attrs(self.path).get("agreement"), dict[str, Counts], self.path)
+
+    @cached_property
+    def agreements(self) -> dict[tuple[str, str], Agreement]:
+        """How the class maps of the run agree, by pairs of their names."""
+        counts, others = self._agreement(), {c.variable.name for c in self.reclassified}
+        pairs = list(comparable(self.variables))
+        found = {}
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            work = Work(pool, 1.0, lambda share: None)
+            for a, b in ((one.name, other.name) for one, other in pairs):
+                known = None if others & {a, b} else counts.get(f"{a} {b}")
+                grid = self.run.manifest.grid
+                joint = known or joint_counts(self.source(a), self.source(b), grid, self.cells, work)
+                found[a, b] = agreement_of(joint)
+        return found
+
+    def keep_classes(
+        self, like: str, name: str, thresholds: Thresholds, *, advanced: Advanced = lambda share: None
+    ) -> Reclassified:
+        """Make a class map by other thresholds and keep it in the run under a name; replaces one of that name.
+
+        Parameters
+        ----------
+        like : the class map of the run that it is as, but for the thresholds
+        thresholds : one for each plane of the scores; None excludes nothing
+
+        Raises
+        ------
+        ConfigError
+            `like` is no class map, or the run has another map of that name.
+        """
+        folder = self.run.path / CLASSES
+        classes = reclassified(self.run, like, name, thresholds, folder / f"{name}.zarr")
+        with _turns(self.run.path) as take, _room_needed(folder):
+            take(fcntl.LOCK_EX)
+            folder.mkdir(exist_ok=True)
+            reclassify(self.run, classes, self.identity, self.cells, advanced)
+        return classes
 
 
 def open_overviews(run_dir: str | os.PathLike[str], *, advanced: Advanced = lambda share: None) -> Overviews:
@@ -155,40 +228,62 @@ def open_overviews(run_dir: str | os.PathLike[str], *, advanced: Advanced = lamb
 
 
 @contextmanager
-def kept_overviews(run_dir: str | os.PathLike[str], *, advanced: Advanced = lambda share: None) -> Iterator[Overviews]:
+def kept_overviews(
+    run_dir: str | os.PathLike[str],
+    *,
+    thresholds: Mapping[str, Thresholds] | None = None,
+    advanced: Advanced = lambda share: None,
+) -> Iterator[Overviews]:
     """As `open_overviews`; whoever would make them anew meanwhile, because other tiles are done, waits for the end.
 
     Tiles that a run finishes while they are made are not in them: there would be no end to it before the run's.
+    `thresholds` are of class maps by name: these are made anew by them, and forgotten at the end.
     """
     run = Run.open(run_dir)
-    with _turns(run.path) as take:
+    with _turns(run.path) as take, TemporaryDirectory(ignore_cleanup_errors=True) as aside:
         take(fcntl.LOCK_SH)
         overviews, tries = _finished(run), 0
-        while not overviews.are_there:
+        while _lacking(overviews):
             if (tries := tries + 1) > _TRIES:
                 raise RunError(f"{overviews.path} does not hold what was written to it; remove it, and try again")
             take(fcntl.LOCK_EX)
             overviews = _finished(run)
-            _make_once(overviews, advanced)
+            for make in _lacking(overviews):  # unless another process did while this one waited for its turn
+                with _room_needed(overviews.path):
+                    make(advanced)
             take(fcntl.LOCK_SH)  # another may come between the two
-        yield overviews
+        made = []
+        for like, limits in (thresholds or {}).items():
+            made.append(reclassified(run, like, like, limits, Path(aside) / like))
+            reclassify(run, made[-1], overviews.identity, overviews.cells, advanced)
+        yield replace(overviews, reclassified=(*overviews.reclassified, *made))
 
 
 def _finished(run: Run) -> Overviews:
-    return Overviews(run, run.finished(), run.path / OVERVIEWS)
+    return Overviews(run, run.finished(), run.path / OVERVIEWS, tuple(kept_classes(run)))
 
 
-def _make_once(overviews: Overviews, advanced: Advanced) -> None:
-    """Make them, unless another process did while this one waited for its turn."""
-    if overviews.are_there:
-        return
+def _lacking(overviews: Overviews) -> list[Callable[[Advanced], None]]:
+    """What makes the overviews, and class maps that are kept with them, where these are not of the same tiles."""
+    found: list[Callable[[Advanced], None]] = []
+    if not overviews.are_there:
+        found.append(lambda advanced: _make(overviews, advanced))
+    run, identity, cells = overviews.run, overviews.identity, overviews.cells
+    for classes in overviews.reclassified:
+        if not classes.is_there(identity, overviews.grids):
+            found.append(partial(reclassify, run, classes, identity, cells))
+    return found
+
+
+@contextmanager
+def _room_needed(path: Path) -> Iterator[None]:
+    """Raise RunError for what the system says of files below."""
     try:
-        _make(overviews, advanced)
+        yield
     except OSError as error:
         if isinstance(error, RunError) or error.errno is None:
             raise
-        where = error.filename or overviews.path
-        raise RunError(f"{where}: {error.strerror}; overviews need room and access") from error
+        raise RunError(f"{error.filename or path}: {error.strerror}; overviews need room and access") from error
 
 
 @contextmanager
@@ -209,113 +304,30 @@ def _turns(folder: Path) -> Iterator[Callable[[int], None]]:
 # ------------------------------------------------------------------------------------------------ making
 
 
-@dataclass(frozen=True)
-class _Step:
-    """From one level to the next: Zarr folder and group of both, their grids, and the chunks that hold data."""
-
-    source: Path
-    group: str
-    fine: Grid
-    target: Path
-    coarse: Grid
-    coarse_group: str
-    cells: Collection[Cell]
-
-    def windows(self) -> dict[Cell, list[Cell]]:
-        """The chunks of the coarse level that get data, and the fine ones that each is made of."""
-        found: defaultdict[Cell, list[Cell]] = defaultdict(list)
-        for row, column in self.cells:
-            down, across = row * self.fine.chunk[0], column * self.fine.chunk[1]
-            found[down // (2 * self.coarse.chunk[0]), across // (2 * self.coarse.chunk[1])].append((row, column))
-        return found
-
-
 def _make(overviews: Overviews, advanced: Advanced) -> None:
     run, records = overviews.run, overviews.records
     endmembers, variables = store.read_endmembers(run.endmembers), run.manifest.variables
     grids, planes = overviews.grids, planes_of(variables, overviews.sizes)
     looks = [Plane(schema.QUICKLOOK, (n,)) for n in range(len(QUICKLOOK_WAVELENGTHS))]
-    cells = overviews.cells
+    cells, compared = overviews.cells, list(comparable(variables))
+    pairs = {(a.name, b.name): ((run.results, a.name), (run.results, b.name)) for a, b in compared}
     advanced(0.0)
     with whole_folder(overviews.path) as part, ThreadPoolExecutor(os.cpu_count()) as pool:
-        steps = list(_steps(run.results, part, grids, cells))
-        windows = sum(len(step.windows()) for step, _ in steps)
-        total = len(planes) * (len(cells) + _LOOK * len(records)) + _WINDOW * (len(planes) + len(looks)) * windows
-        work = Work(pool, total, advanced)
-        statistics = statistics_of(run.results, grids[1], planes, sorted(cells), work)
-        attrs = {"records": overviews.identity, "statistics": statistics}
+        of_maps = list(steps_between(run.results, "", part, grids, cells))
+        of_looks = list(steps_between(part, "1/", part, grids, cells))
+        windows = sum(len(step.windows()) for step in of_maps)
+        reads = len(planes) * (len(cells) + _LOOK * len(records)) + len(pairs) * len(cells)
+        work = Work(pool, reads + WINDOW * (len(planes) + len(looks)) * windows, advanced)
+        attrs = {
+            "records": overviews.identity,
+            "statistics": statistics_of(run.results, grids[1], planes, sorted(cells), work),
+            "agreement": {f"{a} {b}": joint_counts(*own, grids[1], cells, work) for (a, b), own in pairs.items()},
+        }
         levels_store.create_levels(part, grids, variables, endmembers, np.array(QUICKLOOK_WAVELENGTHS), attrs)
         _write_quicklooks(run, records, part, work, _LOOK * len(planes))
-        for of_maps, of_looks in steps:
-            _coarsen(of_maps, planes, work)
-            _coarsen(of_looks, looks, work)
-
-
-def _steps(results: Path, part: Path, grids: Mapping[int, Grid], cells: set[Cell]) -> Iterator[tuple[_Step, _Step]]:
-    """From each level to the next: of maps, whose finest are the results, and of quicklooks."""
-    for fine, coarse in pairwise(grids):
-        source, group = (results, "") if fine == 1 else (part, f"{fine}/")
-        of_maps = _Step(source, group, grids[fine], part, grids[coarse], f"{coarse}/", cells)
-        yield of_maps, replace(of_maps, source=part, group=f"{fine}/")
-        cells = set(of_maps.windows())
-
-
-def _coarsen(step: _Step, planes: Sequence[Plane], work: Work) -> None:
-    names = {plane.name for plane in planes}
-    sources = {name: stored_array(step.source, step.group + name) for name in names}
-    targets = {name: stored_array(step.target, step.coarse_group + name, "r+") for name in names}
-
-    def one(job: tuple[Plane, tuple[Cell, list[Cell]]]) -> None:
-        (variable, at), (window, cells) = job
-        name = variable.name
-        sides = zip(place(step.coarse, window), step.fine.shape, strict=True)
-        rows, columns = (slice(2 * side.start, min(2 * side.stop, most)) for side, most in sides)
-        shape = rows.stop - rows.start, columns.stop - columns.start
-        values = np.full(shape, variable.fill_value, sources[name].dtype)
-        for cell in cells:  # chunks of tiles that are not done are not looked at
-            down, across = place(step.fine, cell)
-            inside = _moved(down, rows.start), _moved(across, columns.start)
-            values[inside] = sources[name][(*at, down, across)]
-        targets[name][(*at, *place(step.coarse, window))] = halved(values, variable)
-
-    for _ in work.map(one, product(planes, step.windows().items()), _WINDOW):
-        pass  # to raise what a thread raised
-
-
-def _moved(along: slice, start: int) -> slice:
-    return slice(along.start - start, along.stop - start)
-
-
-def halved(values: NDArray[Any], spec: Variable) -> NDArray[Any]:
-    """Every 2 x 2 stored pixels of a map as one: the mean of those with data, or of classes and flags the commonest.
-
-    Of equally common values the north-western one is taken. A last odd row or column stands for itself.
-    """
-    odd = [(0, n % 2) for n in values.shape]
-    whole = np.pad(values, odd, constant_values=spec.fill_value) if any(map(any, odd)) else values
-    quarters = [whole[i::2, j::2] for i in (0, 1) for j in (0, 1)]
-    if values.dtype.kind != "f":
-        return _commonest(np.stack(quarters), int(spec.fill_value))
-    mean = (quarters[0] + quarters[1] + quarters[2] + quarters[3]) / np.float32(4)
-    if np.isnan(mean).any():  # somewhere: only there are pixels with data counted
-        _fill_means(mean, quarters)
-    return np.asarray(mean)
-
-
-def _fill_means(mean: NDArray[np.float32], quarters: Sequence[NDArray[np.float32]]) -> None:
-    """Where a mean of four is none, the mean of those with data."""
-    holes = np.isnan(mean)
-    parts = np.stack([quarter[holes] for quarter in quarters])
-    good = ~np.isnan(parts)
-    with np.errstate(invalid="ignore"):  # 0 / 0: nothing has data
-        mean[holes] = np.where(good, parts, 0).sum(axis=0, dtype=np.float32) / good.sum(axis=0, dtype=np.float32)
-
-
-def _commonest(quarters: NDArray[Any], fill: int) -> NDArray[Any]:
-    """(4, y, x) -> (y, x); the fill value only where there is nothing else."""
-    votes = np.stack([(quarters == one).sum(axis=0, dtype=np.uint8) for one in quarters])
-    votes[quarters == fill] = 0
-    return np.asarray(np.take_along_axis(quarters, votes.argmax(axis=0)[None], axis=0)[0])
+        for maps, quicklooks in zip(of_maps, of_looks, strict=True):
+            coarsen(maps, planes, work)
+            coarsen(quicklooks, looks, work)
 
 
 # ------------------------------------------------------------------------------------------------ quicklook

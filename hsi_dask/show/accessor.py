@@ -1,4 +1,4 @@
-"""`.hsi` on xarray's arrays and datasets: pictures of cubes, spectra and results in one call."""
+"""`.hsi` on xarray's arrays and datasets: pictures, areas and indices of cubes, spectra and results in one call."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ import xarray as xr
 
 # numpy and matplotlib come with the first picture: registering costs nothing beside xarray
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from hsi_dask.schema import Variable
+    from hsi_dask.show.labels import Labels
 
 _MOST_VALUES = 4_000_000  # that a histogram looks at
 
@@ -18,10 +22,11 @@ _MOST_VALUES = 4_000_000  # that a histogram looks at
 @xr.register_dataset_accessor("hsi")
 @xr.register_dataarray_accessor("hsi")
 class Pictures:
-    """Pictures of a cube, of endmembers or of results.
+    """Pictures and summaries of a cube, of endmembers or of results.
 
-    Every method draws with matplotlib on `ax`, or on a new figure, and returns what it drew on, titled and labelled.
-    Nothing is computed before; then only the planes and every n-th pixel that the figure can show.
+    Methods that draw do so with matplotlib on `ax`, or on a new figure, and return what they drew on, titled and
+    labelled. Nothing is computed before; then only the planes and every n-th pixel that the figure can show. Means that
+    are told are of all pixels.
 
     Examples
     --------
@@ -42,14 +47,33 @@ class Pictures:
     def __init__(self, held: xr.DataArray | xr.Dataset) -> None:
         self._held = held
 
+    # ------------------------------------------------------------------------------------ cubes and spectra
+
     def nearest(self, wavelength: float | Sequence[float]) -> xr.DataArray:
         """The plane nearest to a wavelength, nm, lazy; of several wavelengths, their planes in this order."""
+        import numpy as np
+
         from hsi_dask.show.figures import nearest_planes
 
-        if not isinstance(wavelength, Sequence):
-            return nearest_planes(self._cube(), [wavelength], None)[0]
-        planes = nearest_planes(self._cube(), wavelength, None)
+        if np.ndim(wavelength) == 0:
+            return nearest_planes(self._cube(), [wavelength], None)[0]  # type: ignore[list-item]
+        planes = nearest_planes(self._cube(), list(wavelength), None)  # type: ignore[arg-type]
         return xr.concat(planes, "wavelength", coords="minimal", compat="override", combine_attrs="override")
+
+    def ndvi(self) -> xr.DataArray:
+        """Normalised difference vegetation index of 842 and 665 nm, (y, x); lazy."""
+        from hsi_dask.ops.indices import ndvi
+
+        return ndvi(self._cube())
+
+    def index(self, name: str, **constants: float) -> xr.DataArray:
+        """An index that spyndex knows, such as "NDWI" or "EVI", (y, x); lazy. Constants such as `L=0.5` have defaults.
+
+        Needs spyndex: `pip install "hsi-dask[indices]"`.
+        """
+        from hsi_dask.ops.indices import spectral_index
+
+        return spectral_index(self._cube(), name, **constants)
 
     def rgb(self, bands: Literal["true", "cir"] | Sequence[float] = "true", *, ax: Axes | None = None) -> Axes:
         """A picture in true colour, in colour infrared (near infrared, red, green), or of three wavelengths in nm."""
@@ -76,78 +100,115 @@ class Pictures:
         ax.set_title(title, parse_math=False)
         return ax
 
-    def spectrum(self, *, x: float, y: float, ax: Axes | None = None) -> Axes:
-        """The spectrum of the pixel at these coordinates, metres; reads that pixel alone."""
+    def spectrum(self, *, x: float | Sequence[float], y: float | Sequence[float], ax: Axes | None = None) -> Axes:
+        """The spectrum of the pixel at these coordinates, or one for each of several; reads these pixels alone."""
+        import numpy as np
+
+        from hsi_dask.errors import SchemaError
         from hsi_dask.ops.bands import single_pixel
-        from hsi_dask.show import figures
+        from hsi_dask.show import figures, spectra
 
         cube = self._cube()
-        pixel = single_pixel(cube, _number(cube, "y", y), _number(cube, "x", x))
+        across, down = np.atleast_1d(x).ravel(), np.atleast_1d(y).ravel()
+        if across.size != down.size:
+            raise SchemaError(f"x has {across.size} places and y {down.size}; give as many of both")
+        places = [(_number(cube, "y", one), _number(cube, "x", other)) for one, other in zip(down, across, strict=True)]
+        pixels = [single_pixel(cube, *place) for place in places]
+        east, north = (" E", " N") if figures.are_metres(cube) else ("", "")
+        where = [f"{float(pixel['x']):.10g}{east}, {float(pixel['y']):.10g}{north}" for pixel in pixels]
         ax = ax or _new()
-        where = f"{float(pixel['x']):.10g} E, {float(pixel['y']):.10g} N"
-        figures.draw_spectra(ax, pixel.expand_dims("pixel"), [where], _windows(cube))
-        ax.set_title(f"spectrum at {where}")
+        values = np.stack([np.asarray(pixel) for pixel in pixels])
+        lines = xr.DataArray(values, {"wavelength": cube["wavelength"].variable}, ("pixel", "wavelength"))
+        spectra.draw_spectra(ax, lines, where, _windows(cube))
+        ax.set_title(f"spectrum at {where[0]}" if len(where) == 1 else f"{len(where)} spectra")
+        if len(where) > 1:
+            ax.legend(frameon=False, fontsize="small")
         return ax
 
     def plot_endmembers(self, *, ax: Axes | None = None) -> Axes:
         """Endmember spectra, with gaps where wavelengths were left out."""
-        from hsi_dask.show import figures
+        from hsi_dask.show import figures, spectra
+        from hsi_dask.show.labels import labels_of
 
-        spectra = self._endmembers()
+        endmembers = self._endmembers()
+        labels = labels_of(endmembers)
         ax = ax or _new()
-        figures.draw_spectra(ax, spectra, figures.names_of(spectra))
-        ax.set_title(f"{spectra.sizes['endmember']} endmembers")
-        legend = ax.legend(frameon=False, fontsize="small", ncols=1 + spectra.sizes["endmember"] // 9)
-        for text in legend.get_texts():
-            text.set_parse_math(False)  # names are drawn as they are
+        spectra.draw_spectra(ax, endmembers, labels.names, colours=labels.colours)
+        ax.set_title(f"{endmembers.sizes['endmember']} endmembers")
+        legend = ax.legend(frameon=False, fontsize="small", ncols=1 + endmembers.sizes["endmember"] // 9)
+        figures.as_they_are(legend.get_texts())
         return ax
+
+    # ------------------------------------------------------------------------------------ results
+
+    def areas(self) -> pd.DataFrame:
+        """Hectares of every class in each class map, and covered by every fraction; one row a class or material.
+
+        Returns
+        -------
+        DataFrame
+            Columns are the maps; NaN where a map has no such class. The sum of a fraction over all pixels, times the
+            area of one, is the area that it covers. Computes the maps whole, block by block.
+
+        Raises
+        ------
+        SchemaError
+            The maps' y and x are not metres.
+        """
+        from hsi_dask.show.summaries import areas
+
+        return areas(self._dataset())
 
     def plot_abundances(self) -> Figure:
         """A map of every endmember's abundance on one scale, and below it the histogram; one figure."""
-        import matplotlib.pyplot as plt
-        import numpy as np
+        from hsi_dask.show.panels import draw_fractions
 
-        from hsi_dask.show import figures
-        from hsi_dask.show.palettes import SEQUENTIAL
+        name = self._first("fraction")
+        return draw_fractions(self._map(name), self._labels(name))
 
-        maps = self._map("abundance")
-        count = maps.sizes["endmember"]
-        columns = 2 if count == 4 else min(count, 3)
-        high = 3.2 * min(maps.sizes["y"] / maps.sizes["x"], 2.0)
-        rows = -(-count // columns)
-        figure = plt.figure(figsize=(3.4 * columns + 0.6, rows * (high + 1.6)), layout="constrained")
-        grid = figure.add_gridspec(2 * rows, columns, height_ratios=[high, 0.9] * rows)
-        panels = []
-        for number in range(count):
-            row, column = divmod(number, columns)
-            above, below = figure.add_subplot(grid[2 * row, column]), figure.add_subplot(grid[2 * row + 1, column])
-            plane = _thinned(maps.isel(endmember=number), above).compute()
-            image = figures.draw_plane(above, plane, cmap=SEQUENTIAL, limits=(0.0, 1.0), bar=False)
-            values = plane.values[np.isfinite(plane.values)]
-            counts, edges = np.histogram(values, bins=50, range=(0, 1))
-            mean = float(values.mean()) if values.size else float("nan")
-            figures.draw_bins(below, counts, edges, label="abundance", cmap=SEQUENTIAL, mean=mean)
-            above.set_title(f"endmember {int(maps['endmember'][number])}: mean {mean:.3f}")
-            panels.append(above)
-        figure.colorbar(image, ax=panels, label="abundance", shrink=0.6, aspect=30)
-        figure.suptitle("abundances (sum to one)")
-        return figure
+    def plot_map(self, name: str, number: int | None = None, *, ax: Axes | None = None) -> Axes | Figure:
+        """Any map by what it holds: classes and flags with their legend, numbers with a bar.
 
-    def plot_classes(self, method: Literal["sam", "sid"] | None = None, *, ax: Axes | None = None) -> Axes:
-        """A map of classes with its legend; of a dataset by SAM, or by SID if asked for or alone."""
-        from matplotlib.patches import Patch
+        A map with a plane for each endmember is drawn whole, as one figure, unless `number` says which.
+        """
+        from hsi_dask.errors import SchemaError
+        from hsi_dask.show import figures, palettes, panels
 
-        from hsi_dask.show import figures
-        from hsi_dask.show.palettes import UNCLASSIFIED_COLOUR, class_colours, class_table
+        array, spec, labels = self._map(name), self._spec(name), self._labels(name)
+        if spec.role == "class":
+            return self.plot_classes(name, ax=ax)
+        if spec.role == "flag":
+            ax = ax or _new_map(array, legend=True)
+            figures.draw_categories(ax, _thinned(array, ax).compute(), palettes.quality_table())
+            panels.add_flags(ax, array)
+            return ax
+        if array.ndim == 3 and number is None:
+            return panels.draw_planes(array, spec, labels)
+        if array.ndim == 3:
+            if number not in labels.numbers:
+                raise SchemaError(f"{name} has no {number}; it has {', '.join(map(str, labels.numbers))}")
+            array = array[labels.numbers.index(number)]
+        ax = ax or _new_map(array)
+        figures.draw_plane(ax, _thinned(array, ax).compute(), cmap=palettes.ramp_of(spec), limits=spec.limits)
+        which = f": {dict(zip(labels.numbers, labels.names, strict=True))[number]}" if number else ""
+        ax.set_title(f"{figures.label_of(array)}{which}", parse_math=False)
+        return ax
 
-        classes = self._map(*([f"{method}_class"] if method else ["sam_class", "sid_class"]))
-        count = len(classes.attrs["flag_values"]) - 1 if "flag_values" in classes.attrs else int(classes.max())
+    def plot_classes(self, method: str | None = None, *, ax: Axes | None = None) -> Axes:
+        """A map of classes with a legend of those that occur.
+
+        `method` is the name of a method or of a class map; without it, of a dataset, the first that is made of scores,
+        or else of fractions.
+        """
+        from hsi_dask.show import figures, panels
+        from hsi_dask.show.palettes import class_table
+
+        name = self._class_map(method)
+        classes, labels = self._map(name), self._labels(name)
         ax = ax or _new_map(classes, legend=True)
-        figures.draw_categories(ax, _thinned(classes, ax).compute(), class_table(range(1, count + 1)))
-        colours = dict(enumerate(class_colours(count), 1))
-        handles = [Patch(color=colour, label=f"endmember {n}") for n, colour in colours.items()]
-        handles.append(Patch(color=UNCLASSIFIED_COLOUR, label="unclassified"))
-        ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, fontsize="small")
+        shown = _thinned(classes, ax).compute()
+        figures.draw_categories(ax, shown, class_table(labels.numbers))
+        panels.add_legend(ax, shown, labels)
         ax.set_title(figures.label_of(classes).replace("endmember of the ", "classes by "), parse_math=False)
         return ax
 
@@ -157,14 +218,14 @@ class Pictures:
 
         from hsi_dask.show import figures
 
-        array = self._map(name or "residual") if isinstance(self._held, xr.Dataset) else self._held
+        array = self._held if isinstance(self._held, xr.DataArray) else self._map(name or self._first("residual"))
         step = max(1, int(np.ceil(np.sqrt(array.size / _MOST_VALUES))))
         thin = {dim: slice(step // 2, None, step) for dim in ("y", "x") if dim in array.dims}
         values = np.asarray(_reflectance(array).isel(thin))
         values = values[np.isfinite(values)] if values.dtype.kind == "f" else values[values != 255]
         ax = ax or _new()
         counts, edges = np.histogram(values, bins=bins, range=tuple(np.percentile(values, (0.1, 99.9))))
-        mean = float(values.mean()) if values.size else None
+        mean = float(values.mean(dtype=np.float64)) if values.size else None
         figures.draw_bins(ax, counts, edges, label=figures.label_of(array), mean=mean)
         single = "wavelength" in array.coords and "wavelength" not in array.dims
         at = f" at {float(array['wavelength']):.1f} nm" if single else ""
@@ -179,7 +240,11 @@ class Pictures:
             return _reflectance(self._held)
         return _reflectance(self._map("reflectance", "quicklook"))
 
+    def _dataset(self) -> xr.Dataset:
+        return self._held if isinstance(self._held, xr.Dataset) else self._held.to_dataset(name=self._held.name)
+
     def _map(self, *names: str) -> xr.DataArray:
+        """The array itself, or the first of these variables that a dataset has."""
         from hsi_dask.errors import SchemaError
 
         if isinstance(self._held, xr.DataArray):
@@ -190,21 +255,48 @@ class Pictures:
         held = ", ".join(map(str, self._held.data_vars)) or "nothing"
         raise SchemaError(f"the dataset has no {' or '.join(names)} but {held}")
 
+    def _spec(self, name: str) -> Variable:
+        from hsi_dask.show.summaries import specifications
+
+        return specifications(self._dataset())[str(self._map(name).name)]
+
+    def _labels(self, name: str) -> Labels:
+        from hsi_dask.show.summaries import labels_in
+
+        return labels_in(self._dataset(), str(self._map(name).name))
+
+    def _first(self, role: str) -> str:
+        """The first map of a role; of an array its own name."""
+        from hsi_dask.errors import SchemaError
+        from hsi_dask.show.summaries import specifications
+
+        if isinstance(self._held, xr.DataArray):
+            return str(self._held.name)
+        for name, spec in specifications(self._held).items():
+            if spec.role == role:
+                return name
+        raise SchemaError(f"the dataset has no map of a {role} but {', '.join(map(str, self._held.data_vars))}")
+
+    def _class_map(self, method: str | None) -> str:
+        from hsi_dask.show.summaries import class_map_in
+
+        return str(self._held.name) if isinstance(self._held, xr.DataArray) else class_map_in(self._held, method)
+
     def _endmembers(self) -> xr.DataArray:
         """These spectra, or those of the run that the results are from."""
-        from pathlib import Path
-
         from hsi_dask.errors import SchemaError
-        from hsi_dask.io.store import ENDMEMBERS, read_endmembers
 
         if isinstance(self._held, xr.DataArray):
             if set(self._held.dims) != {"endmember", "wavelength"}:
                 raise SchemaError(f"endmembers have the dimensions endmember and wavelength, not {self._held.dims}")
             return self._held
-        source = Path(self._held.encoding.get("source", "")).parent / ENDMEMBERS
-        if not source.is_dir():
+        if "endmembers" not in self._held.coords:
             raise SchemaError("these results are of no run directory; call endmembers.hsi.plot_endmembers()")
-        return read_endmembers(source)
+        return (
+            self._held["endmembers"]
+            .reset_coords(drop=True)
+            .assign_coords({name: self._held[name] for name in ("name",) if name in self._held.coords})
+        )
 
 
 def _reflectance(cube: xr.DataArray) -> xr.DataArray:

@@ -5,13 +5,10 @@ Nothing here knows of browsers. A window is read from the overviews: the whole m
 
 from __future__ import annotations
 
-import logging
 import math
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,25 +16,25 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hsi_dask.batch.observer import Advanced
-from hsi_dask.errors import HsiDaskError
 from hsi_dask.io import store
 from hsi_dask.io.levels import QUICKLOOK, level_grids
-from hsi_dask.io.readers import read_source
 from hsi_dask.io.store import Grid
-from hsi_dask.ops.bands import select_bands
-from hsi_dask.ops.materials import threshold_classes
+from hsi_dask.ops.classes import class_map
 from hsi_dask.overviews.overviews import open_overviews
-from hsi_dask.schema import ENDMEMBER, FLAGS, NO_CLASS, WAVELENGTH, X, Y
-from hsi_dask.show.figures import BANDS, PICTURES, names_of
-from hsi_dask.show.palettes import class_colours, class_table, quality_table
-
-logger = logging.getLogger(__name__)
+from hsi_dask.schema import CLASS_DIMS, ENDMEMBER, MATERIAL, WAVELENGTH, Variable, X, Y
+from hsi_dask.show.facts import usual_range
+from hsi_dask.show.figures import BANDS, picture_of
+from hsi_dask.show.labels import Labels, dim_of, labels_of
+from hsi_dask.show.layers import Layer, layers_of
+from hsi_dask.show.palettes import class_table, colours_of, quality_table, ramp_of, ramp_table
+from hsi_dask.show.pixels import Pixel, Tiles
+from hsi_dask.show.settings import Settings
+from hsi_dask.show.stretch import Stretch, stretch_of
 
 MOST_PIXELS = 1600  # along a side of what is read and sent for one window
-SCORES = {"sam": "sam_angle", "sid": "sid_divergence"}
-_HELD = 2  # arrays of one window: the whole mosaic, coarsely, and what is in view
-_GAMMA = 0.7  # of pictures: most of the ground is darker than half of the brightest
-_TITLES = {"abundance": "abundance", "sam_angle": "spectral angle", "sid_divergence": "divergence"}
+_HELD = 4  # arrays of one window: the whole mosaic, coarsely, and what is in view, each with the picture below it
+
+Thresholds = float | Sequence[float | None] | None
 
 
 class Bounds(NamedTuple):
@@ -49,56 +46,19 @@ class Bounds(NamedTuple):
     north: float
 
 
-class Layer(NamedTuple):
-    """Something to look at: a variable, one endmember's plane of it, or a picture of some of its wavelengths."""
-
-    group: str
-    title: str
-    variable: str
-    number: int = 0  # of the endmember, from 1
-    picture: str = ""
-
-    @property
-    def key(self) -> str:
-        return "/".join(filter(None, (self.variable, self.picture or str(self.number or ""))))
-
-    @property
-    def method(self) -> str:
-        """Of a class map: sam or sid."""
-        return self.variable.partition("_")[0] if self.variable.endswith("_class") else ""
-
-
 class Painted(NamedTuple):
     """A layer in a window.
 
     rgba : (y, x, 4) uint8, north first
     bounds : of these pixels; they cover the window where there is mosaic
     factor : pixels of the mosaic along a side of each
-    shares : of a class map, the share of each class among the pixels with one, by class value
+    shares : of a map of whole numbers, the share of each value among the pixels with one
     """
 
     rgba: NDArray[np.uint8]
     bounds: Bounds
     factor: int
     shares: dict[int, float]
-
-
-@dataclass(frozen=True)
-class Pixel:
-    """What a run knows of one pixel; maps by their names, (endmember,) or one number."""
-
-    row: int
-    column: int
-    y: float
-    x: float
-    maps: Mapping[str, NDArray[Any]]
-    path: str  # of its tile, "" where none is done
-
-    @property
-    def reasons(self) -> list[str]:
-        """Why it is masked."""
-        quality = int(self.maps["quality"])
-        return [name.replace("_", " ") for name, bit in FLAGS.items() if quality & bit]
 
 
 class Canvas:
@@ -116,86 +76,147 @@ class Canvas:
     """
 
     def __init__(self, run_dir: str | os.PathLike[str], *, advanced: Advanced = lambda share: None) -> None:
-        overviews = open_overviews(run_dir, advanced=advanced)
-        self.run = overviews.run
+        self.overviews = open_overviews(run_dir, advanced=advanced)
+        self.run = self.overviews.run
+        self.settings = Settings(self.run)
         self.endmembers = store.open_endmembers(run_dir)
-        self.names = names_of(self.endmembers)
-        self.colours = class_colours(len(self.names))
         self.grids = level_grids(self.run.manifest.grid)
-        self.levels = {factor: overviews.level(factor, chunks=None) for factor in self.grids}
-        chunks = [(chunk.key.split("/"), record.path) for record in overviews.records for chunk in record.chunks]
         self._held: dict[tuple[Any, ...], xr.DataArray] = {}  # what was read last, for a threshold that moves
         self._limits: dict[str, tuple[float, float]] = {}
-        self._paths = {(int(parts[-2]), int(parts[-1])): path for parts, path in chunks}
+        self.tiles = Tiles(self.run.manifest.grid, self.overviews.records, self.settings)
+        self._opened()
+
+    def _opened(self) -> None:
+        """The maps, which change when classes are saved."""
+        self.variables = {variable.name: variable for variable in self.overviews.variables}
+        self.levels = {factor: self.overviews.level(factor, chunks=None) for factor in self.grids}
+        self.layers: Mapping[str, Layer] = layers_of(self.overviews.variables, self.labels)
 
     @property
     def bounds(self) -> Bounds:
         return Bounds(*self.run.manifest.grid.bbox)
 
     @cached_property
-    def layers(self) -> dict[str, Layer]:
-        """Every layer of the run by its key, in groups."""
-        here = [variable.name for variable in self.run.manifest.variables]
-        found = [Layer("Picture", title, QUICKLOOK, picture=name) for name, title in PICTURES.items()]
-        for name, group in (("sam_class", "Classes"), ("sid_class", "Classes")):
-            found += [Layer(group, f"{name[:3].upper()} classes", name)] if name in here else []
-        for name, title in _TITLES.items():
-            planes = enumerate(self.names, 1) if name in here else ()
-            found += [Layer(title.capitalize(), f"{title}, {text}", name, number) for number, text in planes]
-        for name in ("residual", "quality"):
-            found += [Layer("Quality", name, name)] if name in here else []
-        return {layer.key: layer for layer in found}
+    def names(self) -> Labels:
+        """Of the endmembers."""
+        return labels_of(self.endmembers)
+
+    def labels(self, variable: Variable) -> Labels:
+        """Of what the planes, or the class values, of a map stand for."""
+        material = dim_of(variable, self.variables) == MATERIAL
+        return labels_of(self.endmembers, MATERIAL) if material else self.names
 
     # -------------------------------------------------------------------------------------------- layers
 
-    def paint(self, layer: Layer, window: Bounds, threshold: float | None = None) -> Painted:
-        """A layer where the window and the mosaic overlap; None as threshold gives the classes that are stored."""
+    def paint(self, layer: Layer, window: Bounds, thresholds: Thresholds = None) -> Painted:
+        """A layer where the window and the mosaic overlap; None as thresholds gives the classes that are stored."""
         factor, rows, columns = self._level(window)
-        part = self._read(layer, factor, rows, columns, stored=threshold is None)
-        shares: dict[int, float] = {}
-        if layer.method:
-            classes = part if threshold is None else threshold_classes(part, threshold)
-            rgba, shares = class_table(range(1, len(self.names) + 1))[classes.values], _shares(classes.values)
-        elif layer.variable == "quality":
-            rgba = quality_table()[part.values]
-        elif layer.picture:
-            rgba = _picture(part.values, self.limits(layer))
-        else:
-            rgba = _coloured(part.values, self.limits(layer), self.colour_map(layer))
-        return Painted(rgba, _edges(self.grids[factor], rows, columns), factor, shares)
+        part = self._read(layer, factor, rows, columns, stored=thresholds is None)
+        bounds = _edges(self.grids[factor], rows, columns)
+        if layer.role in ("class", "flag", "model"):
+            values = (part if thresholds is None else self._classified(layer.variable, part, thresholds)).values
+            rgba = self.table(layer)[values.astype(np.int64)]
+            return Painted(rgba, bounds, factor, _shares(values, layer.variable.fill_value))
+        if layer.picture:
+            return Painted(picture_of(part.values, self.stretch(layer.picture)), bounds, factor, {})
+        return Painted(_coloured(part.values, self.limits(layer), self.colour_map(layer)), bounds, factor, {})
+
+    def table(self, layer: Layer) -> NDArray[np.uint8]:
+        """(n, 4) RGBA of the values of a map of classes, flags or models; the last is of -1."""
+        if layer.role == "flag":
+            return quality_table()
+        if layer.role == "class":
+            return class_table(self.labels(layer.variable).numbers)
+        statistics = self.overviews.statistics[layer.variable.name]
+        largest = int(max((plane.maximum for plane in statistics if plane.count), default=0))
+        table = np.zeros((largest + 2, 4), np.uint8)
+        for number, colour in enumerate(colours_of(range(1, largest + 1)), 1):
+            table[number] = [*bytes.fromhex(colour[1:]), 255]
+        return table
 
     def limits(self, layer: Layer) -> tuple[float, float]:
-        """What the ends of a layer's colours stand for: the same in every window."""
-        if layer.variable == "abundance":
-            return 0.0, 1.0
-        name = layer.picture or layer.variable
+        """What the ends of a layer's colours stand for: the same in every window and for all planes of a map."""
+        name = layer.variable.name
+        if layer.variable.limits is not None:
+            return layer.variable.limits
         if name not in self._limits:
-            # of all endmembers alike, so that their maps can be compared
-            every = slice(None), slice(None)
-            values = self._read(layer._replace(number=0), max(self.levels), *every, stored=False).values
-            good = values[np.isfinite(values)]
-            low, high = np.percentile(good, (1, 99)) if good.size else (0.0, 1.0)
-            self._limits[name] = float(low), float(max(high, low + 1e-6))
+            self._limits[name] = usual_range(self.levels[max(self.levels)][name].values)
         return self._limits[name]
+
+    def stretch(self, picture: str) -> Stretch:
+        """How a picture of the quicklook becomes bright: the same in every window."""
+        return self._stretches[picture]
+
+    @cached_property
+    def _stretches(self) -> dict[str, Stretch]:
+        looks = self.levels[max(self.levels)][QUICKLOOK].load()
+        return {name: stretch_of(looks.sel({WAVELENGTH: list(nm)}, method="nearest").values)
+                for name, nm in BANDS.items()}  # fmt: skip
 
     @staticmethod
     def colour_map(layer: Layer) -> NDArray[np.uint8]:
         """(256, 3) RGB from low to high."""
-        from bokeh.palettes import Cividis256, Viridis256
+        return ramp_table(ramp_of(layer.variable))
 
-        palette = Viridis256 if layer.variable == "abundance" else Cividis256
-        return np.array([list(bytes.fromhex(colour[1:7])) for colour in palette], np.uint8)
+    def mean(self, layer: Layer) -> float:
+        """Of all pixels of a plane, NaN where none has data."""
+        return self.overviews.statistics[layer.variable.name][layer.plane].mean
 
-    def highest_score(self, method: str) -> float:
-        """Above nearly all scores of the nearest endmember: no smaller threshold leaves every pixel its class."""
-        scores = self.levels[max(self.levels)][SCORES[method]].values
-        good = scores[:, np.isfinite(scores).all(axis=0)]
-        return float(np.percentile(good.min(axis=0), 99.9)) if good.size else 1.0
+    # -------------------------------------------------------------------------------------------- thresholds
 
-    def threshold(self, method: str) -> float | None:
-        """The run's own, where it is one for all endmembers."""
-        value = getattr(self.run.config.thresholds, method)
-        return float(value) if isinstance(value, float) else None
+    def scores_of(self, classes: Variable) -> Variable | None:
+        """The map whose best a class map shows."""
+        return self.variables.get(classes.of or "")
+
+    def score_range(self, classes: Variable) -> tuple[float, float]:
+        """Between the best and the worst score of nearly all pixels: no threshold beyond changes a class."""
+        scores = self.variables[str(classes.of)]
+        if scores.limits is not None:
+            return scores.limits
+        values = self.levels[max(self.levels)][scores.name].values
+        good = values[:, np.isfinite(values).all(axis=0)]
+        if not good.size:
+            return 0.0, 1.0
+        if scores.better == "low":
+            return 0.0, float(np.percentile(good.min(axis=0), 99.9))
+        low, high = np.percentile(good.max(axis=0), (0.1, 99.9))
+        return float(low), float(max(high, low + 1e-6))
+
+    def thresholds(self, classes: Variable) -> list[float | None]:
+        """By which a class map was made, one for each plane of its scores."""
+        kept = [c.thresholds for c in self.overviews.reclassified if c.variable.name == classes.name]
+        value = kept[0] if kept else self.settings.threshold(classes)
+        count = len(self.labels(classes).numbers)
+        return list(value) if isinstance(value, list | tuple) else [value] * count
+
+    def save_classes(self, layer: Layer, name: str, thresholds: Sequence[float | None]) -> Layer:
+        """Keep a class map by these thresholds in the run; its layer.
+
+        Raises
+        ------
+        ConfigError
+            The run has another map of that name, or a map cannot be called so.
+        RunError
+            The run cannot be written.
+        """
+        kept = {classes.variable.name: classes for classes in self.overviews.reclassified}
+        like = kept[layer.variable.name].like if layer.variable.name in kept else layer.variable.name
+        self.overviews.keep_classes(like, name, tuple(thresholds))
+        self.overviews = open_overviews(self.run.path)
+        self._held.clear()
+        self._opened()
+        return self.layers[name]
+
+    def _classified(self, classes: Variable, scores: xr.DataArray, thresholds: Thresholds) -> xr.DataArray:
+        of = self.variables[str(classes.of)]
+        numbers = self.labels(classes).numbers
+        each = [thresholds] * len(numbers) if isinstance(thresholds, float | int) else list(thresholds or ())
+        without = np.inf if of.better == "low" else -np.inf
+        limits = np.array([without if one is None else one for one in each], np.float64)
+        planes = scores.rename({of.dims[0]: ENDMEMBER}) if of.dims[0] != ENDMEMBER else scores
+        return class_map(planes.assign_coords({ENDMEMBER: list(numbers)}), limits, of, classes)
+
+    # -------------------------------------------------------------------------------------------- reading
 
     def _level(self, window: Bounds) -> tuple[int, slice, slice]:
         """The finest level at which the window is not more than so many pixels, and the pixels it covers there."""
@@ -205,62 +226,58 @@ class Canvas:
 
     def _read(self, layer: Layer, factor: int, rows: slice, columns: slice, *, stored: bool) -> xr.DataArray:
         """The layer's pixels at a level, in memory; of classes that are not the stored ones, all scores."""
-        name = SCORES[layer.method] if layer.method and not stored else layer.variable
+        name = layer.variable.name if stored or layer.role != "class" else str(layer.variable.of)
         key = name, layer.picture, layer.number, factor, str(rows), str(columns)
         if key not in self._held:
             part = self.levels[factor][name].isel({Y: rows, X: columns})
             if layer.picture:
                 part = part.sel({WAVELENGTH: list(BANDS[layer.picture])}, method="nearest")
             elif layer.number:
-                part = part.isel({ENDMEMBER: layer.number - 1})
+                part = part[layer.plane]
             while len(self._held) >= _HELD:
                 del self._held[next(iter(self._held))]
             self._held[key] = part.load()
         return self._held[key]
+
+    def paint_bands(self, window: Bounds, wavelengths: Sequence[float]) -> Painted | str:
+        """One or three wavelengths, nm, of the tiles in a window; or why they cannot be had. Slow: tiles are read."""
+        factor, rows, columns = self._level(window)
+        planes = self.tiles.planes(self.grids[factor], factor, rows, columns, wavelengths)
+        if isinstance(planes, str):
+            return planes
+        rgba = picture_of(planes if len(planes) == 3 else np.repeat(planes, 3, axis=0))
+        return Painted(rgba, _edges(self.grids[factor], rows, columns), factor, {})
 
     # -------------------------------------------------------------------------------------------- pixels
 
     def pixel(self, x: float, y: float) -> Pixel | None:
         """The pixel at a place, at full resolution; None outside the mosaic."""
         grid = self.run.manifest.grid
-        row, column = (
-            math.floor((grid.north - y) / grid.resolution[1]),
-            math.floor((x - grid.west) / grid.resolution[0]),
-        )
+        row = math.floor((grid.north - y) / grid.resolution[1])
+        column = math.floor((x - grid.west) / grid.resolution[0])
         if not (0 <= row < grid.shape[0] and 0 <= column < grid.shape[1]):
             return None
-        maps = (
-            self.levels[1][[variable.name for variable in self.run.manifest.variables]].isel({Y: row, X: column}).load()
-        )
-        path = self._paths.get((row // grid.chunk[0], column // grid.chunk[1]), "")
+        maps = self.levels[1][list(self.variables)].isel({Y: row, X: column}).load()
         values = {str(name): maps[name].values for name in maps}
-        return Pixel(row, column, float(maps[Y]), float(maps[X]), values, path)
+        return Pixel(row, column, float(maps[Y]), float(maps[X]), values, self.tiles.path_at(row, column))
 
     def spectrum(self, pixel: Pixel) -> xr.DataArray | str:
         """A pixel's reflectance in its tile, at the run's wavelengths; or why it cannot be had."""
-        name = Path(pixel.path).name
-        if not pixel.path:
-            return "no tile is done here"
-        if not os.path.exists(pixel.path):
-            return f"no spectrum: {name} is no longer there"
-        try:
-            cube = read_source(pixel.path).cube(masked=True)
-            bands = self.run.config.bands
-            half = min(self.run.manifest.grid.resolution) / 2
-            here = cube.sel({X: pixel.x, Y: pixel.y}, method="nearest", tolerance=half)
-            return select_bands(here, windows=bands.windows, drop_last=bands.drop_last).compute(scheduler="threads")
-        except KeyError:
-            return f"no spectrum: {name} is now of another place"
-        except (HsiDaskError, OSError) as error:
-            logger.info("%s: %s", pixel.path, error)
-            return f"no spectrum: {name} cannot be read"
+        return self.tiles.spectrum(pixel)
 
-    def fit(self, pixel: Pixel) -> xr.DataArray | None:
-        """(wavelength,) reflectance that the pixel's abundances make of the endmembers; None without abundances."""
-        abundance = pixel.maps.get("abundance")
-        if abundance is None or not np.isfinite(abundance).all():
-            return None
-        return (self.endmembers * xr.DataArray(abundance, dims=ENDMEMBER)).sum(ENDMEMBER)
+    def region(self, x: Sequence[float], y: Sequence[float]) -> xr.DataArray | str:
+        """The mean spectrum inside a polygon, metres; or why it cannot be had."""
+        return self.tiles.region(x, y)
+
+    def fits(self, pixel: Pixel) -> dict[str, xr.DataArray]:
+        """By map of fractions, (wavelength,) reflectance that a pixel's fractions make of the endmembers."""
+        found = {}
+        for name, variable in self.variables.items():
+            if variable.role == "fraction" and variable.dims == (ENDMEMBER, *CLASS_DIMS):
+                fractions = pixel.maps[name]
+                if np.isfinite(fractions).all():
+                    found[name] = (self.endmembers * xr.DataArray(fractions, dims=ENDMEMBER)).sum(ENDMEMBER)
+        return found
 
 
 def _covered(grid: Grid, window: Bounds) -> tuple[slice, slice]:
@@ -281,19 +298,10 @@ def _edges(grid: Grid, rows: slice, columns: slice) -> Bounds:
     return Bounds(west, grid.north - rows.stop * dy, east, grid.north - rows.start * dy)
 
 
-def _shares(classes: NDArray[np.uint8]) -> dict[int, float]:
-    counts = np.bincount(classes.ravel(), minlength=256)[:NO_CLASS]
-    return {int(value): float(counts[value] / counts.sum()) for value in np.flatnonzero(counts)}
-
-
-def _picture(planes: NDArray[np.float32], limits: tuple[float, float]) -> NDArray[np.uint8]:
-    """Red, green and blue (3, y, x), stretched alike, so that grey ground stays grey."""
-    good = np.isfinite(planes).all(axis=0)
-    scaled = np.clip((np.where(good, planes, 0) - limits[0]) / (limits[1] - limits[0]), 0, 1) ** _GAMMA
-    rgba = np.empty((*good.shape, 4), np.uint8)
-    rgba[..., :3] = np.moveaxis(scaled * 255 + 0.5, 0, -1)
-    rgba[..., 3] = good * 255
-    return rgba
+def _shares(values: NDArray[Any], missing: float) -> dict[int, float]:
+    found, counts = np.unique(values, return_counts=True)
+    known = {int(v): int(n) for v, n in zip(found, counts, strict=True) if v != missing}
+    return {value: number / sum(known.values()) for value, number in known.items()}
 
 
 def _coloured(plane: NDArray[np.float32], limits: tuple[float, float], colours: NDArray[np.uint8]) -> NDArray[np.uint8]:

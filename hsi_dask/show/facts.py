@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from hsi_dask.batch.state.run_directory import Run, TileRecord
 from hsi_dask.errors import FileFormatError
@@ -14,7 +16,10 @@ from hsi_dask.io.store import open_endmembers
 from hsi_dask.io.tile_source import TileSource
 from hsi_dask.overviews.overviews import Overviews
 from hsi_dask.overviews.statistics import Statistics
-from hsi_dask.show import figures, palettes
+from hsi_dask.schema import MATERIAL, Variable
+from hsi_dask.show.labels import Labels, dim_of, labels_of
+from hsi_dask.show.settings import Settings
+from hsi_dask.show.thresholds import threshold_text
 
 _PIXELS = 600  # of the overviews that are drawn, at least, along their longer side
 
@@ -50,12 +55,40 @@ class Facts:
         return self.run.failed()
 
     @cached_property
-    def names(self) -> list[str]:
-        return figures.names_of(self.endmembers)
+    def variables(self) -> dict[str, Variable]:
+        """Every map by its name."""
+        return {variable.name: variable for variable in self.overviews.variables}
 
-    @property
-    def colours(self) -> list[str]:
-        return palettes.class_colours(len(self.names))
+    @cached_property
+    def labels(self) -> Labels:
+        """Of the endmembers."""
+        return labels_of(self.endmembers)
+
+    def labels_of(self, variable: Variable) -> Labels:
+        """Of what the planes, or the class values, of a map stand for."""
+        return labels_of(self.endmembers, MATERIAL) if dim_of(variable, self.variables) == MATERIAL else self.labels
+
+    @cached_property
+    def settings(self) -> Settings:
+        return Settings(self.run)
+
+    def limit(self, classes: Variable) -> str:
+        """The threshold of a class map, as a sentence."""
+        own = {c.variable.name: c.thresholds for c in self.overviews.reclassified}
+        threshold = own.get(classes.name) or self.settings.threshold(classes)
+        return threshold_text(threshold, self.variables[classes.of]) if classes.of in self.variables else ""
+
+    @cached_property
+    def _limits(self) -> dict[str, tuple[float, float]]:
+        return {}
+
+    def limits(self, variable: Variable) -> tuple[float, float]:
+        """What the ends of a map's colours stand for, alike for all its planes."""
+        if variable.limits is not None:
+            return variable.limits
+        if variable.name not in self._limits:
+            self._limits[variable.name] = usual_range(self.maps[variable.name].values)
+        return self._limits[variable.name]
 
     @property
     def pixel_area(self) -> float:
@@ -75,6 +108,13 @@ class Facts:
         """The first file that can still be read: it stands for its site."""
         found = (self.file(tile.id) for tile in self.run.manifest.tiles)
         return next((file for file in found if file), None)
+
+
+def usual_range(values: NDArray[np.float32]) -> tuple[float, float]:
+    """Where all values but the outermost hundredths lie, for the ends of colours; NaNs do not count."""
+    good = values[np.isfinite(values)]
+    low, high = np.percentile(good, (1, 99)) if good.size else (0.0, 1.0)
+    return float(low), float(max(high, low + 1e-6))
 
 
 def area(hectares: float) -> str:

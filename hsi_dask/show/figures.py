@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,21 +10,20 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hsi_dask.errors import SchemaError
-from hsi_dask.escaping import visible
 from hsi_dask.ops.bands import single_wavelength
 from hsi_dask.schema import ENDMEMBER, GRID_MAPPING, WAVELENGTH, X, Y
-from hsi_dask.show.palettes import class_colours
+from hsi_dask.show.labels import labels_of
+from hsi_dask.show.stretch import Stretch, stretch_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.image import AxesImage
+    from matplotlib.text import Text
 
 # The wavelengths of red, green and blue in a picture, nm
 BANDS = {"true": (665.0, 560.0, 490.0), "cir": (842.0, 665.0, 560.0)}
 PICTURES = {"true": "true colour", "cir": "colour infrared"}
 _FAR = 60.0  # nm: a wavelength farther from what was asked for would be another colour
-_GAP = 2.5  # steps between wavelengths: a wider one is a window that was left out
-_GAMMA = 0.7  # of pictures: most of the ground is darker than half of the brightest
 _INK, _PALE = "#222222", "#888888"
 
 
@@ -52,21 +51,21 @@ def nearest_planes(cube: xr.DataArray, wavelengths: Sequence[float], far: float 
 
 
 def draw_picture(ax: Axes, planes: Sequence[xr.DataArray]) -> AxesImage:
-    """Red, green and blue planes (y, x) of reflectance as a picture; white where no data.
-
-    All three are stretched alike, so that grey ground stays grey: from the darkest to the brightest hundredth.
-    """
-    values = np.stack([np.asarray(plane, np.float32) for plane in planes], axis=-1)
-    good = np.asarray(np.isfinite(values).all(axis=-1))
-    shown = np.ones((*values.shape[:2], 4), np.float32)
-    if good.any():
-        low, high = np.percentile(values[good], (1, 99))
-        scaled = np.clip((values - low) / max(high - low, 1e-6), 0, 1) ** _GAMMA
-        shown[..., :3] = np.where(good[..., None], scaled, 1)
-    shown[..., 3] = good
-    image = ax.imshow(shown, extent=_extent(planes[0]), interpolation="antialiased")
+    """Red, green and blue planes (y, x) of reflectance as a picture, stretched alike; white where no data."""
+    shown = picture_of(np.stack([np.asarray(plane, np.float32) for plane in planes]))
+    image = ax.imshow(shown, extent=extent_of(planes[0]), interpolation="antialiased")
     furnish(ax, planes[0])
     return image
+
+
+def picture_of(planes: NDArray[np.float32], stretch: Stretch | None = None) -> NDArray[np.uint8]:
+    """(y, x, 4) RGBA of red, green and blue (3, y, x); clear where one is missing."""
+    good = np.asarray(np.isfinite(planes).all(axis=0))
+    stretch = stretch or stretch_of(planes[:, good])
+    rgba = np.full((*good.shape, 4), 255, np.uint8)
+    rgba[good, :3] = (stretch(planes[:, good]) * 255 + 0.5).T
+    rgba[..., 3] = good * 255
+    return rgba
 
 
 def draw_plane(
@@ -77,7 +76,7 @@ def draw_plane(
     good = values[np.isfinite(values)]
     low, high = limits or (np.percentile(good, (1, 99)) if good.size else (0.0, 1.0))
     image = ax.imshow(
-        np.ma.masked_invalid(values), extent=_extent(plane), cmap=cmap, vmin=low, vmax=max(high, low + 1e-9),
+        np.ma.masked_invalid(values), extent=extent_of(plane), cmap=cmap, vmin=low, vmax=max(high, low + 1e-9),
         interpolation="nearest" if max(values.shape) < 300 else "antialiased", interpolation_stage="data",
     )  # fmt: skip
     if bar:
@@ -92,12 +91,12 @@ def draw_plane(
 
 def draw_categories(ax: Axes, values: xr.DataArray, table: NDArray[np.uint8]) -> AxesImage:
     """A plane (y, x) of uint8 by a table (256, 4) of RGBA."""
-    image = ax.imshow(table[np.asarray(values, np.uint8)], extent=_extent(values), interpolation="nearest")
+    image = ax.imshow(table[np.asarray(values, np.uint8)], extent=extent_of(values), interpolation="nearest")
     furnish(ax, values)
     return image
 
 
-def _extent(array: xr.DataArray) -> tuple[float, float, float, float]:
+def extent_of(array: xr.DataArray) -> tuple[float, float, float, float]:
     """Outer edges (west, east, south, north) of y and x, metres; pixels where there are no coordinates."""
     sides = []
     for dim, sign in ((X, 1), (Y, -1)):
@@ -120,23 +119,50 @@ def furnish(ax: Axes, array: xr.DataArray) -> None:
 
     ax.set_aspect("equal")
     ax.grid(visible=False)
+    metres, degrees = are_metres(array), are_degrees(array)
     # in the corner two numbers would meet, and at the ends they would stick out
     figure: Any = ax.figure
-    degrees = X in array.coords and str(array[X].attrs.get("units", "")).startswith("degree")
     wide, tall = ax.bbox.width / figure.dpi, ax.bbox.height / figure.dpi  # inches
     for axis, prune, inches in ((ax.xaxis, "upper", wide), (ax.yaxis, "both", tall)):
         axis.set_major_locator(MaxNLocator(int(np.clip(inches / 0.8, 1, 4)), steps=[1, 2, 5, 10], prune=prune))
-        axis.set_major_formatter(lambda value, _: f"{value if degrees else value / 1000:.7g}")
-    zone = _zone(array)
-    ax.set_xlabel("longitude (degrees)" if degrees else f"easting (km{zone})", parse_math=False)
-    ax.set_ylabel(("latitude (degrees)" if degrees else "northing (km)") if tall > 1 else "")
+        axis.set_major_formatter(lambda value, _: f"{value / 1000 if metres else value:.7g}")
+    ax.set_xlabel(f"easting (km{_zone(array)})" if metres else _axis_words(array, X), parse_math=False)
+    ax.set_ylabel(("northing (km)" if metres else _axis_words(array, Y)) if tall > 1 else "", parse_math=False)
     ax.tick_params(axis="y", labelrotation=90)
     for label in ax.get_yticklabels():
         label.set_verticalalignment("center")
-    if Y in array.coords and X in array.coords:
-        if not degrees:
-            _add_scale_bar(ax)
+    if metres:
+        _add_scale_bar(ax)
+    if metres or degrees:
         _add_north(ax)
+
+
+def are_metres(array: xr.DataArray) -> bool:
+    """Whether y and x are metres on the ground: said by their units or a CRS, else anything but numbers of pixels."""
+    if not {X, Y} <= set(array.coords):
+        return False
+    units = {array[dim].attrs.get("units") for dim in (Y, X)} - {None}
+    if units or GRID_MAPPING in array.coords:
+        return units <= {"m", "metre", "meter"}
+    return not all(_are_indices(np.asarray(array[dim])) for dim in (Y, X))
+
+
+def are_degrees(array: xr.DataArray) -> bool:
+    """Whether y and x are latitude and longitude."""
+    return {X, Y} <= set(array.coords) and str(array[X].attrs.get("units", "")).startswith("degree")
+
+
+def _are_indices(values: NDArray[Any]) -> bool:
+    steps = set(np.abs(np.diff(values)).tolist())
+    return bool(values.min() in (0, 1) and steps <= {1})
+
+
+def _axis_words(array: xr.DataArray, dim: str) -> str:
+    """ "x (pixel)", "longitude (degrees)"."""
+    if are_degrees(array):
+        return f"{'longitude' if dim == X else 'latitude'} (degrees)"
+    attrs = array[dim].attrs if dim in array.coords else {}
+    return f"{dim} ({attrs.get('units', 'pixel')})"
 
 
 def _zone(array: xr.DataArray) -> str:
@@ -180,12 +206,13 @@ def mark_places(ax: Axes, endmembers: xr.DataArray) -> None:
     """Where endmembers came from, as numbered dots in their colours; nothing where that is not known."""
     if not {X, Y} <= set(endmembers.coords):
         return
-    colours = class_colours(endmembers.sizes[ENDMEMBER])
-    for one, colour in zip(endmembers.transpose(ENDMEMBER, ...), colours, strict=True):
+    labels = labels_of(endmembers)
+    spectra = endmembers.transpose(ENDMEMBER, ...)
+    for one, number, colour in zip(spectra, labels.numbers, labels.colours, strict=True):
         at = float(one[X]), float(one[Y])
         ax.plot(*at, "o", markersize=11, markerfacecolor=colour, markeredgecolor="white", markeredgewidth=1.4)
         ax.annotate(
-            str(int(one[ENDMEMBER])), at, ha="center", va="center_baseline", fontsize=7.5, fontweight="bold",
+            str(number), at, ha="center", va="center_baseline", fontsize=7.5, fontweight="bold",
             color=ink_on(colour),
         )  # fmt: skip
 
@@ -196,37 +223,7 @@ def ink_on(colour: str) -> str:
     return "#ffffff" if 0.299 * red + 0.587 * green + 0.114 * blue < 140 else _INK
 
 
-# ------------------------------------------------------------------------------------------------ spectra, histograms
-
-
-def draw_spectra(
-    ax: Axes, spectra: xr.DataArray, names: Sequence[str], windows: Sequence[tuple[float, float]] = ()
-) -> None:
-    """Spectra (n, wavelength) against nm, with gaps where wavelengths were left out, and windows (nm) shaded."""
-    wavelength = np.asarray(spectra[WAVELENGTH], np.float64)
-    values = np.asarray(spectra.transpose(..., WAVELENGTH), np.float32)
-    grid, gapped = with_gaps(wavelength, values)
-    for spectrum, name, colour in zip(gapped, names, class_colours(len(names)), strict=True):
-        ax.plot(grid, spectrum, color=colour, linewidth=1.6, label=name)
-    for low, high in windows:
-        ax.axvspan(low, high, color="#ededed", linewidth=0, zorder=0)
-    ax.set_xlabel("wavelength (nm)")
-    ax.set_ylabel("reflectance")
-    ax.set_xlim(wavelength[0], wavelength[-1])
-    high = 1.25 * float(np.nanpercentile(values, 99))  # single wild wavelengths must not flatten all others
-    ax.set_ylim(min(0.0, float(np.nanmin(values))), max(min(1.05 * float(np.nanmax(values)), high), 1e-6))
-    ax.grid(visible=True, color="#e5e5e5", linewidth=0.6)
-    ax.set_axisbelow(True)
-
-
-def with_gaps(wavelength: NDArray[np.float64], values: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[Any]]:
-    """Wavelengths (n,) and values (..., n) with a NaN put into every gap, so that no line crosses it."""
-    steps = np.diff(wavelength)
-    if not steps.size:
-        return wavelength, values
-    at = np.flatnonzero(steps > _GAP * np.median(steps)) + 1
-    middle = (wavelength[at - 1] + wavelength[at]) / 2
-    return np.insert(wavelength, at, middle), np.insert(values, at, np.nan, axis=-1)
+# ------------------------------------------------------------------------------------------------ histograms
 
 
 def draw_bins(
@@ -253,8 +250,9 @@ def draw_bins(
     if mean is not None and np.isfinite(mean):
         ax.axvline(mean, color=_INK, linewidth=1.2, linestyle=(0, (3, 2)))
         right = mean < (edges[0] + edges[-1]) / 2
+        text = share_text(mean) if cmap else f"{mean:.3g}"
         ax.annotate(
-            f"mean {mean:.3g}", (mean, 0.93), (4 if right else -4, 0), xycoords=("data", "axes fraction"),
+            f"mean {text}", (mean, 0.93), (4 if right else -4, 0), xycoords=("data", "axes fraction"),
             textcoords="offset points", ha="left" if right else "right", va="top", fontsize="small", color=_INK,
             path_effects=_outlined(),
         )  # fmt: skip
@@ -271,9 +269,18 @@ def label_of(array: xr.DataArray) -> str:
     return f"{name} ({units})" if units not in (None, "1", "") else name
 
 
-def names_of(endmembers: xr.DataArray) -> list[str]:
-    """Endmembers' own names on one line each, or "endmember 1" and so on."""
-    names = endmembers.attrs.get("names")
-    if names is not None and len(names) == endmembers.sizes[ENDMEMBER]:
-        return [f"{number} {visible(name)}" for number, name in enumerate(names, 1)]
-    return [f"endmember {number}" for number in range(1, endmembers.sizes[ENDMEMBER] + 1)]
+def as_they_are(texts: Iterable[Text]) -> None:
+    """Draw names as they are, "$" too."""
+    for text in texts:
+        text.set_parse_math(False)
+
+
+def share_text(mean: float) -> str:
+    """The mean of a fraction, alike in figures, report and tables.
+
+    Examples
+    --------
+    >>> share_text(0.1996)
+    '0.200'
+    """
+    return f"{mean:.3f}"

@@ -8,10 +8,11 @@ from collections.abc import Collection
 import numpy as np
 from numpy.typing import NDArray
 
-from hsi_dask.schema import FLAGS, NO_CLASS, UNCLASSIFIED
+from hsi_dask.schema import FLAGS, NO_CLASS, UNCLASSIFIED, Variable
 
-SEQUENTIAL = "viridis"  # abundances: perceptually uniform, and readable in grey
-ERRORS = "cividis"  # residuals, angles, divergences
+SEQUENTIAL = "viridis"  # fractions: perceptually uniform, and readable in grey
+ERRORS = "cividis"  # residuals and scores
+_RAMPS = {"fraction": SEQUENTIAL, "uncertainty": "magma", "shade": "gray_r"}
 UNCLASSIFIED_COLOUR = "#c8c8c8"
 
 # Okabe and Ito's seven without black, then those of Paul Tol's muted scheme that lie farthest from them
@@ -25,6 +26,26 @@ _FLAGS = {
 }  # fmt: skip
 GOOD_COLOUR, SEVERAL_COLOUR = "#e4e4e4", "#882255"  # quality: not masked; masked for more than one reason
 STATES = {"done": "#0072b2", "pending": "#c8c8c8", "failed": "#d55e00"}  # of tiles
+
+
+def ramp_of(variable: Variable) -> str:
+    """The matplotlib colour map of a map of numbers, by its role; of scores the more alike end is bright.
+
+    Examples
+    --------
+    >>> ramp_of(Variable("toy", ("endmember", "y", "x"), "float32", "toy", role="score", better="low"))
+    'cividis_r'
+    """
+    if variable.role == "score" and variable.better == "low":
+        return f"{ERRORS}_r"
+    return _RAMPS.get(variable.role, ERRORS)
+
+
+def ramp_table(name: str) -> NDArray[np.uint8]:
+    """(256, 3) RGB of a matplotlib colour map from low to high."""
+    from matplotlib import colormaps
+
+    return np.asarray(colormaps[name](np.arange(256), bytes=True)[:, :3])
 
 
 def class_colours(count: int) -> list[str]:
@@ -48,11 +69,23 @@ def _hex(colour: tuple[float, float, float]) -> str:
     return "#" + "".join(f"{round(255 * part):02x}" for part in colour)
 
 
+def colours_of(numbers: Collection[int]) -> list[str]:
+    """The colours of endmembers with these numbers: one that is left out changes those of no others.
+
+    Examples
+    --------
+    >>> colours_of([2, 1])
+    ['#e69f00', '#0072b2']
+    """
+    colours = class_colours(max(numbers, default=0))
+    return [colours[number - 1] for number in numbers]
+
+
 def class_table(numbers: Collection[int]) -> NDArray[np.uint8]:
     """(256, 4) RGBA of class values: 0 grey, each endmember's number in its colour, all others and 255 transparent."""
     table = np.zeros((256, 4), np.uint8)
     table[UNCLASSIFIED] = _rgba(UNCLASSIFIED_COLOUR)
-    for value, colour in zip(numbers, class_colours(len(numbers)), strict=True):
+    for value, colour in zip(numbers, colours_of(numbers), strict=True):
         table[value] = _rgba(colour)
     table[NO_CLASS] = 0
     return table

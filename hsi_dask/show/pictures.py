@@ -1,100 +1,55 @@
-"""The report's pictures: figures of a run as images that a page can hold itself."""
+"""The report's pictures: maps of a run by their roles, spectra and tiles, as images that a page can hold itself."""
 
 from __future__ import annotations
 
-import base64
 import io
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from hsi_dask.schema import ENDMEMBER, FLAGS, WATER_VAPOUR_WINDOWS, X, Y
-from hsi_dask.show import figures, palettes
+from hsi_dask.schema import FLAGS, WATER_VAPOUR_WINDOWS, Variable
+from hsi_dask.show import figures, palettes, spectra
 from hsi_dask.show.facts import Facts, area
+from hsi_dask.show.frames import Frame, Picture, drawn, encoded, frame_of, map_figure
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-_DENSITY = 180  # pixels an inch: sharp on dense screens, small enough for many maps
 STYLE: Any = {
     "font.size": 9, "axes.edgecolor": "#999999", "axes.linewidth": 0.7, "axes.labelcolor": "#444444",
     "xtick.color": "#666666", "ytick.color": "#666666", "xtick.labelsize": 8, "ytick.labelsize": 8,
     "axes.labelsize": 8.5, "svg.fonttype": "path", "figure.facecolor": "white",
     "text.parse_math": False,  # names are drawn as they are
 }  # fmt: skip
-_INCH = 110  # CSS pixels on the page
-_WIDE, _NARROW = 5.6, 3.7  # inches: a map on half a page, and on a third
-_MARGIN = 0.5, 0.1, 0.06, 0.42  # inches beside a map: left, right, top, bottom
+WIDE, NARROW = 5.6, 3.7  # inches: a map on half a page, and on a third
 _CORNER = re.compile(r"(-?\d+(?:\.\d+)?)_(-?\d+(?:\.\d+)?)")
+_CHARACTER = 0.07  # inches: half as wide as a tile's label is high
 
 
-def _map_figure(sizes: tuple[int, int], width: float, right: float = 0.0) -> tuple[Figure, Axes]:
-    """A figure that a map of (y, x) pixels fills; so wide unless it would be more than twice as tall."""
-    from matplotlib.figure import Figure
+class Frames:
+    """The frames of a run's maps, each drawn when it is first needed."""
 
-    left, margin, top, bottom = _MARGIN
-    wide = width - left - margin - right
-    tall = wide * sizes[0] / sizes[1]
-    if tall > 1.6 * width:
-        tall, wide = 1.6 * width, 1.6 * width * sizes[1] / sizes[0]
-    whole = max(left + wide + margin + right, 2.4), max(bottom + tall + top, 0.9)
-    figure = Figure(figsize=whole)
-    return figure, figure.add_axes((left / whole[0], bottom / whole[1], wide / whole[0], tall / whole[1]))
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
+        self.of = lru_cache(self._drawn)
+
+    def _drawn(self, width: float, places: bool = False) -> Frame:
+        return frame_of(self.facts.maps["quality"], width, self.facts.endmembers if places else None)
 
 
-def _sizes(array: xr.DataArray) -> tuple[int, int]:
-    return array.sizes[Y], array.sizes[X]
-
-
-class Picture(NamedTuple):
-    """An image that a page can hold itself: its data as an address, and how wide it is at its best, CSS pixels."""
-
-    src: str
-    width: int
-
-
-def _picture(figure: Figure, kind: str = "png") -> Picture:
-    """A figure as PNG of 256 colours, as JPEG for photographs, or as SVG for lines."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from PIL import Image
-
-    stream, width = io.BytesIO(), round(figure.get_figwidth() * _INCH)
-    if kind == "svg":
-        figure.savefig(stream, format="svg", metadata={"Date": None})
-        return Picture(_address("svg+xml", stream), width)
-    figure.set_dpi(_DENSITY)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-    if kind == "jpeg":
-        picture.save(stream, "JPEG", quality=88, subsampling=0)
-    else:
-        picture.quantize(256, dither=Image.Dither.NONE).save(stream, "PNG")  # optimised: 4 times as long for 2 %
-    return Picture(_address(kind, stream), width)
-
-
-def _address(kind: str, stream: io.BytesIO) -> str:
-    return f"data:image/{kind};base64," + base64.b64encode(stream.getvalue()).decode()
-
-
-def pictures(facts: Facts) -> Iterator[dict[str, Any]]:
+def site(facts: Facts, frames: Frames) -> Iterator[dict[str, Any]]:
+    """True colour and colour infrared; nothing where no tile's file is there."""
     look = facts.maps["quicklook"]
     if not bool(look.isel(wavelength=0).notnull().any()):
         return
     for bands, words in figures.PICTURES.items():
         planes = figures.nearest_planes(look, figures.BANDS[bands])
-        figure, ax = _map_figure(_sizes(look), _WIDE)
-        figures.draw_picture(ax, planes)
-        if bands == "true":
-            figures.mark_places(ax, facts.endmembers)
-        yield {"picture": _picture(figure, "jpeg"), "words": words, "bands": bands}
+        rgba = figures.picture_of(np.stack([plane.values for plane in planes]))
+        yield {"picture": frames.of(WIDE, bands == "true").photo(rgba), "words": words, "bands": bands}
 
 
-def spectra(facts: Facts) -> tuple[Picture, Picture]:
+def endmembers(facts: Facts) -> tuple[Picture, Picture]:
     """The endmembers, for a wide page and for a narrow one."""
     return _spectra(facts, (9.5, 3.9)), _spectra(facts, (4.0, 4.4))
 
@@ -102,105 +57,48 @@ def spectra(facts: Facts) -> tuple[Picture, Picture]:
 def _spectra(facts: Facts, size: tuple[float, float]) -> Picture:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=size, layout="constrained")
-    ax = figure.add_subplot()
+    columns = max(2, int(size[0] / 1.5))
+    rows = -(-len(facts.labels.names) // columns)
+    below = (0.5 + 0.22 * rows) / size[1]
+    figure = Figure(figsize=size)
+    ax = figure.add_axes((0.55 / size[0], below, 1 - 0.7 / size[0], 0.97 - below))
     windows = facts.first.windows if facts.first else WATER_VAPOUR_WINDOWS
-    figures.draw_spectra(ax, facts.endmembers, facts.names, windows)
-    figure.legend(loc="outside lower center", frameon=False, fontsize="small", ncols=max(2, int(size[0] / 1.5)))
-    return _picture(figure, "svg")
+    spectra.draw_spectra(ax, facts.endmembers, facts.labels.names, windows, facts.labels.colours)
+    figure.legend(loc="lower center", frameon=False, fontsize="small", ncols=columns)
+    stream = io.BytesIO()
+    figure.savefig(stream, format="svg", metadata={"Date": None})
+    return encoded("svg+xml", stream.getvalue(), size[0])
 
 
-def abundances(facts: Facts) -> Iterator[dict[str, Any]]:
-    """A map and a histogram of each endmember."""
-    from matplotlib.figure import Figure
-
-    if "abundance" not in facts.maps:
-        return
-    maps = facts.maps["abundance"]
-    for number, (name, colour, found) in enumerate(
-        zip(facts.names, facts.colours, facts.statistics["abundance"], strict=True)
-    ):
-        figure, ax = _map_figure(_sizes(maps), _NARROW)
-        figures.draw_plane(
-            ax, maps.isel({ENDMEMBER: number}).compute(), cmap=palettes.SEQUENTIAL, limits=(0, 1), bar=False
-        )
-        below = Figure(figsize=(_NARROW, 1.25), layout="constrained")
-        counts = np.array(found.histogram or [0])
-        figures.draw_bins(
-            below.add_subplot(), counts, np.linspace(0, 1, counts.size + 1), label="abundance",
-            cmap=palettes.SEQUENTIAL, mean=found.mean,
-        )  # fmt: skip
-        yield {
-            "name": name, "colour": colour, "map": _picture(figure), "histogram": _picture(below, "svg"),
-            "mean": f"{found.mean:.3f}",
-        }  # fmt: skip
+def map_of(facts: Facts, frame: Frame, variable: Variable, plane: xr.DataArray, limits: tuple[float, float]) -> Picture:
+    """One plane of a map of numbers."""
+    return frame.plane(plane.values, limits, palettes.ramp_table(palettes.ramp_of(variable)))
 
 
-def scale() -> Picture:
-    """The colours of abundances from 0 to 1."""
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(_NARROW, 0.55), layout="constrained")
-    colours = ScalarMappable(cmap=palettes.SEQUENTIAL)
-    colours.set_clim(0, 1)
-    figure.colorbar(colours, cax=figure.add_subplot(), orientation="horizontal", label="abundance")
-    figure.patch.set_alpha(0)
-    return _picture(figure, "svg")
-
-
-def residual(facts: Facts) -> dict[str, Any] | None:
-    if "residual" not in facts.maps:
-        return None
-    plane, found = facts.maps["residual"].compute(), facts.statistics["residual"][0]
-    plane.attrs["long_name"] = "residual (reflectance)"
-    figure, ax = _map_figure(_sizes(plane), _WIDE, right=0.75)
-    image = figures.draw_plane(ax, plane, cmap=palettes.ERRORS, bar=False)
-    box = ax.get_position()
-    beside = figure.add_axes((box.x1 + 0.015, box.y0, 0.02, box.height))
-    figure.colorbar(image, cax=beside, label="root mean square error (reflectance)", extend="both")
-    rows = {"mean": found.mean, "standard deviation": found.std, "least": found.minimum, "largest": found.maximum}
-    return {"picture": _picture(figure), "rows": {name: f"{value:.3g}" for name, value in rows.items()}}
+def classes(facts: Facts, frames: Frames, variable: Variable) -> dict[str, Any]:
+    """A class map, and the area of every class that occurs."""
+    labels, (found, *_) = facts.labels_of(variable), facts.statistics[variable.name]
+    picture = frames.of(WIDE).categories(facts.maps[variable.name].values, palettes.class_table(labels.numbers))
+    counts = {value: found.values.get(str(value), 0) for value in labels.classes}
+    first, *rest = labels.classes  # what is unclassified stands last
+    rows = [(*labels.classes[value], counts[value]) for value in (*rest, first) if counts[value]]
+    return {
+        "picture": picture, "limit": facts.limit(variable),
+        "rows": [
+            (name, colour, area(count * facts.pixel_area), f"{count / max(found.count, 1):.1%}")
+            for name, colour, count in rows
+        ],
+        "absent": [labels.classes[value][0] for value in labels.numbers if not counts[value]],
+    }  # fmt: skip
 
 
-_METHODS = {
-    "sam_class": ("Spectral angle", "radian", "sam"),
-    "sid_class": ("Spectral information divergence", "nat", "sid"),
-}
-
-
-def classes(facts: Facts) -> Iterator[dict[str, Any]]:
-    """A map of each method, and the area of every class."""
-    limits = facts.run.config.thresholds
-    for name, (words, units, method) in _METHODS.items():
-        if name not in facts.maps:
-            continue
-        plane = facts.maps[name].compute()
-        figure, ax = _map_figure(_sizes(plane), _WIDE)
-        figures.draw_categories(ax, plane, palettes.class_table(range(1, len(facts.names) + 1)))
-        found, limit = facts.statistics[name][0], getattr(limits, method)
-        rows = [(facts.names[n], facts.colours[n], str(n + 1)) for n in range(len(facts.names))]
-        rows.append(("unclassified", palettes.UNCLASSIFIED_COLOUR, "0"))
-        yield {
-            "words": words, "picture": _picture(figure),
-            "limit": "no threshold" if limit is None else f"threshold {limit} {units}",
-            "rows": [
-                (row, colour, area(found.values.get(value, 0) * facts.pixel_area),
-                 f"{found.values.get(value, 0) / max(found.count, 1):.1%}")
-                for row, colour, value in rows
-            ],
-        }  # fmt: skip
-
-
-def quality(facts: Facts) -> dict[str, Any]:
+def quality(facts: Facts, frames: Frames) -> dict[str, Any]:
     plane = facts.maps["quality"].compute()
-    figure, ax = _map_figure(_sizes(plane), _WIDE)
-    figures.draw_categories(ax, plane, palettes.quality_table())
     totals = {name: sum(record.pixels.get(name, 0) for record in facts.records) for name in ("valid", *FLAGS)}
     rows = [("good", palettes.GOOD_COLOUR, totals["valid"])]
     rows += [(name.replace("_", " "), palettes.flag_colour(name), totals[name]) for name in FLAGS if totals[name]]
     return {
-        "picture": _picture(figure),
+        "picture": frames.of(WIDE).categories(plane.values, palettes.quality_table()),
         "rows": [(name, colour, f"{n:,}", area(n * facts.pixel_area)) for name, colour, n in rows],
         "several": (np.bitwise_count(plane.values) > 1).any() and palettes.SEVERAL_COLOUR,
     }
@@ -211,11 +109,11 @@ def layout(facts: Facts) -> Picture:
     from matplotlib.patches import Rectangle
 
     grid = facts.run.manifest.grid
-    figure, ax = _map_figure(grid.shape, _WIDE)
+    figure, ax = map_figure(grid.shape, WIDE)
     west, south, east, north = grid.bbox
     wide, tall = grid.chunk[1] * grid.resolution[0], grid.chunk[0] * grid.resolution[1]
+    inches = ax.get_window_extent().width / figure.dpi * wide / (east - west)
     done = {record.tile for record in facts.records}
-    few = len(facts.run.manifest.tiles) <= 30
     for tile in facts.run.manifest.tiles:
         if not (corner := _CORNER.fullmatch(tile.id)):
             continue
@@ -224,10 +122,16 @@ def layout(facts: Facts) -> Picture:
         box = Rectangle((x, y), wide, tall, facecolor=palettes.STATES[state], edgecolor="white", linewidth=0.8)
         box.set_hatch("///" if state == "failed" else "")
         ax.add_patch(box)
-        if few:
+        if inches > _CHARACTER * max(map(len, corner.groups())):  # else the table tells
             ax.text(x + wide / 2, y + tall / 2, tile.id.replace("_", "\n"), ha="center", va="center", fontsize=7,
                     color="white" if state == "done" else "#222222")  # fmt: skip
     ax.set_xlim(west, east)
     ax.set_ylim(south, north)
     figures.furnish(ax, facts.maps["quality"])
-    return _picture(figure)
+    return _png(figure)
+
+
+def _png(figure: Any) -> Picture:
+    stream = io.BytesIO()
+    drawn(figure).convert("RGB").save(stream, "PNG")
+    return encoded("png", stream.getvalue(), figure.get_figwidth())

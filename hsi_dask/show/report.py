@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +22,43 @@ from hsi_dask.errors import RunError
 from hsi_dask.escaping import visible_lines
 from hsi_dask.io.durable import sync_folders, write_file
 from hsi_dask.overviews.overviews import kept_overviews
-from hsi_dask.schema import ENDMEMBER, FLAGS, X, Y
-from hsi_dask.show import palettes, pictures
+from hsi_dask.schema import ENDMEMBER, FLAGS, QUALITY, X, Y, endmember_names
+from hsi_dask.show import palettes, pictures, sections, tables
 from hsi_dask.show.facts import Facts, area, bytes_text, duration
+from hsi_dask.show.figures import share_text
+from hsi_dask.show.labels import title_of
+from hsi_dask.show.settings import method_of
+from hsi_dask.show.thresholds import Wanted, thresholds_of
 
 REPORT = "report.html"
 _SITE = re.compile(r"NEON_D\d\d_([A-Z0-9]{4})_")
 
 
-def write_report(run_dir: str | os.PathLike[str], *, advanced: Advanced = lambda share: None) -> Path:
-    """Write RUN_DIR/report.html; returns its path. `advanced` is of its overviews, as in `open_overviews`.
+def report(
+    run_dir: str | os.PathLike[str],
+    *,
+    thresholds: Wanted | None = None,
+    advanced: Advanced = lambda share: None,
+    drawn: Advanced = lambda share: None,
+) -> Path:
+    """Write RUN_DIR/report.html; returns its path.
+
+    Parameters
+    ----------
+    run_dir : path
+        A run, complete or not.
+    thresholds : mapping, optional
+        By a method's name, or that of a class map, one threshold or one for each endmember: the class map is made anew
+        by it, from the stored scores.
+    advanced, drawn : callable, optional
+        Hear which share of the overviews, if they have to be made, and of the pictures is done, 0 to 1.
 
     Raises
     ------
     RunError
         The folder is not a run, has no finished tile, or cannot be written.
+    ConfigError
+        A threshold of a class map that the run has not, or that its scores cannot have.
 
     Examples
     --------
@@ -43,53 +67,72 @@ def write_report(run_dir: str | os.PathLike[str], *, advanced: Advanced = lambda
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     site = hsi.synthetic.simulate_site(folder, tiles=(1, 1), size=40)
     ...     summary = hsi.run(hsi.RunConfig(tiles=[folder]), f"{folder}/run")
-    ...     page = write_report(summary.run_dir).read_text(encoding="utf-8")
+    ...     page = report(summary.run_dir).read_text(encoding="utf-8")
     >>> page.startswith("<!doctype html>"), "http://" in page
     (True, False)
     """
-    with kept_overviews(run_dir, advanced=advanced) as overviews:
-        page = _page(Facts(overviews))
+    limits = thresholds_of(run_dir, thresholds)
+    with kept_overviews(run_dir, thresholds=limits, advanced=advanced) as overviews:
+        drawn(0.0)
+        page = _page(Facts(overviews), drawn)
     path = Path(run_dir) / REPORT
     try:
         write_file(path, page.encode())
         sync_folders([path.parent])
     except OSError as error:
         raise RunError(f"{path} cannot be written ({error.strerror}); make room or restore access") from error
+    drawn(1.0)
     return path
 
 
-def _page(facts: Facts) -> str:
+def _page(facts: Facts, drawn: Advanced) -> str:
     import jinja2
     from matplotlib import rc_context
 
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
     settings = jinja2.Environment(loader=loader, autoescape=True, finalize=_shown, trim_blocks=True, lstrip_blocks=True)
+    step = _steps(drawn, 3 + sections.pictures_to_draw(facts))
     with rc_context(pictures.STYLE), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # letters that no installed font has become boxes
+        frames = pictures.Frames(facts)
+        spectra = pictures.endmembers(facts)
+        step()
+        site = list(pictures.site(facts, frames))
+        step()
         return settings.get_template("report.html").render(
             title=_title(facts),
             summary=list(_summary(facts)),
-            pictures=list(pictures.pictures(facts)),
-            spectra=pictures.spectra(facts),
+            pictures=site,
+            spectra=spectra,
             origins=list(_origins(facts)),
+            fractions=[title_of(facts.variables[name]) for name in _fractions(facts)],
             located={X, Y} <= set(facts.endmembers.coords),
-            abundances=list(pictures.abundances(facts)),
-            scale=pictures.scale() if "abundance" in facts.maps else None,
-            residual=pictures.residual(facts),
-            classes=list(pictures.classes(facts)),
-            quality=pictures.quality(facts),
+            maps=list(sections.sections(facts, frames, step)),
+            classes=list(sections.class_maps(facts, frames, step)),
+            agreement=sections.agreement(facts),
+            quality=pictures.quality(facts, frames),
             layout=pictures.layout(facts),
             tiles=_tiles(facts),
             states=palettes.STATES,
-            settings=facts.run.config.commented_yaml(),
+            tables=tables.tables(facts),
+            next_steps=list(_next_steps(facts)),
+            settings=facts.settings.text,
+            sources=_sources(facts),
             versions={"made with": facts.run.manifest.versions, "drawn with": versions()},
             run=facts.run,
+            units=_axes_units(facts),
         )
 
 
 def _shown(value: Any) -> Any:
     """What the page says, before it is escaped as HTML; the settings keep their lines."""
     return value if hasattr(value, "__html__") else visible_lines(str(value))
+
+
+def _steps(drawn: Advanced, of: int) -> Callable[[], None]:
+    """What is called after each picture, of so many."""
+    counted = count(1)
+    return lambda: drawn(min(next(counted) / of, 0.99))
 
 
 # ------------------------------------------------------------------------------------------------ words
@@ -102,6 +145,12 @@ def _title(facts: Facts) -> str:
     return ", ".join(sorted(sites)) or facts.run.path.resolve().name
 
 
+def _axes_units(facts: Facts) -> str:
+    """Of the coordinates beside maps."""
+    unit = facts.run.manifest.grid.unit
+    return "kilometres" if unit == "m" else f"{unit}s"
+
+
 def _summary(facts: Facts) -> Iterator[tuple[str, str, str]]:
     """Label, number, and what else there is to say."""
     manifest, records = facts.run.manifest, facts.records
@@ -110,7 +159,7 @@ def _summary(facts: Facts) -> Iterator[tuple[str, str, str]]:
     yield "tiles", f"{len(records)} of {len(manifest.tiles)} done", ", ".join(rest) or "none failed"
     valid = sum(record.pixels.get("valid", 0) for record in records)
     # a pixel may be masked for several reasons: quality counts each once, and nothing that has no data at all
-    found, none = facts.statistics["quality"][0].values, sum(record.pixels.get("no_data", 0) for record in records)
+    found, none = facts.statistics[QUALITY.name][0].values, sum(record.pixels.get("no_data", 0) for record in records)
     total = none + sum(n for value, n in found.items() if not int(value) & FLAGS["no_data"])
     yield "mapped area", area(valid * facts.pixel_area), f"{valid:,} pixels, {valid / max(total, 1):.1%} of the tiles"
     west, south, east, north = manifest.grid.bbox
@@ -125,14 +174,14 @@ def _summary(facts: Facts) -> Iterator[tuple[str, str, str]]:
     yield "data", f"{bytes_text(read)} in", f"{bytes_text(written)} of maps out"
     wavelength = facts.endmembers["wavelength"]
     spectra = f"{float(wavelength[0]):.0f} to {float(wavelength[-1]):.0f} nm, {wavelength.size} wavelengths"
-    yield "endmembers", str(len(facts.names)), spectra
+    yield "endmembers", str(len(facts.labels.names)), spectra
 
 
-def _origins(facts: Facts) -> Iterator[dict[str, str]]:
+def _origins(facts: Facts) -> Iterator[dict[str, Any]]:
     """Where each endmember came from."""
     spectra, known = facts.endmembers, set(facts.endmembers.coords)
     files = {str(tile): facts.file(str(tile)) for tile in np.unique(spectra["tile"])} if "tile" in known else {}
-    for number, (name, colour) in enumerate(zip(facts.names, facts.colours, strict=True)):
+    for number, (name, colour) in enumerate(zip(facts.labels.names, facts.labels.colours, strict=True)):
         one = spectra.isel({ENDMEMBER: number})
         tile = str(one["tile"].item()) if "tile" in known else ""
         file = files.get(tile)
@@ -140,13 +189,13 @@ def _origins(facts: Facts) -> Iterator[dict[str, str]]:
             "name": name, "colour": colour, "tile": tile or str(spectra.attrs.get("source", "given")),
             "place": f"{float(one[X]):.9g} E, {float(one[Y]):.9g} N" if {X, Y} <= known else "not of this site",
             "date": ", ".join(file.dates) if file else "", "line": ", ".join(file.flight_lines) if file else "",
-            "mean": _mean(facts, number),
+            "means": [share_text(facts.statistics[fraction][number].mean) for fraction in _fractions(facts)],
         }  # fmt: skip
 
 
-def _mean(facts: Facts, number: int) -> str:
-    found = facts.statistics.get("abundance")
-    return f"{found[number].mean:.3f}" if found else ""
+def _fractions(facts: Facts) -> list[str]:
+    """The maps of fractions of endmembers."""
+    return [v.name for v in facts.variables.values() if v.role == "fraction" and ENDMEMBER in v.dims]
 
 
 def _tiles(facts: Facts) -> list[dict[str, Any]]:
@@ -168,3 +217,27 @@ def _each_tile(facts: Facts) -> Iterator[dict[str, Any]]:
             "seconds": f"{record.seconds:.1f}" if record else "",
             "finished": record.finished.replace("T", " ").replace("Z", "") if record else "",
         }  # fmt: skip
+
+
+def _sources(facts: Facts) -> list[str]:
+    """The publications of the methods, as far as these are installed."""
+    found = {method.name: method for variable in facts.variables.values() if (method := method_of(variable))}
+    return [f"{method.title} ({name}): {method.source}" for name, method in found.items()]
+
+
+def _next_steps(facts: Facts) -> Iterator[tuple[str, str]]:
+    """What to do with the run now: words, and the command."""
+    run = shlex.quote(str(facts.run.path))
+    if facts.failed:
+        yield "Try the tiles that failed once more", f"hsi-dask run --out {run}"
+    if endmember_names(facts.endmembers) is None:
+        first, second, *_ = [*facts.labels.numbers, 2]
+        yield "Name the endmembers; names appear everywhere", f"hsi-dask name {run} {first}=water {second}=roof"
+    yield "Zoom, click pixels for their spectra, move thresholds", f"hsi-dask view {run}"
+    classes = next((v for v in facts.variables.values() if v.role == "class" and v.of in facts.variables), None)
+    if classes is not None and facts.variables[str(classes.of)].role == "score":
+        typical = facts.statistics[str(classes.of)][0].mean
+        yield "Draw this page by another threshold", f"hsi-dask report {run} --threshold {classes.name}={typical:.2g}"
+    yield "Maps for QGIS, ArcGIS and R, and the spectra", f"hsi-dask export {run} --out gis"
+    opened = f"import hsi_dask as hsi; maps = hsi.open_results({str(facts.run.path)!r})"
+    yield "In Python, lazily, with coordinates and CRS", opened

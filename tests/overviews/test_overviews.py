@@ -15,7 +15,8 @@ from hsi_dask.batch.state.run_directory import Run
 from hsi_dask.errors import RunError
 from hsi_dask.io import levels
 from hsi_dask.methods.registry import variable
-from hsi_dask.overviews.overviews import halved, kept_overviews, open_overviews
+from hsi_dask.overviews.coarsening import halved
+from hsi_dask.overviews.overviews import kept_overviews, open_overviews
 from hsi_dask.synthetic import simulate_scene, write_neon_tile
 
 

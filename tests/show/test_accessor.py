@@ -1,5 +1,6 @@
 """`.hsi` against the arrays it draws: what is on the axes is what is in the data."""
 
+import re
 import subprocess
 import sys
 
@@ -67,9 +68,9 @@ def test_true_colour_and_colour_infrared_show_their_bands(cube):
         ax, chosen = cube.hsi.rgb(bands), cube.sel(wavelength=list(wavelengths), method="nearest")
         picture, planes = shown(ax), chosen.values
         good = np.isfinite(planes).all(axis=-1)
-        np.testing.assert_array_equal(picture[..., 3], good)
+        np.testing.assert_array_equal(picture[..., 3] == 255, good)
         order = np.argsort(planes[good].ravel(), kind="stable")  # one stretch for all three keeps their order
-        assert (np.diff(picture[good][:, :3].ravel()[order]) >= 0).all()
+        assert (np.diff(picture[good][:, :3].ravel()[order].astype(int)) >= 0).all()
         assert ax.images[0].get_extent() == [368000, 368090, 4306000, 4306060]
         assert all(f"{float(nm):.1f}" in ax.get_title() for nm in chosen.wavelength)
     assert ax.get_xlabel() == "easting (km, UTM zone 18N)"
@@ -162,4 +163,104 @@ def test_what_cannot_be_drawn_is_told(results, cube):
     with pytest.raises(SchemaError, match="endmember and wavelength"):
         cube.hsi.plot_endmembers()
     with pytest.raises(SchemaError, match="of no run directory"):
-        results.compute().drop_encoding().hsi.plot_endmembers()
+        results.drop_vars("endmembers").hsi.plot_endmembers()
+
+
+def test_areas_are_the_hectares_of_pixels_by_class_and_of_fractions_by_their_sum(results):
+    maps, areas = results.load(), results.hsi.areas()
+    assert list(areas.columns) == ["abundance", "abundance_class", "sam_class", "sid_class"]
+    assert list(areas.index) == ["endmember 1", "endmember 2", "endmember 3", "unclassified"]
+    for number in (1, 2, 3):
+        row = areas.loc[f"endmember {number}"]
+        assert row["sam_class"] == pytest.approx((maps.sam_class.values == number).sum() / 1e4)
+        assert row["abundance"] == pytest.approx(float(maps.abundance[number - 1].sum()) / 1e4, rel=1e-5)
+    assert areas.loc["unclassified", "sam_class"] == pytest.approx((maps.sam_class.values == 0).sum() / 1e4)
+    part = results.isel(y=slice(0, 10)).hsi.areas()
+    assert part["sid_class"].sum() == pytest.approx((maps.sid_class.values[:10] != 255).sum() / 1e4)
+    with pytest.raises(SchemaError, match="y and x in metres"):
+        results.drop_vars(["y", "x"]).hsi.areas()
+
+
+def test_means_are_told_alike_everywhere(results, run_dir):
+    from hsi_dask.show.report import report
+
+    told = re.findall(r"<small>mean ([\d.]+)</small>", report(run_dir).read_text(encoding="utf-8"))
+    figure = results.hsi.plot_abundances()
+    assert [ax.get_title().rpartition(" ")[2] for ax in figure.axes if ax.images] == told
+    assert [text.get_text() for ax in figure.axes for text in ax.texts if text.get_text().startswith("mean")] == [
+        f"mean {mean}" for mean in told
+    ]
+
+
+def test_names_and_numbers_of_endmembers_are_in_every_legend(results):
+    named = results.assign_coords(name=("endmember", ["water", "roof", "grass"]), endmember=[2, 5, 9])
+    classes = named.sam_class.copy(data=np.array([0, 2, 5, 9, 255], "uint8")[named.sam_class.load().values % 5])
+    ax = named.assign(sam_class=classes).hsi.plot_classes("sam")
+    values = set(np.unique(classes)) - {255}
+    words = {0: "unclassified", 2: "2 water", 5: "5 roof", 9: "9 grass"}
+    assert {text.get_text() for text in ax.get_legend().get_texts()} == {words[value] for value in values}
+    assert named.hsi.plot_abundances().axes[0].get_title().startswith("2 water: mean")
+
+
+def test_a_class_map_alone_tells_its_names_from_its_attributes(results):
+    classes = results.sam_class.load().assign_attrs(flag_values=[0, 4, 7, 8], flag_meanings="unclassified a dry_b c")
+    ax = classes.copy(data=np.where(classes.values == 1, 7, 255).astype("uint8")).hsi.plot_classes()
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["7 dry b"]
+
+
+def test_any_map_is_drawn(results):
+    assert "radian" in results.hsi.plot_map("sam_angle", 2).get_title()
+    assert isinstance(results.hsi.plot_map("sam_angle"), Figure)
+    ax = results.hsi.plot_map("quality")
+    assert ax.get_legend().get_texts()[0].get_text() == "good"
+    assert results.hsi.plot_map("sid_class").get_title() == results.hsi.plot_classes("sid").get_title()
+    with pytest.raises(SchemaError, match="sam_angle has no 4; it has 1, 2, 3"):
+        results.hsi.plot_map("sam_angle", 4)
+    with pytest.raises(SchemaError, match="has no class map ace but abundance_class, sam_class, sid_class"):
+        results.hsi.plot_classes("ace")
+
+
+def test_spectra_of_several_pixels_are_drawn_together(cube):
+    x, y = [368050.2, 368020.5], np.array([4306010.4, 4306030.5])
+    ax = cube.hsi.spectrum(x=x, y=y)
+    for line, east, north in zip(ax.lines, x, y, strict=True):
+        np.testing.assert_allclose(line.get_ydata(), cube.sel(x=east, y=north, method="nearest").values)
+    assert ax.get_title() == "2 spectra"
+    with pytest.raises(SchemaError, match="x has 2 places and y 1"):
+        cube.hsi.spectrum(x=x, y=4306010.4)
+
+
+def test_pixel_numbers_are_not_called_easting():
+    values = np.random.default_rng(0).uniform(0, 1, (20, 30))
+    for coords in ({}, {"y": np.arange(20), "x": np.arange(30)}):
+        ax = xr.DataArray(values, coords, ("y", "x"), "band").hsi.plot_map("band")
+        assert (ax.get_xlabel(), ax.get_ylabel()) == ("x (pixel)", "y (pixel)")
+        assert not [text for text in ax.texts if text.get_text() in ("N", "▲")]
+    attrs = {"standard_name": "longitude", "units": "degrees_east"}
+    degrees = {"y": np.linspace(50, 49, 20), "x": ("x", np.linspace(7, 8, 30), attrs)}
+    assert xr.DataArray(values, degrees, ("y", "x"), "band").hsi.plot_map("band").get_xlabel() == (
+        "longitude (degrees_east)"
+    )
+
+
+def test_a_spectrum_axis_leaves_noise_and_single_outliers_out():
+    from hsi_dask.show.spectra import reflectance_limits
+
+    wavelength = np.arange(380.0, 2500.0, 5.0)
+    calm = 0.3 + 0.1 * np.sin(wavelength / 300)
+    noisy = calm.copy()
+    noisy[wavelength < 390], noisy[(wavelength > 1340) & (wavelength < 1445)], noisy[200] = 1.3, 5.0, 3.0
+    low, high = reflectance_limits(wavelength, np.stack([calm, noisy]), [(1340.0, 1445.0)])
+    assert low == 0.0
+    assert calm.max() < high < 0.5
+    assert reflectance_limits(wavelength, np.stack([calm, 2.2 * calm]))[1] > (2.2 * calm).max()
+    assert reflectance_limits(wavelength, np.full(wavelength.size, np.nan)) == (0.0, 1.0)
+
+
+def test_a_picture_of_dark_ground_is_not_black():
+    from hsi_dask.show.figures import picture_of
+
+    vegetation = np.random.default_rng(0).normal(0.03, 0.005, (3, 50, 50)).astype(np.float32)
+    vegetation[:, :5] = 0.5  # roofs
+    middle = np.median(picture_of(vegetation)[10:, :, :3])
+    assert 60 < middle < 200

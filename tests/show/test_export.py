@@ -400,3 +400,36 @@ def test_the_command_lists_what_it_wrote(run_dir, tmp_path, capsys):
         shown.out.splitlines()[-1]
         == f"23 files in {tmp_path / 'gis'}, of 5 of {len(Run.open(run_dir).manifest.tiles)} tiles"
     )
+
+
+def test_the_command_takes_thresholds_by_method_or_by_map(run_dir, tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["export", str(run_dir), "--out", str(tmp_path), "--threshold", "sam=0.05,0.1,0.2",
+              "--threshold", "abundance_class=0.6"])  # fmt: skip
+    assert end.value.code == 0
+    maps = hsi.open_results(run_dir).load()
+    for name, scores, limits in (("sam_class", "sam_angle", [0.05, 0.1, 0.2]), ("abundance_class", "abundance", 0.6)):
+        expected = hsi.threshold_classes(maps[scores], limits).values
+        expected[SIZE:, 2 * SIZE :] = 255
+        with rasterio.open(tmp_path / f"{name}.tif") as file:
+            np.testing.assert_array_equal(file.read(1), expected)
+            assert json.loads(file.tags()["threshold"]) == limits
+        assert cog_validate(tmp_path / f"{name}.tif", strict=True) == (True, [], [])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("sam", "--threshold is 'sam'; give a name and numbers, such as sam=0.1"),
+        ("sam=high", "--threshold is 'sam=high'"),
+        ("ace=0.1", "has no class map ace; there are abundance_class, sam_class, sid_class"),
+        ("sam=0.1,0.2", "sam has 2 thresholds for 3 endmembers"),
+        ("sam=5", "a threshold of sam is 5.0; it must be"),
+    ],
+)
+def test_thresholds_that_cannot_be_are_refused_before_anything_is_written(run_dir, tmp_path, capsys, text, words):
+    with pytest.raises(SystemExit) as end:
+        main(["export", str(run_dir), "--out", str(tmp_path / "gis"), "--threshold", text])
+    assert end.value.code == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "gis").exists()

@@ -1,6 +1,7 @@
 """The report as a browser shows it, and its numbers against the results themselves."""
 
 import base64
+import csv
 import html
 import io
 import json
@@ -8,16 +9,17 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import hsi_dask as hsi
-from hsi_dask.errors import RunError
+from hsi_dask.errors import ConfigError, RunError
 from hsi_dask.io.store import open_endmembers
 from hsi_dask.show.facts import area
-from hsi_dask.show.report import write_report
+from hsi_dask.show.report import report as write_report
 from hsi_dask.synthetic import neon_wavelengths, simulate_site
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -128,19 +130,78 @@ def test_it_holds_all_it_needs(page):
         assert min(image.size) > 150
 
 
-def test_areas_and_shares_of_classes_are_those_of_all_pixels(page, run_dir):
+def test_areas_and_shares_of_the_classes_that_occur_are_those_of_all_pixels(page, run_dir):
     results = hsi.open_results(run_dir).load()
-    rows = [row for row in rows_of(page, "classes") if row]
-    assert len(rows) == 2 * 5
-    for name, told in (("sam_class", rows[:5]), ("sid_class", rows[5:])):
+    for name in ("abundance_class", "sam_class", "sid_class"):
         values = results[name].values
-        for number, (label, text, share) in enumerate(told):
-            value = number + 1 if number < 4 else 0
-            assert label == (f"endmember {value}" if value else "unclassified")
-            count = int((values == value).sum())
+        found = re.search(rf'id="{name}".*?</table>', page, re.DOTALL)[0]
+        rows = re.findall(r"</i>([^<]+)</td><td[^>]*>([^<]+)</td><td[^>]*>([^<]+)%</td>", found)
+        numbers = [int(label.split()[1]) if " " in label else 0 for label, _, _ in rows]
+        assert sorted(numbers) == sorted(set(values[values != 255].tolist()))
+        for number, (_, text, share) in zip(numbers, rows, strict=True):
+            count = int((values == number).sum())
             size = float(text.split()[0]) * {"ha": 1e4, "m²": 1}[text.split()[1]]
             assert size == pytest.approx(count, rel=0.01)
-            assert float(share[:-1]) == pytest.approx(100 * count / (values != 255).sum(), abs=0.06)
+            assert float(share) == pytest.approx(100 * count / (values != 255).sum(), abs=0.06)
+
+
+def test_it_tells_how_class_maps_agree(page, run_dir):
+    maps = hsi.open_results(run_dir).load()
+    told = {row[0]: row[1:] for row in rows_of(page, "classes") if row and " and " in row[0]}
+    assert list(told) == [
+        "abundance classes and SAM classes", "abundance classes and SID classes", "SAM classes and SID classes",
+    ]  # fmt: skip
+    one, other = maps.sam_class.values, maps.sid_class.values
+    both = (one != 255) & (one > 0) & (other != 255) & (other > 0)
+    same, _, pixels = told["SAM classes and SID classes"]
+    assert int(pixels.replace(",", "")) == both.sum()
+    assert float(same[:-1]) == pytest.approx(100 * (one == other)[both].mean(), abs=0.06)
+
+
+def test_its_tables_can_be_saved_from_the_page(page, run_dir):
+    found = dict(re.findall(r'download="([\w.]+)" href="data:text/csv;charset=utf-8,([^"]+)"', page))
+    assert set(found) == {"classes.csv", "means.csv", "endmembers.csv", "tiles.csv"}
+    rows = {name: list(csv.DictReader(io.StringIO(unquote(text)))) for name, text in found.items()}
+    values = hsi.open_results(run_dir).sid_class.values
+    for row in (row for row in rows["classes.csv"] if row["map"] == "sid_class"):
+        assert int(row["pixels"]) == (values == int(row["class"])).sum()
+    spectra = open_endmembers(run_dir)
+    assert [float(row["wavelength"]) for row in rows["endmembers.csv"]] == pytest.approx(spectra.wavelength.values)
+    assert [float(row["endmember 2"]) for row in rows["endmembers.csv"]] == pytest.approx(spectra[1].values, rel=1e-4)
+    mean = next(row for row in rows["means.csv"] if (row["map"], row["of"]) == ("abundance", "endmember 3"))
+    assert float(mean["mean"]) == pytest.approx(float(hsi.open_results(run_dir).abundance[2].mean()), rel=1e-4)
+    assert float(mean["hectares"]) == pytest.approx(float(hsi.open_results(run_dir).abundance[2].sum()) / 1e4, rel=1e-4)
+    assert [row["state"] for row in rows["tiles.csv"]] == ["done", "done", "failed"]
+
+
+def test_it_says_what_to_do_next(page, run_dir):
+    told = "".join(re.findall(r"<code>(.*?)</code>", page))
+    for command in (f"run --out {run_dir}", f"name {run_dir}", f"view {run_dir}", f"export {run_dir}", "open_results"):
+        assert command in html.unescape(told)
+
+
+def test_another_threshold_makes_other_classes_and_says_so(run_dir, tmp_path):
+    copy = Path(shutil.copytree(run_dir, tmp_path / "run"))
+    before = {p: p.read_bytes() for p in (copy / "results.zarr").rglob("*") if p.is_file()}
+    page = write_report(copy, thresholds={"sam": [0.02, 0.05, 0.1, 0.2]}).read_text(encoding="utf-8")
+    assert "is above its own threshold (0.02, 0.05, 0.1, 0.2 radian)" in page
+    expected = hsi.threshold_classes(hsi.open_results(copy).sam_angle, [0.02, 0.05, 0.1, 0.2]).values
+    rows = dict(re.findall(r"</i>([^<]+)</td><td[^>]*>[^<]+</td><td[^>]*>([^<]+)%</td>",
+                           re.search(r'id="sam_class".*?</table>', page, re.DOTALL)[0]))  # fmt: skip
+    assert float(rows["unclassified"]) == pytest.approx(100 * (expected == 0).sum() / (expected != 255).sum(), abs=0.06)
+    assert {p: p.read_bytes() for p in (copy / "results.zarr").rglob("*") if p.is_file()} == before
+    with pytest.raises(ConfigError, match=r"no class map ace; there are abundance_class, sam_class, sid_class"):
+        write_report(copy, thresholds={"ace": 0.1})
+    with pytest.raises(ConfigError, match="2 thresholds for 4 endmembers"):
+        write_report(copy, thresholds={"sam": [0.1, 0.2]})
+
+
+def test_its_drawing_is_told_from_0_to_1(run_dir):
+    heard = []
+    write_report(run_dir, drawn=heard.append)
+    assert (heard[0], heard[-1]) == (0, 1)
+    assert heard == sorted(heard)
+    assert len(heard) > 10
 
 
 def test_quality_is_counted_by_reason(page, run_dir):
@@ -217,14 +278,9 @@ def test_a_run_of_one_method_has_only_its_sections(tmp_path):
     site = simulate_site(tmp_path / "tiles", tiles=(1, 1), size=40, wavelength=neon_wavelengths(100, step=20.0))
     hsi.run(hsi.RunConfig(tiles=[str(site.folder)], methods=["sid"], endmembers={"count": 3}), tmp_path / "run")
     page = write_report(tmp_path / "run").read_text(encoding="utf-8")
-    assert set(re.findall(r'<section id="(\w+)"', page)) == {
-        "site",
-        "endmembers",
-        "classes",
-        "quality",
-        "tiles",
-        "settings",
-    }
+    assert re.findall(r'<section id="(\w+)"', page) == [
+        "site", "endmembers", "classes", "quality", "tiles", "next", "settings",
+    ]  # fmt: skip
     assert "Spectral angle" not in page
 
 

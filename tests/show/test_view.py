@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import csv
 import http.client
 import io
 import json
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from urllib.parse import parse_qsl
 
 import numpy as np
 import pytest
@@ -23,11 +25,14 @@ import hsi_dask as hsi
 from hsi_dask.cli import main
 from hsi_dask.show import canvas as canvases
 from hsi_dask.show.canvas import Bounds, Canvas
+from hsi_dask.show.captions import legend
+from hsi_dask.show.page import Page as ServedPage
 from hsi_dask.show.palettes import class_table, quality_table
-from hsi_dask.show.view import _Page as ServedPage
+from hsi_dask.show.pixels import Pixel
 from hsi_dask.synthetic import neon_wavelengths, simulate_site
 
 SIZE = 600
+SCORES = {"sam": "sam_angle", "sid": "sid_divergence"}
 PLACE = 368100.0 + 700.3, 4305600.0 + 300.3  # metres, in the eastern tile
 
 
@@ -65,8 +70,9 @@ def corner(canvas, pixels):
 
 def test_there_is_a_layer_for_every_map_and_every_endmember(canvas):
     planes = [f"{name}/{n}" for name in ("abundance", "sam_angle", "sid_divergence") for n in (1, 2, 3)]
-    pictures = ["quicklook/true", "quicklook/cir"]
-    assert list(canvas.layers) == [*pictures, "sam_class", "sid_class", *planes, "residual", "quality"]
+    pictures = [f"quicklook/{name}" for name in ("true", "cir", "band", "rgb")]
+    classes = ["abundance_class", "sam_class", "sid_class"]
+    assert list(canvas.layers) == [*pictures, *classes, *planes, "residual", "quality"]
 
 
 def test_a_window_is_read_where_it_is_and_no_finer_than_it_fits(canvas, monkeypatch):
@@ -88,7 +94,7 @@ def test_classes_have_their_colours_and_a_threshold_makes_others_of_the_scores(c
     layer, window, table = canvas.layers[f"{method}_class"], corner(canvas, 200), class_table(range(1, 4))
     stored = maps[f"{method}_class"].values[:200, :200]
     np.testing.assert_array_equal(canvas.paint(layer, window).rgba, table[stored])
-    scores = maps[canvases.SCORES[method]].values[:, :200, :200]
+    scores = maps[SCORES[method]].values[:, :200, :200]
     threshold = float(np.nanmedian(scores.min(axis=0)))
     with np.errstate(invalid="ignore"):
         expected = np.where(scores.min(axis=0) <= threshold, scores.argmin(axis=0) + 1, 0)
@@ -133,7 +139,7 @@ def test_a_pixel_is_what_the_store_and_its_tile_say(canvas, maps):
 
 def test_the_fit_is_as_far_from_the_spectrum_as_the_residual_says(canvas):
     pixel = canvas.pixel(*PLACE)
-    apart = canvas.spectrum(pixel).values.astype(float) - canvas.fit(pixel).values
+    apart = canvas.spectrum(pixel).values.astype(float) - canvas.fits(pixel)["abundance"].values
     assert math.sqrt((apart**2).mean()) == pytest.approx(float(pixel.maps["residual"]), rel=1e-3)
 
 
@@ -141,25 +147,25 @@ def test_there_is_no_pixel_outside_and_no_spectrum_without_its_file(canvas, run_
     assert canvas.pixel(canvas.bounds.west - 1, PLACE[1]) is None
     assert canvas.pixel(PLACE[0], canvas.bounds.north + 1) is None
     pixel = canvas.pixel(*PLACE)
-    gone = canvases.Pixel(**{**vars(pixel), "path": str(tmp_path / "NEON_gone.h5")})
+    gone = Pixel(**{**vars(pixel), "path": str(tmp_path / "NEON_gone.h5")})
     assert canvas.spectrum(gone) == "no spectrum: NEON_gone.h5 is no longer there"
     damaged = tmp_path / "NEON_damaged.h5"
     damaged.write_bytes(b"not HDF5")
-    assert canvas.spectrum(canvases.Pixel(**{**vars(pixel), "path": str(damaged)})) == (
+    assert canvas.spectrum(Pixel(**{**vars(pixel), "path": str(damaged)})) == (
         "no spectrum: NEON_damaged.h5 cannot be read"
     )
 
 
 def test_a_file_of_another_place_gives_no_spectrum(canvas):
     west = canvas.pixel(PLACE[0] - SIZE, PLACE[1])
-    other = canvases.Pixel(**{**vars(canvas.pixel(*PLACE)), "path": west.path})
+    other = Pixel(**{**vars(canvas.pixel(*PLACE)), "path": west.path})
     assert canvas.spectrum(other).endswith("is now of another place")
 
 
 def test_without_data_there_is_no_fit(canvas, maps):
     row, column = np.argwhere(np.isnan(maps.residual.values))[0]
     pixel = canvas.pixel(float(maps.x[column]), float(maps.y[row]))
-    assert canvas.fit(pixel) is None
+    assert canvas.fits(pixel) == {}
     assert pixel.reasons == ["no data"]
 
 
@@ -173,14 +179,15 @@ def test_a_run_of_one_method_has_its_own_layers_and_sliders(methods, tmp_path):
     canvas, document = Canvas(tmp_path / "run"), Document()
     page = ServedPage(canvas, document)
     page.show()
-    assert list(page.thresholds) == [m for m in methods if m != "fcls"]
+    own = {"fcls": "abundance_class", "sam": "sam_class", "sid": "sid_class"}
+    assert list(page.limits) == [own[method] for method in methods]
     for layer in canvas.layers:
         page.layer.value = layer
     west, south, _, _ = canvas.bounds
-    page.tell(west + 5, south + 5)
-    assert ("abundance" in page.pixel.text) == (methods == ("fcls",))
-    assert (canvas.fit(canvas.pixel(west + 5, south + 5)) is not None) == (methods == ("fcls",))
-    page.pool.shutdown()
+    page.profiles.tell(west + 5, south + 5)
+    assert ("abundance" in page.profiles.told.text) == (methods == ("fcls",))
+    assert list(canvas.fits(canvas.pixel(west + 5, south + 5))) == ["abundance"] * (methods == ("fcls",))
+    page.background.pool.shutdown()
 
 
 def test_of_several_clicks_in_a_row_only_the_last_one_is_read(canvas, monkeypatch):
@@ -188,13 +195,219 @@ def test_of_several_clicks_in_a_row_only_the_last_one_is_read(canvas, monkeypatc
 
     page, free, read, spectrum = ServedPage(canvas, Document()), threading.Event(), [], canvas.spectrum
     monkeypatch.setattr(canvas, "spectrum", lambda pixel: (read.append(pixel.column), spectrum(pixel))[1])
-    page.pool.submit(free.wait, 60)  # a slow one is under way
+    page.background.pool.submit(free.wait, 60)  # a slow one is under way
     west, south, _, _ = canvas.bounds
     for column in (5, 6, 7):
-        page.tell(west + column, south + 5)
+        page.profiles.tell(west + column, south + 5)
     free.set()
-    page.pool.shutdown()
+    page.background.pool.shutdown()
     assert read == [7]
+
+
+@pytest.fixture
+def served_page(canvas):
+    """A page without a browser; what is read in the background is waited for."""
+    from bokeh.document import Document
+
+    page = ServedPage(canvas, Document())
+    page.show()
+    yield page
+    page.background.pool.shutdown()
+
+
+def run_all(page):
+    """Do what waits for the page's own thread, and what that begins."""
+    for _ in range(20):
+        page.background.pool.submit(lambda: None).result()
+        waiting = list(page.document.callbacks.session_callbacks)
+        if not waiting:
+            return
+        for one in waiting:
+            page.document.callbacks.remove_session_callback(one)
+            one.callback()
+
+
+def test_each_endmember_has_a_threshold_of_its_own(canvas, maps, served_page):
+    page, scores = served_page, maps.sam_angle.load()
+    page.layer.value = "sam_class"
+    for slider, limit in zip(page.limits["sam_class"].each, (0.02, 0.05, 0.3), strict=True):
+        slider.value = limit
+    painted = page.painted(canvas.bounds)
+    whole = canvas.paint(canvas.layers["sam_class"], corner(canvas, 200), [0.02, 0.05, 0.3])
+    expected = hsi.threshold_classes(scores, [0.02, 0.05, 0.3]).values
+    np.testing.assert_array_equal(whole.rgba, class_table(range(1, 4))[expected[:200, :200]])
+    assert painted.shares != canvas.paint(canvas.layers["sam_class"], canvas.bounds).shares
+    page.limits["sam_class"].all.value = 0.11
+    assert page.limits["sam_class"].values == [0.11] * 3
+
+
+def test_classes_that_are_saved_become_a_layer_of_the_run(run_dir, tmp_path):
+    from bokeh.document import Document
+
+    own = shutil.copytree(run_dir, tmp_path / "run")
+    page = ServedPage(Canvas(own), Document())
+    page.show()
+    page.layer.value = "sam_class"
+    page.limits["sam_class"].each[0].value = 0.03
+    values = [0.03, 0.3, 0.3]
+    page.name.value = "sam_angle"
+    page.save_classes()
+    run_all(page)
+    assert "has a map sam_angle already" in page.saying.text
+    page.name.value = "strict"
+    page.save_classes()
+    run_all(page)
+    assert page.layer.value == "strict"
+    assert ("strict", "strict") in page.layer.options["Classes"]
+    stored = Canvas(own)
+    expected = hsi.threshold_classes(hsi.open_results(own).sam_angle.load(), values).values
+    painted = stored.paint(stored.layers["strict"], corner(stored, 200))
+    np.testing.assert_array_equal(painted.rgba, class_table(range(1, 4))[expected[:200, :200]])
+    assert stored.thresholds(stored.variables["strict"]) == values
+    page.background.pool.shutdown()
+
+
+def test_spectra_are_kept_and_compared_with_the_mean_of_a_region(canvas, served_page):
+    page, (west, _, _, north) = served_page, canvas.bounds
+    page.profiles.tell(west + 50.5, north - 40.5)
+    run_all(page)
+    page.profiles.keep()
+    page.profiles.compare({"type": "rect", "x0": west + 590, "x1": west + 610, "y0": north - 30, "y1": north - 10})
+    run_all(page)
+    kept = page.profiles.lines["kept"].data
+    assert kept["of"][0] == f"{west + 50.5:.1f} E, {north - 40.5:.1f} N"
+    assert kept["of"][1].startswith("mean of 400 pixels at ")
+    tiles = hsi.select_bands(hsi.open_mosaic([record.path for record in canvas.overviews.records]))
+    values = tiles.sel(x=slice(west + 590, west + 610), y=slice(north - 10, north - 30)).mean(("y", "x"))
+    mean = page.profiles.kept[1].spectrum
+    np.testing.assert_allclose(mean, values, rtol=1e-5)
+    assert page.profiles.kept[1].spectrum.attrs["pixels"] == 400
+    page.profiles.clear()
+    assert page.profiles.lines["kept"].data["of"] == []
+
+
+def test_a_region_is_a_polygon_and_one_without_pixels_is_told(canvas, maps):
+    west, _, _, north = canvas.bounds
+    x, y = [west + 100, west + 140, west + 100], [north - 100, north - 100, north - 140]
+    triangle = canvas.region(x, y)
+    assert triangle.attrs["pixels"] == pytest.approx(800, abs=45)
+    assert canvas.region([0, 1, 1], [0, 0, 1]) == "no pixel of the mosaic is in the region"
+    empty = np.argwhere(np.isnan(maps.residual.values))[0]
+    at_x, at_y = west + empty[1], north - empty[0]
+    said = canvas.region([at_x, at_x + 1, at_x + 1, at_x], [at_y, at_y, at_y - 1, at_y - 1])
+    assert said == "no pixel with data is in the region"
+
+
+def test_any_band_and_any_three_are_read_from_the_tiles(canvas):
+    west, _, _, north = canvas.bounds
+    window = Bounds(west + 550, north - 50, west + 650, north)  # of both tiles
+    tiles = hsi.open_mosaic([record.path for record in canvas.overviews.records])
+    part = tiles.isel(y=slice(0, 50), x=slice(550, 650))
+    for bands in ([1650.0], [2200.0, 1650.0, 800.0]):
+        painted = canvas.paint_bands(window, bands)
+        assert (painted.bounds, painted.factor) == (window, 1)
+        for number, nm in enumerate(bands):
+            brightness = part.sel(wavelength=nm, method="nearest").values
+            good = painted.rgba[..., 3] == 255
+            np.testing.assert_array_equal(good, np.isfinite(brightness))
+            order = np.argsort(brightness[good], kind="stable")
+            assert (np.diff(painted.rgba[..., number][good][order].astype(int)) >= 0).all()
+
+
+def test_wavelengths_of_many_tiles_are_not_read_at_once(canvas, monkeypatch):
+    from hsi_dask.show import pixels
+
+    monkeypatch.setattr(pixels, "MOST_TILES", 1)
+    assert canvas.paint_bands(canvas.bounds, [800.0]).startswith("zoom in: wavelengths are read from the tiles")
+
+
+def test_a_coarse_picture_of_bands_has_every_nth_pixel(canvas, monkeypatch):
+    monkeypatch.setattr(canvases, "MOST_PIXELS", 1000)
+    painted = canvas.paint_bands(canvas.bounds, [800.0])
+    assert (painted.factor, painted.rgba.shape) == (2, (300, 600, 4))
+    planes = canvas.tiles.planes(canvas.grids[2], 2, slice(0, 300), slice(0, 600), [800.0])
+    tiles = hsi.open_mosaic([record.path for record in canvas.overviews.records])
+    np.testing.assert_array_equal(planes[0], tiles.sel(wavelength=800, method="nearest")[::2, ::2])
+
+
+def test_classes_are_shown_over_the_picture(canvas, served_page):
+    page = served_page
+    page.layer.value = "sam_class"
+    assert len(page.map.below[0].data["image"]) == 0
+    page.opacity.value = 0.4
+    assert page.map.below[0].data["image"][0].shape == (600, 1200)
+    assert [renderer.glyph.global_alpha for renderer in page.map.renderers] == [0.4, 0.4]
+    page.layer.value = "quicklook/cir"
+    assert len(page.map.below[0].data["image"]) == 0
+
+
+def test_the_places_of_endmembers_are_shown_when_asked_for(served_page):
+    dots = [renderer for renderer in served_page.map.figure.renderers if renderer.name == "places"]
+    assert len(dots) == 2
+    assert not any(dot.visible for dot in dots)
+    served_page.places.active = True
+    assert all(dot.visible for dot in dots)
+
+
+def test_legends_list_what_is_in_view(canvas, maps, served_page):
+    layer = canvas.layers["sam_class"]
+    one = canvas.paint(layer, corner(canvas, 3))
+    names = {0: "unclassified", **{n: f"endmember {n}" for n in (1, 2, 3)}}
+    told = legend(canvas, layer, one)
+    for value, name in names.items():
+        assert (name in told) == (value in one.shares)
+    fractions = legend(
+        canvas, canvas.layers["abundance/2"], canvas.paint(canvas.layers["abundance/2"], corner(canvas, 3))
+    )
+    assert f"mean of all pixels {float(maps.abundance[1].mean(dtype=float)):.3f}" in fractions
+
+
+# ------------------------------------------------------------------------------------------------ the address
+
+
+def test_an_address_keeps_what_is_shown_and_brings_it_back(canvas, served_page):
+    from bokeh.document import Document
+
+    page, (west, _, _, north) = served_page, canvas.bounds
+    page.layer.value = "sam_class"
+    page.limits["sam_class"].each[2].value = 0.05
+    page.opacity.value = 0.5
+    page.map.figure.x_range.update(start=west + 10, end=west + 50)
+    page.map.figure.y_range.update(start=north - 40, end=north)
+    page.profiles.tell(west + 20.5, north - 30.5)
+    run_all(page)
+    page.profiles.keep()
+    page.refine()
+    arguments = {name: [value.encode()] for name, value in parse_qsl(page.address.text)}
+    other = ServedPage(canvas, Document())
+    other.show(arguments)
+    run_all(other)
+    other.note_address()
+    assert other.address.text == page.address.text
+    assert other.limits["sam_class"].values == page.limits["sam_class"].values
+    assert other.profiles.kept[0].name == page.profiles.kept[0].name
+    assert other.profiles.pixel.row == 30
+    other.background.pool.shutdown()
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "layer=nothing&window=1,2,x,4&pixel=a,b&opacity=99&bands=1,2",
+        "window=5,5,1,1&t.sam_class=1,2&t.nothing=0.1&kept=;;1&pixel=1e999,2",
+        "layer=quicklook/band&bands=1e300&pixel=nan,nan&t.sam_class=,,",
+        "layer=%00%ff&pixel=" + "1" * 9000,
+    ],
+)
+def test_an_address_that_makes_no_sense_shows_what_it_can(canvas, query):
+    from bokeh.document import Document
+
+    page = ServedPage(canvas, Document())
+    page.show({name: [value.encode()] for name, value in parse_qsl(query, keep_blank_values=True)})
+    run_all(page)
+    assert page.chosen.key in canvas.layers
+    assert page.window.west < page.window.east
+    page.background.pool.shutdown()
 
 
 # ------------------------------------------------------------------------------------------------ serving
@@ -418,7 +631,7 @@ class Page:
         ActionChains(self.driver).scroll_from_origin(origin, 0, by).perform()
 
     def lines(self, number):
-        """Values of a spectrum: 0 the pixel's, 1 the fit."""
+        """Values of a spectrum: 0 the fit, 1 the pixel's."""
         script = """
             const figure = Bokeh.documents[0].get_model_by_name("spectrum");
             const found = figure.renderers.filter(r => r.name == null)[arguments[0]];
@@ -455,13 +668,13 @@ def test_other_layers_are_other_pictures_with_their_legends(page):
 
 def test_a_click_tells_of_the_pixel_and_draws_its_spectrum_with_gaps_at_the_water_windows(page, canvas):
     page.click()
-    page.until(lambda: page.lines(0))
-    spectrum, fit = (np.array(page.lines(n), float) for n in (0, 1))
+    page.until(lambda: page.lines(1))
+    fit, spectrum = (np.array(page.lines(n), float) for n in (0, 1))
     assert spectrum.shape == fit.shape
     assert np.isnan(spectrum).sum() == np.isnan(fit).sum() == 2
     assert 0 < np.nanmax(spectrum) < 1.2
     said = page.until(lambda: "reading" not in page.text("pixel") and page.text("pixel"))
-    for words in (" E, ", " N<", "endmember 3", "angle (rad)", "divergence", "%", ".h5"):
+    for words in (" E, ", " N<", "endmember 3", "SAM angle (radian)", "SID divergence", "SAM classes: ", "%", ".h5"):
         assert words in said
 
 
@@ -469,21 +682,21 @@ def test_a_threshold_that_slides_classifies_anew(page):
     page.choose("SAM classes")
     page.until(lambda: "unclassified" in page.text("legend"))
     before, legend = page.picture(), page.text("legend")
-    page.slide("sam_threshold", -60)
+    page.slide("sam_class_threshold", -60)
     page.changed(before)
     page.until(lambda: page.text("legend") != legend)
-    assert page.ask("return Bokeh.documents[0].get_model_by_name('sam_threshold').value") < 0.3
+    assert page.ask("return Bokeh.documents[0].get_model_by_name('sam_class_threshold').value") < 0.3
 
 
 def test_sliding_the_other_threshold_shows_its_classes(page):
-    page.slide("sid_threshold", -80)
+    page.slide("sid_class_threshold", -80)
     page.until(lambda: page.ask("return Bokeh.documents[0].get_model_by_name('layer').value") == "sid_class")
 
 
 def test_zooming_in_reads_finer_and_stays_true_to_scale(page):
     ask = "const m = Bokeh.documents[0].get_model_by_name('map'); return [m.x_range.end - m.x_range.start, "
     ask += "m.y_range.end - m.y_range.start, m.inner_width, m.inner_height]"
-    before = page.ask(ask)
+    before = page.until(lambda: (now := page.ask(ask))[0] / now[2] == pytest.approx(now[1] / now[3], rel=0.01) and now)
     page.zoom(-600)
     after = page.until(lambda: (now := page.ask(ask))[0] < before[0] and now)
     for width, height, columns, rows in (before, after):
@@ -504,6 +717,27 @@ def test_zooming_ends_at_a_few_pixels_and_far_above_the_mosaic(page, canvas):
         assert width / columns == pytest.approx(height / rows, rel=0.01)
 
 
+def test_spectra_are_saved_as_a_table_with_a_column_each(page):
+    page.click()
+    page.until(lambda: page.lines(1))
+    page.ask("""URL.createObjectURL = blob => { blob.text().then(text => { window.saved = text }); return "data:," }""")
+    page.ask("arguments[0].click()", page.inside("csv", "button"))
+    text = page.until(lambda: page.ask("return window.saved || null"))
+    head, *rows = list(csv.reader(io.StringIO(text)))
+    assert head[:4] == ["wavelength", "endmember 1", "endmember 2", "endmember 3"]
+    assert head[4] == "fit of abundance"
+    assert " E, " in head[5]
+    assert len(rows) == len([value for value in page.lines(1) if value is not None])
+    assert [float(row[5]) for row in rows] == pytest.approx([v for v in page.lines(1) if v is not None], rel=1e-5)
+
+
+def test_the_address_bar_follows_what_is_shown(page, chromium):
+    page.choose("residual")
+    page.until(lambda: "layer=residual" in chromium.current_url)
+    page.click()
+    page.until(lambda: "pixel=" in chromium.current_url)
+
+
 def test_the_page_fits_a_narrow_window(page, chromium):
     chromium.set_window_size(500, 900)
     try:
@@ -517,7 +751,7 @@ def test_the_page_fits_a_narrow_window(page, chromium):
 
 def test_every_layer_shows_a_map_of_the_run_or_its_quicklook(canvas):
     maps = {variable.name for variable in canvas.run.manifest.variables}
-    assert {layer.variable for layer in canvas.layers.values()} <= {*maps, "quicklook"}
+    assert {layer.variable.name for layer in canvas.layers.values()} <= {*maps, "quicklook"}
 
 
 def test_names_are_text_in_the_browser(chromium, marked_up):

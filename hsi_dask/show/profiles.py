@@ -1,0 +1,156 @@
+"""Spectra on an interactive page: of the pixel that was clicked, of regions, and those that are kept for comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from html import escape
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from hsi_dask.escaping import visible
+from hsi_dask.schema import WAVELENGTH
+from hsi_dask.show import widgets
+from hsi_dask.show.address import Place
+from hsi_dask.show.background import Background
+from hsi_dask.show.canvas import Canvas
+from hsi_dask.show.captions import place_text, story
+from hsi_dask.show.pixels import Pixel
+from hsi_dask.show.spectra import reflectance_limits
+
+
+class Kept(NamedTuple):
+    """A spectrum that stays: what it is of, and its pixel's place if it is of one."""
+
+    name: str
+    place: Place | None
+    spectrum: xr.DataArray
+
+
+class Profiles:
+    """The figure of spectra with its buttons, and a pixel in words; `changed` is called for another address."""
+
+    def __init__(self, canvas: Canvas, shown: widgets.Map, background: Background, changed: Callable[[], None]) -> None:
+        from bokeh.models import Button, CustomJS
+
+        self.canvas, self.map, self.background, self.changed = canvas, shown, background, changed
+        self.figure, self.lines = widgets.spectra_of(canvas)
+        self.clicks = 0
+        self.pixel: Pixel | None = None
+        self.read: xr.DataArray | None = None  # the pixel's spectrum
+        self.kept: list[Kept] = []
+        self.told, self.saying = widgets.text_block("pixel"), widgets.text_block("region")
+        self.told.text = (
+            '<p class="soft">Click a pixel of the map to see its spectrum; a box or a lasso gives a mean.</p>'
+        )
+        keep, clear, csv = (Button(label=label, name=name, width=90) for label, name in
+                            (("keep", "keep"), ("clear", "clear"), ("save CSV", "csv")))  # fmt: skip
+        keep.on_click(self.keep)
+        clear.on_click(self.clear)
+        csv.js_on_click(CustomJS(args={"figure": self.figure}, code=widgets.SAVE_SPECTRA))
+        self.buttons = keep, clear, csv
+        self.scale()
+
+    def tell(self, x: float, y: float) -> None:
+        """A click: what is stored at once, the spectrum when it is read."""
+        pixel = self.canvas.pixel(x, y)
+        if pixel is None:
+            return
+        self.clicks += 1
+        number = self.clicks
+        self.pixel, self.read = pixel, None
+        dx, dy = self.canvas.run.manifest.grid.resolution
+        self.map.mark.data = {"x": [pixel.x], "y": [pixel.y], "width": [dx], "height": [dy]}
+        self.told.text = story(self.canvas, pixel, "reading its spectrum ...")
+        fits = self.canvas.fits(pixel)
+        for name, source in self.fit_lines.items():
+            source.data = widgets.line_data(fits.get(name), f"fit of {name}")
+        self.lines["pixel"].data = widgets.line_data(None)
+        self.changed()
+
+        def show(found: xr.DataArray | str) -> None:
+            if number != self.clicks:
+                return
+            self.read = None if isinstance(found, str) else found
+            self.lines["pixel"].data = widgets.line_data(self.read, place_text(pixel))
+            self.told.text = story(self.canvas, pixel, found if isinstance(found, str) else "")
+            self.scale()
+
+        # a plane is inflated for each wavelength: only for the pixel that was clicked last
+        self.background.later(lambda: self.canvas.spectrum(pixel) if number == self.clicks else "", show)
+
+    @property
+    def fit_lines(self) -> Mapping[str, Any]:
+        """Sources of fits by the map of fractions."""
+        return {name.removeprefix("fit "): source for name, source in self.lines.items() if name.startswith("fit ")}
+
+    def keep(self) -> None:
+        """The pixel's spectrum stays."""
+        if self.pixel is not None and self.read is not None:
+            self.add(Kept(place_text(self.pixel), (self.pixel.x, self.pixel.y), self.read))
+
+    def clear(self) -> None:
+        """No spectrum stays."""
+        self.kept = []
+        self.show_kept()
+
+    def add(self, one: Kept) -> None:
+        self.kept = [*self.kept, one][-widgets.MOST_KEPT :]
+        self.show_kept()
+
+    def show_kept(self) -> None:
+        drawn = [widgets.line_data(one.spectrum) for one in self.kept]
+        colours = [widgets.kept_colour(number) for number in range(len(drawn))]
+        self.lines["kept"].data = {
+            "xs": [one["wavelength"] for one in drawn], "ys": [one["reflectance"] for one in drawn],
+            "colour": colours, "of": [one.name for one in self.kept],
+        }  # fmt: skip
+        placed = [(*one.place, colour) for one, colour in zip(self.kept, colours, strict=True) if one.place]
+        self.map.kept.data = {key: [one[n] for one in placed] for n, key in enumerate(("x", "y", "colour"))}
+        self.saying.text = "".join(
+            f'<p><span class="swatch" style="background:{colour}"></span>{escape(one.name)}</p>'
+            for one, colour in zip(self.kept, colours, strict=True)
+        )
+        self.scale()
+        self.changed()
+
+    def compare(self, geometry: Mapping[str, Any]) -> None:
+        """A region was drawn: its mean spectrum stays."""
+        if geometry.get("type") not in ("rect", "poly"):
+            return  # a click, which `tell` hears of too
+        if geometry["type"] == "rect":
+            west, east, south, north = (geometry[side] for side in ("x0", "x1", "y0", "y1"))
+            x, y = [west, east, east, west], [south, south, north, north]
+        else:
+            x, y = list(geometry["x"]), list(geometry["y"])
+        self.saying.text = '<p class="soft">reading the region ...</p>'
+
+        def show(found: xr.DataArray | str) -> None:
+            if isinstance(found, str):
+                self.saying.text = f'<p class="warn">{escape(visible(found))}</p>'
+                return
+            where = f"{sum(x) / len(x):.7g} E, {sum(y) / len(y):.7g} N"
+            self.add(Kept(f"mean of {found.attrs['pixels']} pixels at {where}", None, found))
+
+        self.background.later(lambda: self.canvas.region(x, y), show)
+
+    def restore(self, pixel: Place | None, kept: tuple[Place, ...]) -> None:
+        """Pixels of an earlier page."""
+        for place in kept:
+            if (one := self.canvas.pixel(*place)) is not None:
+                self.background.later(partial(self.canvas.spectrum, one), partial(self._restored, one))
+        if pixel:
+            self.tell(*pixel)
+
+    def _restored(self, pixel: Pixel, found: xr.DataArray | str) -> None:
+        if not isinstance(found, str):
+            self.add(Kept(place_text(pixel), (pixel.x, pixel.y), found))
+
+    def scale(self) -> None:
+        """The spectrum axis, which no outlier stretches."""
+        found = [self.canvas.endmembers, *(one.spectrum for one in self.kept)]
+        found += [] if self.read is None else [self.read]
+        ends = [reflectance_limits(np.asarray(one[WAVELENGTH], np.float64), np.asarray(one)) for one in found]
+        self.figure.y_range.update(start=min(low for low, _ in ends), end=max(high for _, high in ends))
