@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from hsi_dask.methods import registry
 from hsi_dask.schema import VARIABLES
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
@@ -40,11 +41,19 @@ def test_every_command_and_option_it_names_exists():
     assert options <= set(re.findall(r"--[a-z-]+", helps))
 
 
-def test_the_data_model_is_the_schemas():
+def test_the_data_model_is_the_schemas_and_the_methods():
+    known = dict(VARIABLES)
+    for name in ("mesma", "cover", "sid", "sam", "fcls"):  # residual: fcls
+        known |= {variable.name: variable for variable in registry.method(name).variables}
     rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| ([a-z, ]+) \| (\w+) \|", README, re.MULTILINE)
     told = {name: (dims, dtype) for names, dims, dtype in rows for name in re.findall(r"\w+", names)}
-    assert told == {name: (", ".join(v.dims), v.dtype) for name, v in VARIABLES.items() if name in told}
-    assert set(VARIABLES) - set(told) <= {"quality"}
+    assert told == {name: (", ".join(v.dims), v.dtype) for name, v in known.items() if name in told}
+    assert set(known) - set(told) <= {"quality"}
+
+
+def test_every_method_it_names_and_no_other_is_there():
+    told = re.findall(r"\b(\w+)`", README.partition("**Methods.**")[2].partition("On mixtures simulated")[0])
+    assert set(registry.names()) <= set(told)
 
 
 def test_every_file_it_names_is_there():
