@@ -42,7 +42,12 @@ def labels_of(endmembers: xr.DataArray, dim: str = ENDMEMBER) -> Labels:
     numbers, own = endmember_numbers(endmembers).tolist(), endmember_names(endmembers)
     if own is None:
         return Labels(tuple(numbers), tuple(f"endmember {number}" for number in numbers))
-    return Labels(tuple(numbers), tuple(f"{number} {visible(name)}" for number, name in zip(numbers, own, strict=True)))
+    plain = (f"endmember {number}" for number in numbers)
+    return Labels(
+        tuple(numbers),
+        tuple(name if name == no_name else f"{number} {visible(name)}"
+              for number, name, no_name in zip(numbers, own, plain, strict=True)),
+    )  # fmt: skip
 
 
 def dim_of(variable: Variable, variables: Mapping[str, Variable]) -> str:

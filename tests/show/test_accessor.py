@@ -239,7 +239,7 @@ def test_pixel_numbers_are_not_called_easting():
     attrs = {"standard_name": "longitude", "units": "degrees_east"}
     degrees = {"y": np.linspace(50, 49, 20), "x": ("x", np.linspace(7, 8, 30), attrs)}
     assert xr.DataArray(values, degrees, ("y", "x"), "band").hsi.plot_map("band").get_xlabel() == (
-        "longitude (degrees_east)"
+        "longitude (degrees)"
     )
 
 
