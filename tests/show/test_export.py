@@ -245,7 +245,7 @@ def test_names_keep_their_words_whatever_is_in_them(tmp_path, write):
 
 
 NAMES = ["Grünland 水", "=1+1", "a\x1b[31mb <b>&", 'the "$x^2$" one']
-SHOWN = ["1 Grünland 水", "2 =1+1", r"3 a\x1b[31mb <b>&", '4 the "$x^2$" one']
+SHOWN = ["1 Grünland 水", "2 =1+1", "3 a[31mb <b>&", '4 the "$x^2$" one']
 
 
 @pytest.fixture(scope="module")
@@ -274,7 +274,7 @@ def test_names_are_what_they_are_in_every_file(named):
 
 def test_no_name_is_a_formula_or_a_control_character_in_a_table(named):
     head = (named / "endmembers.csv").read_text(encoding="utf-8").splitlines()[0]
-    assert next(csv.reader([head]))[1:] == ["Grünland 水", "'=1+1", r"a\x1b[31mb <b>&", 'the "$x^2$" one']
+    assert next(csv.reader([head]))[1:] == ["Grünland 水", "'=1+1", "a[31mb <b>&", 'the "$x^2$" one']
     assert "\x1b" not in (named / "endmembers.hdr").read_text(encoding="utf-8")
 
 
