@@ -145,7 +145,7 @@ def test_what_they_made_is_reported_exported_and_viewed(
         canvas = Canvas({str(run_dir)!r})
         for layer in canvas.layers.values():
             assert canvas.paint(layer, canvas.bounds).rgba.size
-        shown = {{layer.variable.name for layer in canvas.layers.values()}}
+        shown = {{layer.variable for layer in canvas.layers.values()}}
         print({{"cosine_class", "cosine_score", "nearest_class", "nearest_fraction", "nearest_std"}} - shown)
     """
     done = subprocess.run(

@@ -114,9 +114,9 @@ class Canvas:
         part = self._read(layer, factor, rows, columns, stored=thresholds is None)
         bounds = _edges(self.grids[factor], rows, columns)
         if layer.role in ("class", "flag", "model"):
-            values = (part if thresholds is None else self._classified(layer.variable, part, thresholds)).values
+            values = (part if thresholds is None else self._classified(layer.spec, part, thresholds)).values
             rgba = self.table(layer)[values.astype(np.int64)]
-            return Painted(rgba, bounds, factor, _shares(values, layer.variable.fill_value))
+            return Painted(rgba, bounds, factor, _shares(values, layer.spec.fill_value))
         if layer.picture:
             return Painted(picture_of(part.values, self.stretch(layer.picture)), bounds, factor, {})
         return Painted(_coloured(part.values, self.limits(layer), self.colour_map(layer)), bounds, factor, {})
@@ -126,8 +126,8 @@ class Canvas:
         if layer.role == "flag":
             return quality_table()
         if layer.role == "class":
-            return class_table(self.labels(layer.variable).numbers)
-        statistics = self.overviews.statistics[layer.variable.name]
+            return class_table(self.labels(layer.spec).numbers)
+        statistics = self.overviews.statistics[layer.variable]
         largest = int(max((plane.maximum for plane in statistics if plane.count), default=0))
         table = np.zeros((largest + 2, 4), np.uint8)
         for number, colour in enumerate(colours_of(range(1, largest + 1)), 1):
@@ -136,9 +136,9 @@ class Canvas:
 
     def limits(self, layer: Layer) -> tuple[float, float]:
         """What the ends of a layer's colours stand for: the same in every window and for all planes of a map."""
-        name = layer.variable.name
-        if layer.variable.limits is not None:
-            return layer.variable.limits
+        name = layer.variable
+        if layer.spec.limits is not None:
+            return layer.spec.limits
         if name not in self._limits:
             self._limits[name] = usual_range(self.levels[max(self.levels)][name].values)
         return self._limits[name]
@@ -156,11 +156,11 @@ class Canvas:
     @staticmethod
     def colour_map(layer: Layer) -> NDArray[np.uint8]:
         """(256, 3) RGB from low to high."""
-        return ramp_table(ramp_of(layer.variable))
+        return ramp_table(ramp_of(layer.spec))
 
     def mean(self, layer: Layer) -> float:
         """Of all pixels of a plane, NaN where none has data."""
-        return self.overviews.statistics[layer.variable.name][layer.plane].mean
+        return self.overviews.statistics[layer.variable][layer.plane].mean
 
     # -------------------------------------------------------------------------------------------- thresholds
 
@@ -200,7 +200,7 @@ class Canvas:
             The run cannot be written.
         """
         kept = {classes.variable.name: classes for classes in self.overviews.reclassified}
-        like = kept[layer.variable.name].like if layer.variable.name in kept else layer.variable.name
+        like = kept[layer.variable].like if layer.variable in kept else layer.variable
         self.overviews.keep_classes(like, name, tuple(thresholds))
         self.overviews = open_overviews(self.run.path)
         self._held.clear()
@@ -226,7 +226,7 @@ class Canvas:
 
     def _read(self, layer: Layer, factor: int, rows: slice, columns: slice, *, stored: bool) -> xr.DataArray:
         """The layer's pixels at a level, in memory; of classes that are not the stored ones, all scores."""
-        name = layer.variable.name if stored or layer.role != "class" else str(layer.variable.of)
+        name = layer.variable if stored or layer.role != "class" else str(layer.spec.of)
         key = name, layer.picture, layer.number, factor, str(rows), str(columns)
         if key not in self._held:
             part = self.levels[factor][name].isel({Y: rows, X: columns})

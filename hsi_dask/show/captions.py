@@ -68,7 +68,7 @@ def legend(canvas: Canvas, layer: Layer, painted: Painted, note: str = "") -> st
         return f"{_list(entries)}<p class='soft'>Shares of what is in view.</p>{coarse}{warning}"
     low, high = canvas.limits(layer)
     colours = ", ".join("#{:02x}{:02x}{:02x}".format(*colour) for colour in canvas.colour_map(layer)[::17])
-    words = _text(f"{layer.variable.long_name}{units_of(layer.variable)}{_remark(canvas, layer)}")
+    words = _text(f"{layer.spec.long_name}{units_of(layer.spec)}{_remark(canvas, layer)}")
     bar = f'<div class="bar" style="background: linear-gradient(to right, {colours})"></div>'
     ends = f'<div class="ends"><span>{low:.3g}</span><span>{high:.3g}</span></div>'
     return f"<p>{words}</p>{bar}{ends}{coarse}{warning}"
@@ -88,7 +88,7 @@ def _of_picture(canvas: Canvas, layer: Layer) -> str:
 
 
 def _classes(canvas: Canvas, layer: Layer, painted: Painted) -> list[tuple[str, str, str]]:
-    first, *rest = (labels := canvas.labels(layer.variable).classes)
+    first, *rest = (labels := canvas.labels(layer.spec).classes)
     return [(*labels[value], f"{painted.shares[value]:.1%}") for value in (*rest, first) if value in painted.shares]
 
 

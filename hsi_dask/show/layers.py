@@ -23,18 +23,23 @@ class Layer(NamedTuple):
 
     group: str
     title: str
-    variable: Variable
+    spec: Variable
     number: int = 0
     plane: int = 0
     picture: str = ""
 
     @property
+    def variable(self) -> str:
+        """The map's name."""
+        return self.spec.name
+
+    @property
     def key(self) -> str:
-        return "/".join(filter(None, (self.variable.name, self.picture or str(self.number or ""))))
+        return "/".join(filter(None, (self.variable, self.picture or str(self.number or ""))))
 
     @property
     def role(self) -> str:
-        return "picture" if self.picture else self.variable.role
+        return "picture" if self.picture else self.spec.role
 
 
 def layers_of(variables: Sequence[Variable], labels: Callable[[Variable], Labels]) -> dict[str, Layer]:

@@ -163,7 +163,7 @@ class Page:
     def arrange(self) -> None:
         """Only what concerns the layer is there."""
         layer = self.chosen
-        of_scores = layer.variable.name in self.limits
+        of_scores = layer.variable in self.limits
         self.picking.visible = layer.picture in (BAND, COMPOSITE)
         for number, spinner in enumerate(self.bands):
             spinner.visible = layer.picture == COMPOSITE or number == 0
@@ -173,7 +173,7 @@ class Page:
         self.single.visible = of_scores and self.each.active
         for name, limits in self.limits.items():
             for slider in limits.each:
-                slider.visible = name == layer.variable.name
+                slider.visible = name == layer.variable
         self.places.visible = any(one.name == "places" for one in self.map.figure.renderers)
 
     def repaint(self) -> None:
@@ -211,7 +211,7 @@ class Page:
         self.background.later(lambda: self.canvas.paint_bands(window, wanted) if number == self.paints else "", show)
 
     def painted(self, window: Bounds) -> Painted:
-        name = self.chosen.variable.name
+        name = self.chosen.variable
         return self.canvas.paint(self.chosen, window, self.limits[name].values if name in self.moved else None)
 
     @staticmethod
@@ -260,13 +260,13 @@ class Page:
     def reclassify(self, name: str) -> None:
         """A threshold moved: look at its classes."""
         self.moved.add(name)
-        if self.chosen.variable.name != name:
+        if self.chosen.variable != name:
             self.layer.value = name
         self.soon("repaint")
 
     def save_classes(self) -> None:
         """Keep the classes in the run, under the name that was given; they become a layer."""
-        layer, values, name = self.chosen, self.limits[self.chosen.variable.name].values, self.name.value.strip()
+        layer, values, name = self.chosen, self.limits[self.chosen.variable].values, self.name.value.strip()
         self.saying.text = '<p class="soft">saving ...</p>'
 
         def saved() -> str | Layer:

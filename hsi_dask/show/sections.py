@@ -58,7 +58,7 @@ def _told(variable: Variable) -> dict[str, Any]:
     source = f" Source: {method.source}." if method else ""
     return {
         "id": variable.name, "title": _capital(title_of(variable)),
-        "words": f"{_capital(meaning)}{units_of(variable)}. {_WORDS[variable.role]}{source}",
+        "words": f"Each pixel's {meaning}{units_of(variable)}. {_WORDS[variable.role]}{source}",
     }  # fmt: skip
 
 

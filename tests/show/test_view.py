@@ -751,7 +751,7 @@ def test_the_page_fits_a_narrow_window(page, chromium):
 
 def test_every_layer_shows_a_map_of_the_run_or_its_quicklook(canvas):
     maps = {variable.name for variable in canvas.run.manifest.variables}
-    assert {layer.variable.name for layer in canvas.layers.values()} <= {*maps, "quicklook"}
+    assert {layer.variable for layer in canvas.layers.values()} <= {*maps, "quicklook"}
 
 
 def test_names_are_text_in_the_browser(chromium, marked_up):
