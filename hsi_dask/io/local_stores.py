@@ -52,8 +52,9 @@ class PlainFiles(LocalStore):
 
 
 def _inflated(chunk: bytes) -> int:
-    """Bytes that a chunk becomes, from the header that blosc gives it."""
-    return int.from_bytes(chunk[4:8], "little") if len(chunk) >= _BLOSC_HEADER else -1
+    """Bytes that a chunk becomes, by its blosc header; -1 where it is cut short, which blosc would read past."""
+    whole = len(chunk) >= _BLOSC_HEADER and int.from_bytes(chunk[12:16], "little") == len(chunk)
+    return int.from_bytes(chunk[4:8], "little") if whole else -1
 
 
 class Ledger(PlainFiles):
