@@ -65,7 +65,9 @@ def test_a_run_ends_with_its_report_and_the_verb_draws_it_again(finished, capsys
     page = run_dir / "report.html"
     assert f"report   {page}" in process.stdout
     page.unlink()
-    assert inside(capsys, "report", run_dir) == (0, f"{page}\n", "")
+    code, out, err = inside(capsys, "report", run_dir)
+    assert (code, out) == (0, f"{page}\n")
+    assert re.fullmatch(r"\d\d:\d\d:\d\d drawing the report\n", err)
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
     code, out, err = inside(capsys, "report", run_dir.parent)
     assert (code, out) == (2, "")

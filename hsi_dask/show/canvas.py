@@ -109,7 +109,10 @@ class Canvas:
     # -------------------------------------------------------------------------------------------- layers
 
     def paint(self, layer: Layer, window: Bounds, thresholds: Thresholds = None) -> Painted:
-        """A layer where the window and the mosaic overlap; None as thresholds gives the classes that are stored."""
+        """A layer where the window and the mosaic overlap; None as thresholds gives the classes that are stored.
+
+        Nothing but overviews and results is read: for wavelengths of the tiles themselves see `paint_bands`.
+        """
         factor, rows, columns = self._level(window)
         part = self._read(layer, factor, rows, columns, stored=thresholds is None)
         bounds = _edges(self.grids[factor], rows, columns)
@@ -145,7 +148,7 @@ class Canvas:
 
     def stretch(self, picture: str) -> Stretch:
         """How a picture of the quicklook becomes bright: the same in every window."""
-        return self._stretches[picture]
+        return self._stretches[_of_quicklook(picture)]
 
     @cached_property
     def _stretches(self) -> dict[str, Stretch]:
@@ -231,7 +234,7 @@ class Canvas:
         if key not in self._held:
             part = self.levels[factor][name].isel({Y: rows, X: columns})
             if layer.picture:
-                part = part.sel({WAVELENGTH: list(BANDS[layer.picture])}, method="nearest")
+                part = part.sel({WAVELENGTH: list(BANDS[_of_quicklook(layer.picture)])}, method="nearest")
             elif layer.number:
                 part = part[layer.plane]
             while len(self._held) >= _HELD:
@@ -278,6 +281,11 @@ class Canvas:
                 if np.isfinite(fractions).all():
                     found[name] = (self.endmembers * xr.DataArray(fractions, dims=ENDMEMBER)).sum(ENDMEMBER)
         return found
+
+
+def _of_quicklook(picture: str) -> str:
+    """The picture itself, or what stands for one that tiles have to be read for."""
+    return picture if picture in BANDS else "true"
 
 
 def _covered(grid: Grid, window: Bounds) -> tuple[slice, slice]:
