@@ -46,7 +46,7 @@ def settings_of(tiles: Sequence[str], out: Path, file: Path | None, count: int |
     if file is not None:
         settings = RunConfig.from_yaml(file)
     elif not tiles and (out / MANIFEST).is_file():
-        settings = Run.open(out).config.replace(tiles=())  # the tiles of its manifest
+        settings = Run.open(out).require_current().config.replace(tiles=())  # the tiles of its manifest
     else:
         settings = RunConfig()
     if tiles:

@@ -153,7 +153,7 @@ def run(
 
 def _paths(config: RunConfig, run_dir: Path) -> list[Path]:
     if not config.tiles and (run_dir / MANIFEST).is_file():
-        return [Path(tile.path) for tile in Run.open(run_dir).manifest.tiles]
+        return [Path(tile.path) for tile in Run.open(run_dir).require_current().manifest.tiles]
     return find_tiles(config.tiles)
 
 

@@ -182,6 +182,15 @@ class Run:
         _require_plain(path)
         return cls(path, _read_manifest(path / MANIFEST))
 
+    def require_current(self) -> Run:
+        """The run itself, to go on with; RunError when an older version began it."""
+        if self.manifest.format < FORMAT:
+            raise RunError(
+                f"{self.path} was begun by an older hsi_dask (format {self.manifest.format}, not {FORMAT}): it can be "
+                "looked at, but not gone on with; start a new run directory"
+            )
+        return self
+
     @cached_property
     def config(self) -> RunConfig:
         text = read_text(self.path / CONFIG)
@@ -428,12 +437,7 @@ def _writable(path: Path) -> Iterator[None]:
 
 
 def _resumed(path: Path, plan: Plan) -> tuple[Run, Plan]:
-    run = Run.open(path)
-    if run.manifest.format < FORMAT:
-        raise RunError(
-            f"{path} was begun by an older hsi_dask (format {run.manifest.format}, not {FORMAT}): it can be looked at, "
-            "but not gone on with; start a new run directory"
-        )
+    run = Run.open(path).require_current()
     names = {tile.path: tile.id for tile in run.manifest.tiles}  # a file that cannot be read may not tell its own
     plan = replace(plan, bad=tuple(replace(tile, id=names.get(tile.path, tile.id)) for tile in plan.bad))
     differences = [*_other_settings(run, plan), *_other_inputs(run, plan)]
