@@ -17,12 +17,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import cover, kernels, runs, scheduler
+from benchmarks import cold, cover, kernels, runs, scheduler
 from benchmarks.measure import Claim
 
 GROUPS = {
     "pass": runs.mapping_pass,
     "run": runs.whole_run,
+    "cold": cold.cold,
     "kernels": kernels.kernels,
     "peers": kernels.peers,
     "cover": cover.cover,

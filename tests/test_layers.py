@@ -40,8 +40,8 @@ MAY_IMPORT = {
     "show": {"errors", "escaping", "schema", "yaml_text", "methods", "io", "ops", "batch", "overviews"},
     "progress": {"batch", "escaping"},
     "cli": {
-        *("errors", "escaping", "schema", "config", "yaml_text", "cluster", "synthetic", "io", "ops", "batch"),
-        *("show", "progress", "__init__"),
+        *("errors", "escaping", "schema", "config", "yaml_text", "cluster", "synthetic", "kernels", "io", "ops"),
+        *("batch", "show", "progress", "__init__"),
     },
     "__main__": {"cli"},
     "__init__": {"errors", "config", "synthetic", "io", "ops", "batch", "show"},  # when a name is first used

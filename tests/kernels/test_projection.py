@@ -32,7 +32,9 @@ def check(sums: Sums, expected: list[np.ndarray], planes: np.ndarray, basis: np.
 
 
 @pytest.mark.parametrize("dtype", ["int16", "int32", "uint16", "float32", "float64"])
-@pytest.mark.parametrize(("count", "bands", "n"), [(1, 5, 3), (4, 30, 500), (7, 31, 1100), (30, 64, 128), (3, 1, 1)])
+@pytest.mark.parametrize(
+    ("count", "bands", "n"), [(1, 5, 3), (4, 30, 500), (7, 31, 1100), (30, 64, 128), (90, 101, 1010), (3, 1, 1)]
+)
 def test_sums_are_those_written_out(dtype: str, count: int, bands: int, n: int) -> None:
     rng = np.random.default_rng(count)
     stored = rng.integers(0, 12000, (bands, n)).astype(dtype)
@@ -79,6 +81,14 @@ def test_only_the_number_that_means_no_data_does(dtype: str, fill: float | None,
     planes[2, 1:3] = [65535, -9999] if dtype == "float32" else np.array([65535, -9999]).astype(dtype)
     sums = project(planes, weights(np.full((1, 5), 0.3)), scale=1e-4, fill=fill)
     assert np.flatnonzero(np.isnan(sums.energy)).tolist() == hit
+
+
+@pytest.mark.parametrize("bands", [1, 4, 5, 7])
+def test_zero_may_mean_no_data_whatever_the_number_of_wavelengths(bands: int) -> None:
+    planes = np.full((bands, 6), 2000, "int16")
+    planes[bands - 1, 4] = 0
+    sums = project(planes, weights(np.full((1, bands), 0.3)), scale=1e-4, fill=0)
+    assert np.flatnonzero(np.isnan(sums.energy)).tolist() == [4]
 
 
 def test_nan_in_a_float_cube_is_no_data_too() -> None:

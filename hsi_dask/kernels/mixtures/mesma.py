@@ -19,7 +19,7 @@ from hsi_dask.kernels.mixtures.prefix import (
     empty_prefix,
     gather,
     grow,
-    jit,
+    kernel,
     last_coefficients,
     padded,
     part,
@@ -199,7 +199,7 @@ def _members(
     return groups[group], place + spectra.starts[groups[group]]
 
 
-@jit()
+@kernel()
 def _search(z, energy, pixels, weights, gram, starts, groups, limits, prefix, best, number):
     """The smallest squared residual below `best` and its model's number, in place; tile after tile of pixels."""
     level, spectra = groups.shape[1], gram.shape[0]
@@ -363,7 +363,7 @@ def _left(product, own, rest, u, v, total, pull, slope, inverse, slope_sum, low,
     return rest - along * share, fits
 
 
-@jit()
+@kernel()
 def _fractions(z, pixels, place, vertices, gram, shares):
     """Fractions of a chosen model a pixel, by elimination in its normal equations."""
     level = place.shape[1]

@@ -18,7 +18,7 @@ from hsi_dask.kernels.mixtures.prefix import (
     empty_prefix,
     gather,
     grow,
-    jit,
+    kernel,
     last_coefficients,
     padded,
     part,
@@ -165,7 +165,7 @@ def metric(vertices: Floats, starts: NDArray[np.int64]) -> Floats:
     return white
 
 
-@jit()
+@kernel()
 def _average(z, white, weights, starts, groups, prefix, models, fraction, variance, misfit, shade):
     """Sums over all models, tile after tile of pixels; in float32 over a few hundred models, in float64 over all."""
     n, materials = shade.size, starts.size - 1

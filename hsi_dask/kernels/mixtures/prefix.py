@@ -32,7 +32,7 @@ def padded(weights: Floats) -> Floats:
 
 
 # Sums keep their order, so that a pixel's answer is the same in any block
-jit = partial(compiled, fastmath={"contract"})
+kernel = partial(compiled, fastmath={"contract"})
 part = partial(inner, fastmath={"contract"})
 
 
