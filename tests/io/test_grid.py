@@ -150,6 +150,21 @@ def test_other_names_units_and_percent_are_understood(cube: xr.DataArray, tmp_pa
     assert "latitude and longitude of WGS 84 assumed" in opened.attrs["notes"][0]
 
 
+def test_spectral_parameters_in_a_group_of_their_own_are_found(cube: xr.DataArray, tmp_path: Path) -> None:
+    """As EMIT's files have them, after orthorectification."""
+    pytest.importorskip("h5netcdf")
+    whole, path = degrees(cube), tmp_path / "emit.nc"
+    names = ["wavelengths", "fwhm", "good_wavelengths"]
+    whole.drop_vars(names).to_netcdf(path, engine="h5netcdf")
+    whole[names].reset_coords().drop_vars(["lat", "lon"], errors="ignore").to_netcdf(
+        path, engine="h5netcdf", mode="a", group="sensor_band_parameters"
+    )
+    opened = hsi.open_cube(path)
+    np.testing.assert_allclose(opened, cube, rtol=3e-7)
+    np.testing.assert_allclose(opened.wavelength, cube.wavelength)
+    assert not opened.good_wavelength[::7].any()
+
+
 def test_an_offset_of_packed_numbers_is_applied(cube: xr.DataArray, tmp_path: Path) -> None:
     packed = xr.DataArray(np.int16([[[-100, 900]], [[1900, -1]]]), dims=("y", "x", "wavelength"))
     packed = packed.assign_coords(cube.isel(y=slice(0, 2), x=slice(0, 1), wavelength=slice(0, 2)).coords)
