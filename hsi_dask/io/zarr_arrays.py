@@ -24,11 +24,22 @@ from hsi_dask.io.chunked import ChunkedArray, Part, Want, put
 from hsi_dask.sources import Spread
 
 _MOST_OVERHEAD = 2**16  # bytes by which a chunk that does not compress may be longer
+_BLOSC_HEADER = 16  # bytes
 _CRC_BYTES, _ABSENT = 4, 2**64 - 1
 
 Decode = Callable[..., Any]
+
+
+def _blosc(data: bytes, out: NDArray[np.uint8]) -> Any:
+    """Blosc goes by the sizes in its header, of what it reads and of what it writes."""
+    whole = len(data) >= _BLOSC_HEADER and int.from_bytes(data[12:16], "little") == len(data)
+    if not whole or int.from_bytes(data[4:8], "little") != out.size:
+        raise ValueError("its blosc header says other sizes")
+    return imagecodecs.blosc_decode(data, out=out)
+
+
 CODECS: dict[str, Decode] = {
-    "blosc": imagecodecs.blosc_decode,
+    "blosc": _blosc,
     "zstd": imagecodecs.zstd_decode,
     "gzip": imagecodecs.gzip_decode,
     "zlib": imagecodecs.deflate_decode,
