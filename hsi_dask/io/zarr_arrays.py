@@ -30,7 +30,7 @@ _CRC_BYTES, _ABSENT = 4, 2**64 - 1
 Decode = Callable[..., Any]
 
 
-def _blosc(data: bytes, out: NDArray[np.uint8]) -> Any:
+def _blosc(data: bytes, out: Any) -> Any:
     """Blosc goes by the sizes in its header, of what it reads and of what it writes."""
     whole = len(data) >= _BLOSC_HEADER and int.from_bytes(data[12:16], "little") == len(data)
     if not whole or int.from_bytes(data[4:8], "little") != out.size:

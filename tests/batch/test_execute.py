@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hsi_dask.batch.execution import dispatch
+from hsi_dask.batch.execution import dispatch, sampling
 from hsi_dask.batch.execution import run as execute
 from hsi_dask.batch.execution.run import Interrupted, run
 from hsi_dask.batch.observer import Observer
@@ -106,8 +106,9 @@ def test_maps_are_those_of_the_public_operations(undisturbed: Path, site: Site, 
     assert results.rio.crs.to_epsg() == 32618
 
 
-def test_endmembers_are_pixels_of_the_tiles_they_name(undisturbed: Path, site: Site) -> None:
-    endmembers = open_endmembers(undisturbed)
+def test_endmembers_are_pixels_of_the_tiles_they_name(config: RunConfig, site: Site, tmp_path: Path) -> None:
+    run(config.replace(endmembers={"robust": False}), tmp_path / "run")
+    endmembers = open_endmembers(tmp_path / "run")
     by_id = {tile.id: tile.path for tile in make_plan(site.paths, RunConfig()).tiles}
     for one in endmembers:
         cube = select_bands(read_metadata(by_id[str(one.tile.values)]).cube(masked=True))
@@ -173,7 +174,7 @@ def test_a_stopped_run_leaves_no_thread_at_work(tmp_path: Path, spawn: Spawn) ->
     driver = spawn("""
 import signal, time
 from _thread import interrupt_main
-from hsi_dask.batch.execution.dispatch import carry_out
+from hsi_dask.batch.execution.dispatch import Workers, carry_out
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 let_go = []
 def work(job, threads, advanced):
@@ -181,7 +182,7 @@ def work(job, threads, advanced):
     time.sleep(1.5)
     let_go.append(job)
 try:
-    list(carry_out(work, ["tile"], client=None, on_progress=print))
+    list(carry_out(work, ["tile"], Workers()))
 except KeyboardInterrupt:
     print("let go", let_go)
 """)
@@ -292,8 +293,8 @@ def test_the_sample_reads_a_bounded_number_of_tiles_spread_over_the_site(
         sampled.append((job.tile.row, job.tile.column))
         return sample_tile(job, threads, advanced)
 
-    sample_tile = execute.sample_tile
-    monkeypatch.setattr(execute, "sample_tile", counting)
+    sample_tile = sampling.sample_tile
+    monkeypatch.setattr(sampling, "sample_tile", counting)
     run(config.replace(endmembers={"sample_tiles": 2}), tmp_path / "run")
     assert sampled == [(0, 40), (40, 80)]
     sampled.clear()

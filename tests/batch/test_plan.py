@@ -24,7 +24,7 @@ from hsi_dask.io.tile_source import TileSource
 from hsi_dask.ops.bands import select_bands
 from hsi_dask.overviews.overviews import open_overviews
 from hsi_dask.show.canvas import Canvas
-from hsi_dask.show.report import write_report
+from hsi_dask.show.report import report
 from hsi_dask.synthetic import Site, neon_wavelengths, simulate_scene, write_neon_tile
 
 WAVELENGTH = neon_wavelengths(100, step=20.0)
@@ -219,7 +219,7 @@ def test_images_in_degrees_or_of_odd_pixels_are_laid_out_and_run(
     run_dir = tmp_path / "run"
     summary = run(RunConfig(tiles=[str(tmp_path)], endmembers={"count": 3, "sample": 300, "restarts": 1}), run_dir)
     assert set(summary.done) == set(ids)
-    write_report(run_dir)
+    report(run_dir)
     assert open_overviews(run_dir).at(10).sizes["x"] == 60
     canvas = Canvas(run_dir)
     image = open_cube(tmp_path / "0.hdr")

@@ -13,7 +13,7 @@ import xarray as xr
 
 import hsi_dask as hsi
 from hsi_dask.errors import FileFormatError
-from hsi_dask.io import zarr_metadata
+from hsi_dask.io import foreign_zarr
 from hsi_dask.io.readers import identity, read_source
 from hsi_dask.sources import find_source
 from hsi_dask.synthetic import neon_wavelengths, simulate_scene, write_neon_tile
@@ -329,7 +329,7 @@ def test_metadata_that_cannot_be_read_are_one_sentence(folder: Path, monkeypatch
     for text in ("", "[", "[]", '{"shape": ' + "[" * 10000, '"x"'):
         (folder / "reflectance" / ".zarray").write_text(text)
         assert "unreadable Zarr metadata" in refusal(folder) or "holds no cube" in refusal(folder)
-    monkeypatch.setattr(zarr_metadata, "_MOST_METADATA", 10)
+    monkeypatch.setattr(foreign_zarr, "_MOST_METADATA", 10)
     assert "zattrs has" in refusal(folder)
 
 

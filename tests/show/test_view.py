@@ -762,7 +762,7 @@ def test_names_are_text_in_the_browser(chromium, marked_up):
     page.until(lambda: "<table>" in page.text("pixel"))
     shown = page.ask("return Array.from(arguments[0].options).map(one => one.text)", page.inside("layer", "select"))
     names = [f"{number} {name}" for number, name in enumerate([*MARKUP[:2], r"</option><b>\x1b[2J"], 1)]
-    assert shown[4:7] == [f"abundance, {name}" for name in names]
+    assert {f"abundance, {name}" for name in names} <= set(shown)
     for panel, selector in (("legend", "li"), ("pixel", "td:first-child")):
         element = "return Array.from(arguments[0].getRootNode().querySelectorAll(arguments[1])).map(e => e.textContent)"
         texts = page.ask(element, page.inside(panel, selector), selector)

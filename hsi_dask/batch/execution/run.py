@@ -171,12 +171,12 @@ def _carry_out(
     todo = [tile for tile in plan.tiles if tile.id not in set(skipped)]
     _require_room(state, whole, todo, workers.client)
     observer.planned(plan, todo, skipped)
-    for note in filter(None, (words(whole.contents), *whole.notes)):
-        observer.message(note)
     done: list[str] = []
     failed = _settle_bad_tiles(state, plan, skipped, observer)
     interrupted = False
     try:
+        for note in filter(None, (words(whole.contents), *whole.notes)):
+            observer.message(note)
         if todo or part is None:
             with _turn(state, part, observer):
                 _ensure_endmembers(state, whole, workers)
