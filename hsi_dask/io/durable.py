@@ -96,13 +96,18 @@ def read_plain(root: Path, name: str, most: int) -> bytes:
         descriptor = _opened(last, os.O_RDONLY | os.O_NONBLOCK, folder, root / name)
     finally:
         os.close(folder)
-    with open(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(root / name))
         if not stat.S_ISREG(status.st_mode):
             raise _refusal(root / name, "it is no regular file")
         if status.st_size > most:
             raise _refusal(root / name, f"it has {status.st_size} bytes, more than such a file can have")
-        return file.read(most)
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(most)
+    finally:
+        os.close(descriptor)
 
 
 def _entered(folder: int, part: str, path: Path) -> int:
