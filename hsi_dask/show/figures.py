@@ -113,8 +113,8 @@ def _other_step(array: xr.DataArray, dim: str) -> float:
     return float(abs(other[1] - other[0])) if other.size > 1 else 1.0
 
 
-def furnish(ax: Axes, array: xr.DataArray) -> None:
-    """What makes an image a map: coordinates, equal sides, a scale bar, and north."""
+def furnish(ax: Axes, array: xr.DataArray, *, inside: bool = True) -> None:
+    """What makes an image a map: coordinates, equal sides, and inside it a scale bar and north."""
     from matplotlib.ticker import MaxNLocator
 
     ax.set_aspect("equal")
@@ -131,7 +131,7 @@ def furnish(ax: Axes, array: xr.DataArray) -> None:
     ax.tick_params(axis="y", labelrotation=90)
     for label in ax.get_yticklabels():
         label.set_verticalalignment("center")
-    if metres:
+    if metres and inside:
         _add_scale_bar(ax)
     if metres or degrees:
         _add_north(ax)

@@ -127,7 +127,7 @@ def layout(facts: Facts) -> Picture:
                     color="white" if state == "done" else "#222222")  # fmt: skip
     ax.set_xlim(west, east)
     ax.set_ylim(south, north)
-    figures.furnish(ax, facts.maps["quality"])
+    figures.furnish(ax, facts.maps["quality"], inside=False)
     return _png(figure)
 
 

@@ -27,7 +27,6 @@ from hsi_dask.show import palettes, pictures, sections, tables
 from hsi_dask.show.facts import Facts, area, bytes_text, duration
 from hsi_dask.show.figures import share_text
 from hsi_dask.show.labels import title_of
-from hsi_dask.show.settings import method_of
 from hsi_dask.show.thresholds import Wanted, thresholds_of
 
 REPORT = "report.html"
@@ -221,7 +220,8 @@ def _each_tile(facts: Facts) -> Iterator[dict[str, Any]]:
 
 def _sources(facts: Facts) -> list[str]:
     """The publications of the methods, as far as these are installed."""
-    found = {method.name: method for variable in facts.variables.values() if (method := method_of(variable))}
+    made = (facts.settings.method_of(variable) for variable in facts.variables.values())
+    found = {method.name: method for method in made if method}
     return [f"{method.title} ({name}): {method.source}" for name, method in found.items()]
 
 

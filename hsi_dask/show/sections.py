@@ -16,7 +16,6 @@ from hsi_dask.show.frames import Frame, Picture
 from hsi_dask.show.histograms import histogram
 from hsi_dask.show.labels import title_of, units_of
 from hsi_dask.show.pictures import NARROW, WIDE, Frames
-from hsi_dask.show.settings import method_of
 
 _MOST_CATEGORIES = 12  # of a map of library spectra that a legend names
 _WORDS = {
@@ -39,7 +38,7 @@ def sections(facts: Facts, frames: Frames, step: Callable[[], None]) -> Iterator
     for variable in sorted((v for v in variables if v.role in order), key=lambda v: order.index(v.role)):
         if variable in beside.values() or (variable.role == "score" and variable.name in classified):
             continue
-        told = _told(variable)
+        told = _told(facts, variable)
         if len(variable.dims) == len(CLASS_DIMS):
             yield told | _single(facts, frames.of(WIDE), variable, beside.get(variable.name))
         else:
@@ -52,9 +51,9 @@ def pictures_to_draw(facts: Facts) -> int:
     return sum(1 + len(facts.statistics[v.name]) * (len(v.dims) > 2) for v in facts.variables.values())
 
 
-def _told(variable: Variable) -> dict[str, Any]:
+def _told(facts: Facts, variable: Variable) -> dict[str, Any]:
     """What stands above a map: its title, and what it means."""
-    meaning, method = variable.long_name, method_of(variable)
+    meaning, method = variable.long_name, facts.settings.method_of(variable)
     source = f" Source: {method.source}." if method else ""
     return {
         "id": variable.name, "title": _capital(title_of(variable)),

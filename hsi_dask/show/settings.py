@@ -56,17 +56,18 @@ class Settings:
 
     def threshold(self, classes: Variable) -> Any:
         """By which a class map was made: one number, one for each endmember, or None."""
-        found = method_of(classes)
+        found = self.method_of(classes)
         name = found.name if found else classes.name.removesuffix("_class")
         value = as_typed(self._section("thresholds").get(name), _Threshold, self.path)
         return list(value) if isinstance(value, tuple) else value
 
+    def method_of(self, variable: Variable) -> Method | None:
+        """The run's method that makes a map; None where it is not installed."""
+        names = self.values.get("methods")
+        known = (METHODS.specifications.get(str(name)) for name in (names if isinstance(names, list) else ()))
+        found = (method for method in known if method and variable.name in {v.name for v in method.variables})
+        return next(found, None)
+
     def _section(self, name: str) -> Mapping[str, Any]:
         section = self.values.get(name)
         return section if isinstance(section, dict) else {}
-
-
-def method_of(variable: Variable) -> Method | None:
-    """The method that makes a map, None where it is not installed."""
-    found = (m for m in METHODS.specifications.values() if variable.name in {v.name for v in m.variables})
-    return next(found, None)

@@ -13,7 +13,7 @@ from hsi_dask.methods.registry import METHODS
 from hsi_dask.ops.classes import limits_of
 from hsi_dask.overviews.reclassified import Thresholds
 from hsi_dask.schema import Variable
-from hsi_dask.show.settings import method_of
+from hsi_dask.show.settings import Settings
 
 Wanted = Mapping[str, float | Sequence[float]]  # by a method's name, or that of its scores or class map
 
@@ -29,12 +29,13 @@ def thresholds_of(run_dir: str | os.PathLike[str], wanted: Wanted | None) -> dic
     if not wanted:
         return {}
     run = Run.open(run_dir)
+    settings = Settings(run)
     planes = {dim: numbers.size for dim, numbers in store.endmember_planes(store.open_endmembers(run_dir)).items()}
     maps = {variable.name: variable for variable in run.manifest.variables}
     found = {}
     for name, threshold in wanted.items():
         classes = class_map_of(run, name)
-        limits = limits_of(threshold, planes[maps[str(classes.of)].dims[0]], name, method_of(classes))
+        limits = limits_of(threshold, planes[maps[str(classes.of)].dims[0]], name, settings.method_of(classes))
         found[classes.name] = tuple(limits.tolist()) if limits is not None else ()
     return found
 

@@ -15,7 +15,7 @@ from hsi_dask.show.export import export
 from hsi_dask.show.labels import title_of
 from hsi_dask.show.palettes import ramp_of
 from hsi_dask.show.report import report
-from hsi_dask.show.settings import Settings, method_of
+from hsi_dask.show.settings import Settings
 from hsi_dask.show.thresholds import threshold_text
 from hsi_dask.synthetic import neon_wavelengths, simulate_site
 
@@ -188,7 +188,9 @@ def test_settings_are_read_without_the_plug_in(run_dir):
     assert settings.drop_last == 10
     assert settings.masks == set()
     assert "methods: [alike, soft]" in settings.text
-    assert method_of(Variable("kinds", CLASS_DIMS, "uint8", "kinds", role="class")) is None
+    assert settings.method_of(Variable("kinds", CLASS_DIMS, "uint8", "kinds", role="class")) is None
+    residual = Variable("residual", CLASS_DIMS, "float32", "another method's", role="residual")
+    assert settings.method_of(residual) is None
 
 
 @pytest.mark.parametrize(
