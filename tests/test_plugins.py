@@ -136,7 +136,7 @@ def test_what_they_made_is_reported_exported_and_viewed(
     call("export", run_dir, "--out", tmp_path / "gis")
     page = (run_dir / "report.html").read_text(encoding="utf-8")
     assert "cosine of the spectral angle" in page
-    assert "Whether it is the nearest" in page
+    assert "whether it is the nearest" in page.lower()
     made = {path.name for path in (tmp_path / "gis").glob("*.tif")}
     assert made == {f"{n}.tif" for n in ("cosine_score", "cosine_class", "nearest_fraction", "nearest_std",
                                          "nearest_class", "quality")}  # fmt: skip
