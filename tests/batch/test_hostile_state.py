@@ -292,9 +292,9 @@ def paint(path: Path) -> None:
 
 
 def draw(path: Path) -> None:
-    from hsi_dask.show.report import write_report
+    from hsi_dask.show.report import report
 
-    write_report(path)
+    report(path)
 
 
 def write_out(path: Path) -> None:
