@@ -54,7 +54,7 @@ def test_the_largest_count_is_the_schemas() -> None:
         ({"endmembers": {"count": 255}}, "endmembers.count is 255; it must be a whole number from 1 to 254"),
         ({"endmembers": {"count": True}}, "endmembers.count is True; it must be a whole number from 1 to 254"),
         ({"endmembers": {"count": "four"}}, "endmembers.count is 'four'; it must be a whole number from 1 to 254"),
-        ({"endmembers": 4}, "endmembers is 4; it must be a mapping with the keys file, names, count"),
+        ({"endmembers": 4}, "endmembers is 4; it must be a mapping with the keys file, names, units"),
         ({"bands": {"windows": [[1445, 1340]]}}, "bands.windows is [1445, 1340]; it must be null or pairs"),
         ({"bands": {"drop_last": -1}}, "bands.drop_last is -1; it must be a whole number from 0"),
         ({"methods": []}, "methods is []; it must be at least one of fcls, nnls,"),

@@ -39,7 +39,7 @@ def abundance_std(vertices: Floats, abundances: Floats, rmse: NDArray[Any], wave
     Examples
     --------
     >>> std = abundance_std(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[0.5], [0.5]]), np.array([0.1]), 101)
-    >>> std.ravel().round(4).tolist()
+    >>> std.ravel().astype(float).round(4).tolist()
     [0.0711, 0.0711]
     """
     inside = abundances > 0
