@@ -250,8 +250,9 @@ class Run:
 
     def require_store(self) -> None:
         """Refuse a results store that is not as the manifest lays it out, in RunError."""
-        count = store.read_endmembers(self.endmembers).sizes[ENDMEMBER]
-        store.require_layout(self.results, self.manifest.grid, self.manifest.variables, {ENDMEMBER: count})
+        planes = store.endmember_planes(store.read_endmembers(self.endmembers))
+        sizes = {dim: numbers.size for dim, numbers in planes.items()}
+        store.require_layout(self.results, self.manifest.grid, self.manifest.variables, sizes)
 
     def done(self) -> list[str]:
         """Tiles with a trusted record: same settings, same spectra, and an input file that has not changed."""
