@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from typing import Any
 
 import h5py
@@ -13,6 +14,8 @@ from hsi_dask.errors import FileFormatError
 from hsi_dask.io import hdf5
 
 _HEAP = 2**20  # bytes of a heap to look at; the library makes them of 4 kB
+_HEAP_BEGINS = b"GCOL\x01\0\0\0"  # and a version
+_SEARCHED = 16 * 2**20  # bytes at either end of a file
 
 
 def error(item: Any, sentence: str) -> FileFormatError:
@@ -43,8 +46,37 @@ def attribute(item: Any, name: str) -> Any:
     """An attribute that is text or numbers; None where there is none."""
     if name not in item.attrs:
         return None
-    _require_plain(item, item.attrs.get_id(name).dtype, name)
+    dtype = item.attrs.get_id(name).dtype
+    _require_plain(item, dtype, name)
+    if dtype.kind == "O":
+        require_sound_heaps(item)
     return item.attrs[name]
+
+
+def require_sound_heaps(item: Any) -> None:
+    """Refuse a file with a heap that the library would loop over for ever; before what is of variable length is read.
+
+    Where the heaps of attributes are is the library's secret: they are looked for in the first and last 16 MB.
+    """
+    path = item.file.filename
+    status = os.stat(path)
+    if (address := _endless_heap(path, status.st_size, status.st_mtime_ns)) is not None:
+        raise error(item, f"has a damaged heap of text at byte {address}; download it again")
+
+
+@lru_cache(maxsize=256)
+def _endless_heap(path: str, size: int, mtime_ns: int) -> int | None:
+    with open(path, "rb") as file:
+        for start in dict.fromkeys((0, max(0, size - _SEARCHED))):
+            file.seek(start)
+            data = file.read(_SEARCHED)
+            at = data.find(_HEAP_BEGINS)
+            while at >= 0:
+                length = min(int.from_bytes(data[at + 8 : at + 16], "little"), _HEAP)
+                if _is_endless(data[at + 16 : at + length]):
+                    return start + at
+                at = data.find(_HEAP_BEGINS, at + 1)
+    return None
 
 
 def _require_plain(item: Any, dtype: np.dtype[Any], name: str) -> None:
@@ -67,19 +99,26 @@ def _require_sound_heap(dataset: h5py.Dataset) -> None:
         if address > os.fstat(file.fileno()).st_size:
             return  # the library says so
         file.seek(address)
-        if file.read(4) != b"GCOL":
+        if file.read(4) != _HEAP_BEGINS[:4]:
             return  # the library says so
         file.seek(address + 8)
         size = min(int.from_bytes(file.read(8), "little"), _HEAP)
         heap = file.read(size - 16)
+    if _is_endless(heap):
+        raise error(dataset, f"has a damaged heap of text at byte {address}; download it again")
+
+
+def _is_endless(heap: bytes) -> bool:
+    """Has a heap, from behind its head, an entry of no length?"""
     at = 0
     while at + 16 <= len(heap):
         index, length = int.from_bytes(heap[at : at + 2], "little"), int.from_bytes(heap[at + 8 : at + 16], "little")
         # entry 0 is the free rest, and counts its own head
         step = (length if index == 0 else 16 + -(-length // 8) * 8) % 2**64
         if step == 0:
-            raise error(dataset, f"has a damaged heap of text at byte {address}; download it again")
+            return True
         at += step
+    return False
 
 
 def numbers(value: Any) -> NDArray[np.float64]:

@@ -84,6 +84,7 @@ def _dims(name: str, data: h5py.Dataset) -> tuple[str, ...]:
     if "DIMENSION_LIST" not in data.attrs:
         scale = hdf5_values.text(hdf5_values.attribute(data, "CLASS")) == "DIMENSION_SCALE"
         return (name.rpartition("/")[2],) if scale and data.ndim == 1 else ()
+    hdf5_values.require_sound_heaps(data)  # references are of variable length
     names = [scales[0].name.rpartition("/")[2] for scales in data.dims if len(scales)]
     return tuple(names) if len(names) == data.ndim else ()
 

@@ -35,7 +35,7 @@ def _blosc(data: bytes, out: Any) -> Any:
     whole = len(data) >= _BLOSC_HEADER and int.from_bytes(data[12:16], "little") == len(data)
     if not whole or int.from_bytes(data[4:8], "little") != out.size:
         raise ValueError("its blosc header says other sizes")
-    return imagecodecs.blosc_decode(data, out=out)
+    return imagecodecs.blosc_decode(data, out=out)  # type: ignore[arg-type]  # its type stubs know no arrays
 
 
 CODECS: dict[str, Decode] = {
