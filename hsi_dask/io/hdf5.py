@@ -112,8 +112,8 @@ def _diagnose(path: Path) -> str:
     if head.startswith(b"PK\x03\x04"):
         return "is a zip archive, not HDF5; unpack it and give the .h5 file"
     if path.suffix.lower() in {".dat", ".img", ".hdr", ".bsq", ".bil", ".bip"} or head.startswith(b"ENVI"):
-        return "is not HDF5 (it looks like an ENVI image); give NEON's .h5 reflectance file"
-    return "is not an HDF5 file; give NEON's .h5 reflectance file"
+        return "is not HDF5 (it looks like an ENVI image); open it with open_cube"
+    return "is not an HDF5 file; give one of reflectance"
 
 
 def member(group: h5py.Group, name: str, *, links: int = 8) -> Any:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import hsi_dask as hsi
 from hsi_dask.errors import FileFormatError
-from hsi_dask.io import chunked, envi
+from hsi_dask.io import chunked, envi_arrays
 from hsi_dask.io.blocks import lazy
 from hsi_dask.io.readers import read_source
 from hsi_dask.sources import find_source
@@ -58,7 +58,7 @@ def axis_index(size: int) -> st.SearchStrategy[object]:
 
 
 @pytest.fixture(scope="module")
-def arrays(tmp_path_factory: pytest.TempPathFactory, write_envi) -> tuple[np.ndarray, list[envi.EnviArray]]:
+def arrays(tmp_path_factory: pytest.TempPathFactory, write_envi) -> tuple[np.ndarray, list[envi_arrays.EnviArray]]:
     values = np.random.default_rng(0).integers(1, 9999, SHAPE).astype("i2")
     folder = tmp_path_factory.mktemp("interleaves")
     paths = [write_envi(folder / f"{kind}.img", values, WAVELENGTH, interleave=kind) for kind in ("bsq", "BIL", "bip")]
@@ -75,8 +75,8 @@ def test_any_index_gives_what_numpy_gives(arrays, gap: int, index: tuple[object,
     for axis in reversed(range(3)):
         expected = expected[(*(slice(None),) * axis, index[axis])]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(envi, "_GAP_BYTES", gap)
-        patch.setattr(envi, "_CHUNK_BYTES", 4000)
+        patch.setattr(envi_arrays, "_GAP_BYTES", gap)
+        patch.setattr(envi_arrays, "_CHUNK_BYTES", 4000)
         for array in stored:
             np.testing.assert_array_equal(array[index], expected)
 
@@ -86,7 +86,7 @@ def read_bytes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The length of every read."""
     calls: list[int] = []
     pread = os.pread
-    monkeypatch.setattr(envi.os, "pread", lambda fd, count, at: (calls.append(count), pread(fd, count, at))[1])
+    monkeypatch.setattr(envi_arrays.os, "pread", lambda fd, count, at: (calls.append(count), pread(fd, count, at))[1])
     return calls
 
 
@@ -99,7 +99,7 @@ def test_a_pass_reads_each_byte_once_and_little_at_a_time(
     if dtype == "f4":
         values /= np.float32(10000)
     path = write_envi(tmp_path / "line.img", values, np.linspace(400, 2500, 40), interleave=interleave)
-    monkeypatch.setattr(envi, "_CHUNK_BYTES", 40_000)
+    monkeypatch.setattr(envi_arrays, "_CHUNK_BYTES", 40_000)
     monkeypatch.setattr("hsi_dask.io.blocks.BLOCK_BYTES", 200_000)
     monkeypatch.setattr(chunked, "PIECE_BYTES", 100_000)
     source = read_source(path)
@@ -139,7 +139,7 @@ def test_the_array_pickles_without_a_handle_and_notices_a_changed_file(image) ->
 
 def test_a_file_that_is_cut_short_is_named_while_it_is_read(image, monkeypatch: pytest.MonkeyPatch) -> None:
     array = read_source(image()).reflectance
-    monkeypatch.setattr(envi, "file_identity", lambda path: (array.file_size, array.mtime_ns))
+    monkeypatch.setattr(envi_arrays, "file_identity", lambda path: (array.file_size, array.mtime_ns))
     os.truncate(array.path, 1000)
     with pytest.raises(FileFormatError, match=r"image\.img is cut short"):
         array[:]
