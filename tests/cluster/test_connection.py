@@ -1,6 +1,7 @@
 """Clients to real schedulers and workers on this machine, and to such as cannot be used."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -8,6 +9,7 @@ import time
 import pytest
 from distributed import Client, LocalCluster
 
+from hsi_dask import __version__
 from hsi_dask.cluster import ClusterConfig, connect
 from hsi_dask.cluster.credentials import write_security
 from hsi_dask.errors import ClusterError, ConfigError
@@ -103,7 +105,7 @@ def test_a_cluster_without_workers_is_an_error_in_time():
     ("module", "sentence"),
     [
         ("raise ImportError('no hsi_dask here')", "cannot import hsi_dask .no hsi_dask here.; install it"),
-        ("__version__ = '0.0.9'", r"has hsi_dask 0.0.9, this is 0.1"),
+        ("__version__ = '0.0.9'", f"has hsi_dask 0.0.9, this is {re.escape(__version__)};"),
     ],
 )
 def test_a_worker_without_the_package_or_with_another_one_is_found_before_the_run(tmp_path, module, sentence):
