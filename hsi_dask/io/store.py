@@ -453,7 +453,7 @@ def _readable(path: Path) -> Iterator[None]:
     """Raise RunError for whatever Zarr, its codecs and xarray make of metadata and bytes that are damaged."""
     try:
         yield
-    except RunError:
+    except (RunError, MemoryError):  # the second tells of the process, not of the store
         raise
     except Exception as error:
         raise RunError(f"{path} cannot be read ({error}); {_RESTORE}") from error

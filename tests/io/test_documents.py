@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tracemalloc
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -158,3 +159,13 @@ def test_a_form_is_words_and_a_test() -> None:
     assert as_typed([2, 4], tuple[even, ...], PATH) == (2, 4)  # type: ignore[valid-type]
     with pytest.raises(RunError, match=r"\[1\] is 3, not an even number"):
         as_typed([2, 3], tuple[even, ...], PATH)  # type: ignore[valid-type]
+
+
+def test_a_small_file_takes_little_memory_however_large_it_might_be(tmp_path):
+    (tmp_path / "x").write_bytes(b"mine")
+    tracemalloc.start()
+    try:
+        assert read_plain(tmp_path, "x", 2**30) == b"mine"
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()

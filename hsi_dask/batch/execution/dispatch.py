@@ -150,6 +150,9 @@ def _attempt(work: Work, job: Job, threads: int, advanced: Advanced) -> Any:
         return Failure(f"{job.tile.path}: {error}")
     except HsiDaskError as error:
         return Failure(str(error))
+    except MemoryError:  # numpy says how much, others nothing
+        logger.exception("tile %s", job.tile.id)
+        return Failure(f"{job.tile.path}: there was no memory left for it; give workers more, or run fewer at a time")
     except Exception as error:  # one tile's surprise must not end a site's run; the log keeps the traceback
         logger.exception("tile %s", job.tile.id)
         return Failure(f"{job.tile.path}: {type(error).__name__}: {error}")
