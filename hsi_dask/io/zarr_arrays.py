@@ -35,7 +35,8 @@ def _blosc(data: bytes, out: Any) -> Any:
     whole = len(data) >= _BLOSC_HEADER and int.from_bytes(data[12:16], "little") == len(data)
     if not whole or int.from_bytes(data[4:8], "little") != out.size:
         raise ValueError("its blosc header says other sizes")
-    return imagecodecs.blosc_decode(data, out=out)  # type: ignore[arg-type]  # its type stubs know no arrays
+    decode: Decode = imagecodecs.blosc_decode  # its type stubs know no arrays
+    return decode(data, out=out)
 
 
 CODECS: dict[str, Decode] = {
