@@ -150,6 +150,12 @@ class BandConfig(_Section):
     )
 
 
+def _each(value: Any) -> tuple[Any, ...]:
+    if isinstance(value, tuple):
+        return value
+    return () if value is None else (value,)
+
+
 def _one_or_each(kind: Any) -> Any:
     """Null, one value of a type, or one per endmember."""
     return kind | tuple[kind, ...] | None
@@ -161,6 +167,15 @@ def _thresholds() -> type[_Section]:
     fields: dict[str, Any] = {
         name: (_one_or_each(one.type), _option(None, one.allowed, one.description)) for name, one in limits.items()
     }
+    fields["relative"] = (
+        bool,
+        _option(
+            False, "true or false",
+            "thresholds are fractions, above 0 and up to 1, of each endmember's range of scores over the whole run, "
+            "from its best end; all tiles are then read twice",
+            strict=True,
+        ),
+    )  # fmt: skip
     return create_model("ThresholdConfig", __base__=_Section, **fields)
 
 
@@ -179,7 +194,8 @@ def _options() -> type[_Section]:
 
 if TYPE_CHECKING:  # made of what the methods declare
 
-    class ThresholdConfig(_Section): ...
+    class ThresholdConfig(_Section):
+        relative: bool = False
 
     class OptionConfig(_Section): ...
 
@@ -270,8 +286,9 @@ class RunConfig(_Section):
 
     @model_validator(mode="after")
     def _thresholds_fit(self) -> Self:
-        for method in type(self.thresholds).model_fields:
-            value = getattr(self.thresholds, method)
+        for method, value in self.thresholds:
+            if method == "relative":
+                continue
             counted = self.endmembers.file is None  # else the plan compares: it knows how many the file holds
             if counted and isinstance(value, tuple) and self.endmembers.count == "auto":
                 raise ValueError(f"thresholds.{method} has {len(value)} numbers, but count is auto; give one number")
@@ -280,6 +297,8 @@ class RunConfig(_Section):
                     f"thresholds.{method} has {len(value)} numbers, endmembers.count is "
                     f"{self.endmembers.count}; give one number, or one per endmember"
                 )
+            if self.thresholds.relative and any(not 0 < one <= 1 for one in _each(value)):
+                raise ValueError(f"thresholds.{method} is {value}; with thresholds.relative it must be in (0, 1]")
             if value is not None and method not in self.methods:
                 raise ValueError(f"thresholds.{method} is set, but methods has no {method}; add it")
         return self
@@ -347,7 +366,7 @@ class RunConfig(_Section):
 
     @property
     def limits(self) -> dict[str, Any]:
-        """Thresholds of the methods that are asked for, by their names."""
+        """Thresholds of the methods that are asked for, by their names; scores, or fractions of their ranges."""
         return {name: value for name, value in self.thresholds.model_dump().items() if name in self.methods}
 
     @property
@@ -360,6 +379,8 @@ class RunConfig(_Section):
         settings = self.model_dump(mode="json", exclude=_NOT_NUMBERS)
         for section in ("thresholds", "options"):
             settings[section] = {name: v for name, v in settings[section].items() if name in self.methods}
+        if self.thresholds.relative:
+            settings["thresholds"]["relative"] = True
         return hashlib.sha256(json.dumps(settings, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     def differences(self, other: RunConfig) -> list[str]:

@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "io": {"errors", "schema", "escaping", "plugins", "sources"},
     "ops": {"errors", "schema", "kernels", "methods", "extractors", "counts", "parameters", "sources"},
     "scene": {"errors", "schema", "methods", "kernels", "io", "ops"},
-    "batch": {"errors", "escaping", "limits", "schema", "config", "methods", "io", "ops", "scene"},
+    "batch": {"errors", "escaping", "limits", "schema", "yaml_text", "config", "methods", "io", "ops", "scene"},
     "overviews": {"errors", "schema", "io", "batch"},
     "show": {"errors", "escaping", "schema", "yaml_text", "methods", "io", "ops", "batch", "overviews"},
     "progress": {"batch", "escaping"},

@@ -52,7 +52,7 @@ RESULTS, ENDMEMBERS = "results.zarr", "endmembers.zarr"
 # Blosc's own threads would order the same data differently, but it uses them on the main thread alone, and Zarr
 # encodes on others: a resumed run gives the same bytes. GDAL reads it from 3.11 on, the first with final Zarr v3
 _WRITES = 16  # planes on their way to the disk at a time: what waits for it leaves the cores to others
-_CODEC = {"cname": "lz4", "clevel": 1, "shuffle": "shuffle"}
+COMPRESSION = {"cname": "lz4", "clevel": 1, "shuffle": "shuffle"}
 
 Metres = Annotated[float, between(-1e9, 1e9)]
 Step = Annotated[float, between(1e-9, 1e6)]  # metres or degrees
@@ -262,7 +262,7 @@ def _create(
         shape=variable.shape,
         chunks=chunks or tuple(map(max, variable.shape, (1,) * variable.ndim)),
         dtype=variable.dtype,
-        compressors=BloscCodec(**_CODEC),  # type: ignore[arg-type]
+        compressors=BloscCodec(**COMPRESSION),  # type: ignore[arg-type]
         fill_value=fill if fill is not None else _neutral(variable.dtype),
         attributes={key: _json(value) for key, value in variable.attrs.items()},
         dimension_names=[str(dim) for dim in variable.dims],

@@ -133,6 +133,11 @@ class Method:
         return next((v for v in self.variables if v.role == "class"), None)
 
     @property
+    def classed(self) -> Variable | None:
+        """The variable that the class variable is made of."""
+        return next((v for v in self.variables if self.classes and v.name == self.classes.of), None)
+
+    @property
     def of_materials(self) -> bool:
         """Whether its maps are of the materials of a library, not of each spectrum."""
         return any("material" in v.dims for v in self.variables)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -31,6 +31,13 @@ from hsi_dask.schema import (
 )
 
 Threshold = float | Sequence[float] | None
+
+
+class Range(NamedTuple):
+    """The smallest and the largest score of each endmember."""
+
+    low: Any
+    high: Any
 
 
 def threshold_classes(scores: xr.DataArray, threshold: Threshold, *, relative: bool = False) -> xr.DataArray:
@@ -63,9 +70,8 @@ def threshold_classes(scores: xr.DataArray, threshold: Threshold, *, relative: b
     spec, of = class_variable(str(scores.name))
     limits = limits_of(threshold, scores.sizes[ENDMEMBER], str(scores.name), None if relative else spec)
     if relative and limits is not None:
-        low, high = scores.min((Y, X)), scores.max((Y, X))
-        span = (high - low) * limits
-        return class_map(scores, (low + span if of.better != "high" else high - span).data, of)
+        found = Range(scores.min((Y, X)).data, scores.max((Y, X)).data)
+        return class_map(scores, absolute_limits(limits, found, of), of)
     return class_map(scores, limits, of)
 
 
@@ -98,6 +104,12 @@ def limits_of(threshold: Threshold, count: int, what: str, spec: Method | None) 
     if not (limits >= 0).all():
         raise ConfigError(f"thresholds of {what} must be >= 0, not {limits.min() if limits.size else limits}")
     return np.array(np.broadcast_to(limits.reshape(-1), (count,)))
+
+
+def absolute_limits(limits: NDArray[np.float64], found: Range, of: Variable) -> Any:
+    """Thresholds that are fractions of the range of scores, from its best end, as scores."""
+    span = (found.high - found.low) * limits
+    return found.low + span if of.better != "high" else found.high - span
 
 
 def class_map(scores: xr.DataArray, limits: Any, of: Variable, into: Variable | None = None) -> xr.DataArray:

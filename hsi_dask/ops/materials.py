@@ -14,7 +14,7 @@ from hsi_dask.kernels.projection import Weights, weights
 from hsi_dask.methods.options import method_options
 from hsi_dask.methods.registry import DEFAULT, METHODS, in_order, method, variables
 from hsi_dask.methods.specification import Background, Inputs, Kind, Library, Method
-from hsi_dask.ops.classes import Threshold, class_map, limits_of, threshold_classes
+from hsi_dask.ops.classes import Range, Threshold, absolute_limits, class_map, limits_of, threshold_classes
 from hsi_dask.ops.passes import Finish, finished_planes, plane_rows
 from hsi_dask.ops.statistics import background_of
 from hsi_dask.schema import (
@@ -109,10 +109,11 @@ def mapped(
     thresholds: Mapping[str, Threshold] | None = None,
     options: Options | None = None,
     background: Background | None = None,
+    ranges: Mapping[str, Range] | None = None,
 ) -> Mapped:
-    """As `map_materials`, with which pixels have data."""
+    """As `map_materials`, with which pixels have data; thresholds are fractions of `ranges` where these are given."""
     specs = [method(name) for name in in_order(methods)]
-    limits = _limits(specs, thresholds or {}, endmembers.sizes.get(ENDMEMBER, 0))
+    limits = _limits(specs, thresholds or {}, endmembers.sizes.get(ENDMEMBER, 0), ranges)
     chosen = method_options(specs, options or {})
     made = variables([spec.name for spec in specs], chosen)
     cube = require_dims(cube, CUBE_DIMS, "the cube")
@@ -125,8 +126,7 @@ def mapped(
     for spec in specs:
         for variable in spec.computed(chosen[spec.name]):
             found[variable.name] = _labelled(planes[rows[variable.name]], variable, coords)
-        if spec.classes is not None:
-            of = next(v for v in spec.variables if v.name == spec.classes.of)
+        if spec.classes is not None and (of := spec.classed):
             found[spec.classes.name] = class_map(found[of.name], limits[spec.name], of, spec.classes)
     flat = {name: c for name, c in coords.items() if set(c.dims) <= set(CLASS_DIMS)}
     return Mapped(xr.Dataset({v.name: found[v.name] for v in made}), xr.DataArray(planes[0], flat, CLASS_DIMS))
@@ -210,13 +210,19 @@ def _require_kind(name: str, kind: Kind) -> None:
 
 
 def _limits(
-    specs: Sequence[Method], thresholds: Mapping[str, Threshold], count: int
+    specs: Sequence[Method], thresholds: Mapping[str, Threshold], count: int, ranges: Mapping[str, Range] | None
 ) -> dict[str, NDArray[np.float64] | None]:
     """Thresholds of the methods asked for; those of others are checked for their names alone."""
     have = [spec.name for spec in METHODS.specifications.values() if spec.threshold]
     if unknown := set(thresholds) - set(have):
         raise ConfigError(f"thresholds are for {' and '.join(have)}, not {sorted(unknown)[0]!r}")
-    return {spec.name: limits_of(thresholds.get(spec.name), count, spec.name, spec) for spec in specs}
+    found: dict[str, NDArray[np.float64] | None] = {}
+    for spec in specs:
+        limits = limits_of(thresholds.get(spec.name), count, spec.name, None if ranges is not None else spec)
+        if limits is not None and ranges is not None and spec.classed:
+            limits = absolute_limits(limits, ranges[spec.name], spec.classed)
+        found[spec.name] = limits
+    return found
 
 
 def _library(cube: xr.DataArray, endmembers: xr.DataArray, most: int) -> Library:

@@ -40,4 +40,6 @@ def background(arrays: Arrays) -> Background:
     return Background(found.mean, found.covariance, found.noise_covariance, found.pixels)
 
 
-MOMENTS = Reduction("moments", 1, _reduce, lambda one, other: _packed(combine(_unpacked(one), _unpacked(other))))
+MOMENTS = Reduction(
+    "moments", "statistics", 1, _reduce, lambda one, other: _packed(combine(_unpacked(one), _unpacked(other)))
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import xarray as xr
@@ -19,15 +19,19 @@ class Reduction:
     Attributes
     ----------
     name : a word; the folder in `scene.zarr`
+    title : as messages call it, "statistics"
     version : of what the arrays mean; others are computed anew
     reduce : (cube, (y, x) bool of pixels that count or None) to arrays; small, for they are kept for every tile
     combine : arrays of two parts to those of both
+    settings : what the arrays depend on beside the cube and the pixels that count; JSON
     """
 
     name: str
+    title: str
     version: int
     reduce: Callable[[xr.DataArray, xr.DataArray | None], Arrays]
     combine: Callable[[Arrays, Arrays], Arrays]
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def combine_all(self, parts: Iterable[Arrays]) -> Arrays | None:
         """Arrays of all parts; None where there are none.
@@ -37,7 +41,7 @@ class Reduction:
         Examples
         --------
         >>> import numpy as np
-        >>> total = Reduction("total", 1, lambda cube, where: {}, lambda a, b: {"n": a["n"] + b["n"]})
+        >>> total = Reduction("total", "sum", 1, lambda cube, where: {}, lambda a, b: {"n": a["n"] + b["n"]})
         >>> int(total.combine_all({"n": np.array(n)} for n in range(5))["n"])
         10
         """

@@ -6,10 +6,9 @@ Maps are drawn from the overviews, a plane at a time; counts, means and areas ar
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,6 @@ from hsi_dask.show.labels import title_of
 from hsi_dask.show.thresholds import Wanted, thresholds_of
 
 REPORT = "report.html"
-_SITE = re.compile(r"NEON_D\d\d_([A-Z0-9]{4})_")
 
 
 def report(
@@ -138,7 +136,7 @@ def _steps(drawn: Advanced, of: int) -> Callable[[], None]:
 
 
 def _title(facts: Facts) -> str:
-    sites = {found[1] for tile in facts.run.manifest.tiles if (found := _SITE.search(tile.path))}
+    sites = set(facts.run.manifest.contents.get("site", ()))
     if not sites and facts.first:
         sites = {facts.first.site}
     return ", ".join(sorted(sites)) or facts.run.path.resolve().name
@@ -156,6 +154,9 @@ def _summary(facts: Facts) -> Iterator[tuple[str, str, str]]:
     pending = len(manifest.tiles) - len(records) - len(facts.failed)
     rest = [f"{len(facts.failed)} failed"] * bool(facts.failed) + [f"{pending} pending"] * bool(pending > 0)
     yield "tiles", f"{len(records)} of {len(manifest.tiles)} done", ", ".join(rest) or "none failed"
+    if any(manifest.contents.values()):
+        product, *others = (_parts(found) for found in manifest.contents.values())
+        yield "input", product or "tiles", ", ".join(filter(None, others))
     valid = sum(record.pixels.get("valid", 0) for record in records)
     # a pixel may be masked for several reasons: quality counts each once, and nothing that has no data at all
     found, none = facts.statistics[QUALITY.name][0].values, sum(record.pixels.get("no_data", 0) for record in records)
@@ -174,6 +175,11 @@ def _summary(facts: Facts) -> Iterator[tuple[str, str, str]]:
     wavelength = facts.endmembers["wavelength"]
     spectra = f"{float(wavelength[0]):.0f} to {float(wavelength[-1]):.0f} nm, {wavelength.size} wavelengths"
     yield "endmembers", str(len(facts.labels.names)), spectra
+
+
+def _parts(found: Mapping[str, int]) -> str:
+    """Values, and of how many tiles each is where there are several."""
+    return ", ".join(f"{value} ({n} tiles)" if len(found) > 1 else value for value, n in found.items())
 
 
 def _origins(facts: Facts) -> Iterator[dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from hsi_dask.batch.state.run_directory import CONFIG, Run
 from hsi_dask.io.documents import Count, as_typed, read_text
+from hsi_dask.io.zarr_metadata import read_array_metadata
 from hsi_dask.methods.registry import METHODS
 from hsi_dask.methods.specification import Method
 from hsi_dask.schema import Variable
@@ -55,7 +56,10 @@ class Settings:
         return {name for name, value in self._section("masks").items() if value not in (None, False)}
 
     def threshold(self, classes: Variable) -> Any:
-        """By which a class map was made: one number, one for each endmember, or None."""
+        """By which a class map was made, as scores: one number, one for each endmember, or None."""
+        if self._section("thresholds").get("relative") is True:
+            attrs = read_array_metadata(self.run.results, classes.name).attributes
+            return list(as_typed(attrs.get("thresholds", ()), tuple[float, ...], self.run.results)) or None
         found = self.method_of(classes)
         name = found.name if found else classes.name.removesuffix("_class")
         value = as_typed(self._section("thresholds").get(name), _Threshold, self.path)

@@ -377,7 +377,7 @@ def test_wall_times_of_workers_and_of_a_driver_are_only_delays(
     driven = cluster_file(7.5, jobs=1, driver={"memory": "1GiB", "walltime": "00:02:00"})
     out, _ = command("submit", site.folder, "--out", "driven", "--count", "3", "--cluster", driven).ends(0)
     job = re.findall(r"\d+", out)[0]
-    await_that(lambda: list((tmp_path / "driven").glob("records/*.json")), 120)  # it has run: next it is held
+    await_that(lambda: list((tmp_path / "driven").glob("records/*.json")), 300)  # it has run: next it is held
     await_that(lambda: f"{job} PENDING" in queue("--format=%A %T"), 150)
     logs = tmp_path / "hsi-dask-jobs"
     await_that(lambda: any("DUE TO TIME LIMIT" in log.read_text() for log in logs.glob("hsi-dask-[0-9]*")), 150)

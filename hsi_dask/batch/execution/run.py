@@ -22,6 +22,7 @@ from hsi_dask.batch.execution.tile import Job, process_tile, share_heap
 from hsi_dask.batch.observer import Observer
 from hsi_dask.batch.state.lock import Part, turn
 from hsi_dask.batch.state.run_directory import MANIFEST, RECORDS, Run, TileRecord, create_results, open_run_directory
+from hsi_dask.batch.state.scene import scene_thresholds
 from hsi_dask.batch.tiles.mixture import words
 from hsi_dask.batch.tiles.plan import Plan, Tile, free_bytes, make_plan
 from hsi_dask.batch.tiles.search import find_tiles
@@ -327,7 +328,7 @@ def _ensure_results(state: Run) -> None:
         _require_results(state)
         return
     endmembers = store.read_endmembers(state.endmembers)
-    create_results(state.results, state.manifest, endmembers)
+    create_results(state.results, state.manifest, endmembers, scene_thresholds(state.path, state.config))
 
 
 def _require_results(state: Run) -> None:

@@ -9,12 +9,18 @@ from hsi_dask.batch.execution.dispatch import Failure, Workers, carry_out, raise
 from hsi_dask.batch.execution.tile import Job, open_tile, working
 from hsi_dask.batch.observer import Advanced
 from hsi_dask.batch.state.run_directory import Run
-from hsi_dask.batch.state.scene import identity, needs_moments, tile_folder, tile_identity, whole_folder
+from hsi_dask.batch.state.scene import (
+    identity,
+    reduction_of,
+    scene_reductions,
+    tile_folder,
+    tile_identity,
+    whole_folder,
+)
 from hsi_dask.batch.tiles.masks import tile_flags
 from hsi_dask.batch.tiles.plan import Plan, Tile
 from hsi_dask.errors import RunError
 from hsi_dask.io.scene import Arrays, read_arrays, write_arrays
-from hsi_dask.scene.moments import MOMENTS
 from hsi_dask.scene.reduction import Reduction
 
 logger = logging.getLogger(__name__)
@@ -30,8 +36,8 @@ def ensure_scene(state: Run, plan: Plan, workers: Workers) -> None:
     RunError
         No tile could be reduced.
     """
-    if needs_moments(plan.config):
-        _ensure(state, plan, MOMENTS, workers)
+    for name in scene_reductions(plan.config):
+        _ensure(state, plan, reduction_of(state.path, plan.config, name), workers)
 
 
 def reduce_tile(job: Job, threads: int, advanced: Advanced) -> str:
@@ -40,10 +46,11 @@ def reduce_tile(job: Job, threads: int, advanced: Advanced) -> str:
         file, cube = open_tile(job)
         flags = tile_flags(file, cube, job.config.masks)
         where = None if flags is None else (flags == 0).compute()
-        arrays = MOMENTS.reduce(cube, where)
-        write_arrays(
-            tile_folder(Path(job.run_dir), MOMENTS, job.tile), arrays, tile_identity(MOMENTS, job.config, job.tile)
-        )
+        run_dir = Path(job.run_dir)
+        reduction = reduction_of(run_dir, job.config, job.reduction)
+        arrays = reduction.reduce(cube, where)
+        folder = tile_folder(run_dir, reduction, job.tile)
+        write_arrays(folder, arrays, tile_identity(reduction, job.config, job.tile))
         return job.tile.id
 
 
@@ -55,16 +62,16 @@ def _ensure(state: Run, plan: Plan, reduction: Reduction, workers: Workers) -> N
     todo = [tile for tile in tiles if _kept(state, plan, reduction, tile) is None]
     observer = workers.observer
     observer.stage("scene")
-    observer.message(f"statistics of the scene: {len(todo)} of {len(tiles)} tiles to read")
-    jobs = [Job(tile, str(state.path.absolute()), plan.config) for tile in todo]
+    observer.message(f"{reduction.title} of the scene: {len(todo)} of {len(tiles)} tiles to read")
+    jobs = [Job(tile, str(state.path.absolute()), plan.config, reduction=reduction.name) for tile in todo]
     for job, outcome in carry_out(reduce_tile, jobs, workers):
         if isinstance(outcome, Failure):
             raise_if_fatal(outcome)
-            observer.message(f"tile {job.tile.id} is left out of the statistics: {outcome.reason}")
+            observer.message(f"tile {job.tile.id} is left out of the {reduction.title}: {outcome.reason}")
     found = (_kept(state, plan, reduction, tile) for tile in tiles)
     combined = reduction.combine_all(part for part in found if part is not None)
     if combined is None:
-        raise RunError("no tile could be read for the statistics of the scene; see the messages above")
+        raise RunError(f"no tile could be read for the {reduction.title} of the scene; see the messages above")
     write_arrays(whole, combined, identity(reduction, plan.config))
 
 

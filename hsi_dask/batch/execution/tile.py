@@ -17,7 +17,7 @@ import xarray as xr
 
 from hsi_dask.batch.observer import Advanced
 from hsi_dask.batch.state.run_directory import Run, TileRecord, record_of
-from hsi_dask.batch.state.scene import scene_background
+from hsi_dask.batch.state.scene import scene_background, scene_ranges
 from hsi_dask.batch.tiles.masks import tile_flags, unmasked_pixels
 from hsi_dask.batch.tiles.plan import Tile
 from hsi_dask.config import RunConfig
@@ -50,6 +50,7 @@ class Job:
     config: RunConfig
     size: int = 0  # pixels to sample
     seed: int = 0
+    reduction: str = ""  # of the scene
 
 
 def process_tile(job: Job, threads: int, advanced: Advanced) -> TileRecord:
@@ -69,7 +70,7 @@ def process_tile(job: Job, threads: int, advanced: Advanced) -> TileRecord:
         config = job.config
         maps, validity = mapped(
             cube, endmembers, methods=config.methods, thresholds=config.limits, options=config.method_options,
-            background=scene_background(run.path, config),
+            background=scene_background(run.path, config), ranges=scene_ranges(run.path, config),
         )  # fmt: skip
         whole = maps.assign(_validity=validity)
         flags = tile_flags(file, cube, config.masks)

@@ -30,6 +30,7 @@ import xarray as xr
 
 from hsi_dask.batch.state import lock as locks
 from hsi_dask.batch.state.lock import LOCK, PARTS, Part
+from hsi_dask.batch.tiles.mixture import words
 from hsi_dask.batch.tiles.plan import BadTile, Plan, Tile, on_grid
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import ConfigError, RunError
@@ -112,6 +113,7 @@ class Manifest:
     ----------
     fingerprint : of the settings that decide the numbers
     variables : the maps, as the methods declared them when the run was made
+    contents : how many tiles of which product, site and year
     """
 
     format: int
@@ -121,6 +123,7 @@ class Manifest:
     variables: tuple[Variable, ...]
     tiles: tuple[Input, ...]
     versions: Versions
+    contents: Mapping[Name, Mapping[Text, Count]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -419,6 +422,7 @@ def _created(path: Path, plan: Plan) -> Run:
         variables=plan.variables,
         tiles=tuple(sorted(inputs, key=lambda t: t.id)),
         versions=versions(),
+        contents=plan.contents,
     )
     config = plan.config.replace(tiles=[os.path.abspath(os.path.expanduser(t)) for t in plan.config.tiles])
     with _writable(path):
@@ -530,10 +534,19 @@ def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-def create_results(path: Path, manifest: Manifest, endmembers: xr.DataArray) -> None:
-    """The run's empty results store, for these endmembers; always the same bytes."""
-    attrs = {"title": "material maps", "source": "NEON AOP surface reflectance", "history": "hsi_dask"}
-    store.create_results(path, manifest.grid, manifest.variables, endmembers, **attrs)
+def create_results(
+    path: Path, manifest: Manifest, endmembers: xr.DataArray, thresholds: Mapping[str, Sequence[float]] | None = None
+) -> None:
+    """The run's empty results store, for these endmembers; always the same bytes.
+
+    `thresholds` are those of class maps by their names, where the settings do not tell them.
+    """
+    told = words(manifest.contents)
+    source = f"surface reflectance: {told}" if told else "surface reflectance"
+    attrs = {"title": "material maps", "source": source, "history": "hsi_dask"}
+    own = {name: {"thresholds": list(values)} for name, values in (thresholds or {}).items()}
+    variables = [replace(v, attrs={**v.attrs, **own.get(v.name, {})}) for v in manifest.variables]
+    store.create_results(path, manifest.grid, variables, endmembers, **attrs)
 
 
 def _checksum(values: Mapping[str, Any]) -> str:

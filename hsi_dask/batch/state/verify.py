@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from hsi_dask.batch.state.lock import activity
-from hsi_dask.batch.state.run_directory import FORMAT, RECORDS, Run, TileRecord, create_results, versions
+from hsi_dask.batch.state.run_directory import CONFIG, FORMAT, RECORDS, Run, TileRecord, create_results, versions
+from hsi_dask.batch.state.scene import scene_thresholds
 from hsi_dask.errors import RunError
 from hsi_dask.io import store
 from hsi_dask.io.durable import PART, digest, read_plain
 from hsi_dask.io.zarr_metadata import MOST_CHUNK
+from hsi_dask.yaml_text import load_file
 
 _WRITERS = ("hsi-dask", "zarr", "numcodecs")  # who decides the bytes of an empty store
 
@@ -59,11 +61,18 @@ def _check_stores(run: Run) -> Iterator[Finding]:
         return
     with TemporaryDirectory() as folder:
         expected = Path(folder) / run.results.name
-        create_results(expected, run.manifest, endmembers)
+        create_results(expected, run.manifest, endmembers, _thresholds(run))
         for path in sorted(p for p in expected.rglob("*") if p.is_file()):
             name = path.relative_to(expected)
             if what := _differs(run, name.as_posix(), path):
                 yield Finding("", name.parts[0], f"{run.results / name} {what}; start a new run directory")
+
+
+def _thresholds(run: Run) -> Mapping[str, Sequence[float]]:
+    """Those that depend on the scene; only then must the run's methods be installed."""
+    section = load_file(run.path / CONFIG).get("thresholds")
+    relative = isinstance(section, dict) and section.get("relative") is True
+    return scene_thresholds(run.path, run.config) if relative else {}
 
 
 def _differs(run: Run, name: str, expected: Path) -> str:
