@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from hsi_dask.ops.resampling import resample_endmembers
     from hsi_dask.ops.sampling import sample_pixels
     from hsi_dask.ops.statistics import scene_statistics
+    from hsi_dask.ops.transforms import denoise, inverse_transform, mnf, pca
     from hsi_dask.show.export import export
     from hsi_dask.show.report import report
 
@@ -84,18 +85,22 @@ __all__ = [
     "SchemaError",
     "__version__",
     "classify",
+    "denoise",
     "detect",
     "estimate_count",
     "export",
     "find_endmembers",
     "fractional_cover",
     "identify",
+    "inverse_transform",
     "map_materials",
     "mesma",
+    "mnf",
     "open_cube",
     "open_mosaic",
     "open_neon",
     "open_results",
+    "pca",
     "read_spectra",
     "report",
     "resample_endmembers",
@@ -128,6 +133,7 @@ _HOMES = {
     "ops.resampling": ("resample_endmembers",),
     "ops.sampling": ("sample_pixels",),
     "ops.statistics": ("scene_statistics",),
+    "ops.transforms": ("denoise", "inverse_transform", "mnf", "pca"),
     "show.export": ("export",),
     "show.report": ("report",),
 }

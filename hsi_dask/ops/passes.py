@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
@@ -28,12 +28,12 @@ _SHARE_PIXELS = 2**16  # of a plane that threads share: a few milliseconds of ar
 
 
 class Finish(NamedTuple):
-    """How sums become maps: the prepared methods by name, and the planes that each variable takes.
+    """How sums become maps: the prepared methods, by name or their `finish`, and the planes that each variable takes.
 
     The first plane says which pixels have data: DATA, NODATA where a value is missing, ZERO where all are zero.
     """
 
-    prepared: tuple[tuple[str, Any], ...]
+    prepared: tuple[tuple[str | Callable[[Any, Sums], Mapping[str, NDArray[Any]]], Any], ...]
     rows: Mapping[str, slice]
 
     @property
@@ -180,6 +180,7 @@ def _finish_some(finish: Finish, sums: Sums, planes: NDArray[np.float32]) -> Non
     planes[0] = np.where(np.isnan(sums.energy), NODATA, np.where(zero, ZERO, DATA))
     if zero.any():  # no spectrum: in no map
         sums = Sums(*(np.where(zero, np.nan, values) if values.size else values for values in sums))
-    for name, model in finish.prepared:
-        for variable, values in method(name).finish(model, sums).items():
+    for how, model in finish.prepared:
+        finished = method(how).finish(model, sums) if isinstance(how, str) else how(model, sums)
+        for variable, values in finished.items():
             planes[finish.rows[variable]] = values
