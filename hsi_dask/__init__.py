@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from hsi_dask.io.readers import open_cube
     from hsi_dask.io.spectra import read_spectra
     from hsi_dask.io.store import open_results
+    from hsi_dask.ops.absorptions import absorption, continuum_removal
     from hsi_dask.ops.bands import select_bands
     from hsi_dask.ops.counting import estimate_count
     from hsi_dask.ops.detection import detect
@@ -84,7 +85,9 @@ __all__ = [
     "RunSummary",
     "SchemaError",
     "__version__",
+    "absorption",
     "classify",
+    "continuum_removal",
     "denoise",
     "detect",
     "estimate_count",
@@ -123,6 +126,7 @@ _HOMES = {
     "io.readers": ("open_cube",),
     "io.spectra": ("read_spectra",),
     "io.store": ("open_results",),
+    "ops.absorptions": ("absorption", "continuum_removal"),
     "ops.bands": ("select_bands",),
     "ops.counting": ("estimate_count",),
     "ops.detection": ("detect",),

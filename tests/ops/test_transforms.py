@@ -110,7 +110,7 @@ def test_denoising_brings_a_scene_nearer_to_the_truth():
 
 def test_georeference_and_wavelengths_survive(cube):
     found, back = mnf(cube, 3), denoise(cube, 3)
-    assert found.rio.crs == cube.rio.crs == back.rio.crs
+    assert found.spatial_ref.attrs == cube.spatial_ref.attrs == back.spatial_ref.attrs
     assert found.component.values.tolist() == [1, 2, 3]
     np.testing.assert_array_equal(back.wavelength, cube.wavelength)
     np.testing.assert_array_equal(back.fwhm, cube.fwhm)
