@@ -58,13 +58,16 @@ if TYPE_CHECKING:
     from hsi_dask.io.store import open_results
     from hsi_dask.ops.absorptions import absorption, continuum_removal
     from hsi_dask.ops.bands import select_bands
+    from hsi_dask.ops.clustering import kmeans
     from hsi_dask.ops.counting import estimate_count
     from hsi_dask.ops.detection import detect
     from hsi_dask.ops.endmembers import find_endmembers
+    from hsi_dask.ops.estimators import apply
     from hsi_dask.ops.identification import identify
     from hsi_dask.ops.materials import classify, map_materials, threshold_classes, unmix
     from hsi_dask.ops.mixtures import fractional_cover, mesma
     from hsi_dask.ops.resampling import resample_endmembers
+    from hsi_dask.ops.samples import from_samples, to_samples
     from hsi_dask.ops.sampling import sample_pixels
     from hsi_dask.ops.statistics import scene_statistics
     from hsi_dask.ops.transforms import denoise, inverse_transform, mnf, pca
@@ -86,6 +89,7 @@ __all__ = [
     "SchemaError",
     "__version__",
     "absorption",
+    "apply",
     "classify",
     "continuum_removal",
     "denoise",
@@ -94,8 +98,10 @@ __all__ = [
     "export",
     "find_endmembers",
     "fractional_cover",
+    "from_samples",
     "identify",
     "inverse_transform",
+    "kmeans",
     "map_materials",
     "mesma",
     "mnf",
@@ -113,6 +119,7 @@ __all__ = [
     "select_bands",
     "synthetic",
     "threshold_classes",
+    "to_samples",
     "unmix",
 ]
 
@@ -128,13 +135,16 @@ _HOMES = {
     "io.store": ("open_results",),
     "ops.absorptions": ("absorption", "continuum_removal"),
     "ops.bands": ("select_bands",),
+    "ops.clustering": ("kmeans",),
     "ops.counting": ("estimate_count",),
     "ops.detection": ("detect",),
     "ops.endmembers": ("find_endmembers",),
+    "ops.estimators": ("apply",),
     "ops.identification": ("identify",),
     "ops.mixtures": ("fractional_cover", "mesma"),
     "ops.materials": ("classify", "map_materials", "threshold_classes", "unmix"),
     "ops.resampling": ("resample_endmembers",),
+    "ops.samples": ("from_samples", "to_samples"),
     "ops.sampling": ("sample_pixels",),
     "ops.statistics": ("scene_statistics",),
     "ops.transforms": ("denoise", "inverse_transform", "mnf", "pca"),

@@ -66,6 +66,7 @@ HOMES = {
     "jinja2": {"show"},
     "rasterio": {"show"},
     "bokeh": {"show"},
+    "sklearn": {"ops"},
 }
 NOT_IN_KERNELS = {"dask", "xarray", "h5py", "zarr", "distributed", "pandas"}
 

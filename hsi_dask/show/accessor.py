@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from numpy.typing import ArrayLike
 
     from hsi_dask.schema import Variable
     from hsi_dask.show.labels import Labels
@@ -138,6 +139,20 @@ class Pictures:
         legend = ax.legend(frameon=False, fontsize="small", ncols=1 + endmembers.sizes["endmember"] // 9)
         figures.as_they_are(legend.get_texts())
         return ax
+
+    # ------------------------------------------------------------------------------------ tables
+
+    def to_samples(self) -> xr.DataArray:
+        """All pixels with data as rows, computed: see `hsi_dask.to_samples`."""
+        from hsi_dask.ops.samples import to_samples
+
+        return to_samples(self._held)
+
+    def from_samples(self, values: ArrayLike, samples: xr.DataArray) -> xr.DataArray:
+        """Values of sampled pixels as a map on this grid: see `hsi_dask.from_samples`."""
+        from hsi_dask.ops.samples import from_samples
+
+        return from_samples(values, samples, self._held)
 
     # ------------------------------------------------------------------------------------ results
 
