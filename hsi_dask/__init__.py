@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from hsi_dask.ops.identification import identify
     from hsi_dask.ops.materials import classify, map_materials, threshold_classes, unmix
     from hsi_dask.ops.mixtures import fractional_cover, mesma
+    from hsi_dask.ops.reduction import reduce_library
     from hsi_dask.ops.resampling import resample_endmembers
     from hsi_dask.ops.samples import from_samples, to_samples
     from hsi_dask.ops.sampling import sample_pixels
@@ -111,6 +112,7 @@ __all__ = [
     "open_results",
     "pca",
     "read_spectra",
+    "reduce_library",
     "report",
     "resample_endmembers",
     "run",
@@ -143,6 +145,7 @@ _HOMES = {
     "ops.identification": ("identify",),
     "ops.mixtures": ("fractional_cover", "mesma"),
     "ops.materials": ("classify", "map_materials", "threshold_classes", "unmix"),
+    "ops.reduction": ("reduce_library",),
     "ops.resampling": ("resample_endmembers",),
     "ops.samples": ("from_samples", "to_samples"),
     "ops.sampling": ("sample_pixels",),

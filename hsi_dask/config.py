@@ -72,7 +72,8 @@ class EndmemberConfig(_Section):
 
     file: str | None = _option(
         None, "null or a path",
-        "given spectra instead of found ones: an earlier run, endmembers.zarr, a CSV table or an ENVI library (.sli)",
+        "given spectra instead of found ones: an earlier run, endmembers.zarr, a CSV table, an ENVI library (.sli), or "
+        "earthlib",
     )  # fmt: skip
     names: tuple[str, ...] | None = _option(
         None, "null or a list of names", "which spectra of that file, in this order; null: all"

@@ -9,11 +9,12 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 import hsi_dask as hsi
 from hsi_dask import cli, progress
-from hsi_dask.synthetic import MATERIALS, simulate_scene, simulate_site, write_neon_tile
+from hsi_dask.synthetic import MATERIALS, material_spectra, simulate_scene, simulate_site, write_neon_tile
 
 HSI_DASK = (sys.executable, "-m", "hsi_dask")
 
@@ -376,8 +377,8 @@ def test_wrong_requests_as_processes_end_with_2_and_help_and_version_with_0():
     assert (right.returncode, right.stderr) == (0, "")
     verbs = re.findall(r"^  (\w+)  ", right.stdout.partition("Commands:")[2], re.MULTILINE)
     assert verbs == [
-        *("demo", "info", "run", "count", "name", "submit", "status", "verify", "report", "export", "view", "config"),
-        *("warm", "cluster"),
+        *("demo", "info", "run", "count", "name", "library", "submit", "status", "verify", "report", "export", "view"),
+        *("config", "warm", "cluster"),
     ]
     assert version.stdout == f"hsi-dask {hsi.__version__}\n"
 
@@ -528,3 +529,31 @@ def test_help_answers_at_once():
     started = time.perf_counter()
     assert call("run", "--help").returncode == 0
     assert time.perf_counter() - started < 5  # a tenth of a second alone; heavy imports are told in test_layers
+
+
+# ------------------------------------------------------------------------------------------------ libraries
+
+
+@pytest.mark.parametrize(("name", "method"), [("few.csv", "ies"), ("few.sli", "cob")])
+def test_a_library_is_reduced_to_a_file_that_reads_back(tmp_path, capsys, name, method):
+    rng = np.random.default_rng(0)
+    bundles = np.repeat(material_spectra(["soil", "roof"], [500, 900, 1600, 2200]), 10, axis=0)
+    bundles = bundles * rng.uniform(0.5, 1, (20, 1)) + rng.normal(0, 0.01, bundles.shape)
+    lines = ["name,class,500,900,1600,2200"]
+    lines += [",".join(map(str, (f"s{n}", "soil" if n < 10 else "roof", *one))) for n, one in enumerate(bundles)]
+    (tmp_path / "library.csv").write_text("\n".join(lines))
+    out = tmp_path / name
+    code, told, _ = inside(capsys, "library", tmp_path / "library.csv", "--out", out, "--method", method, "--count", 3)
+    assert code == 0
+    kept = hsi.read_spectra(out)
+    assert sorted(set(kept.material.values)) == ["roof", "soil"]
+    expected = hsi.reduce_library(hsi.read_spectra(tmp_path / "library.csv"), method=method, count=3)
+    np.testing.assert_allclose(kept, expected, rtol=1e-6)
+    assert f"{kept.sizes['endmember']} of 20 spectra by {method}" in told
+    assert "models of up to 3 materials, of 120 before" in told
+    assert ("kappa" in told) == (method == "ies")
+
+
+def test_a_reduced_library_of_another_kind_of_file_is_refused(tmp_path, capsys):
+    code, _, err = inside(capsys, "library", tmp_path / "library.csv", "--out", tmp_path / "few.xlsx")
+    assert (code, err) == (2, f"error: --out is {tmp_path}/few.xlsx; name a .csv or a .sli file\n")

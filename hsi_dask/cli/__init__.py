@@ -7,5 +7,5 @@ from hsi_dask.cli.app import main
 __all__ = ["main"]
 
 # in the order in which --help lists them
-for _verbs in ("demo", "info", "run", "endmembers", "clusters", "state", "results", "configuration", "warm"):
+for _verbs in ("demo", "info", "run", "endmembers", "library", "clusters", "state", "results", "configuration", "warm"):
     import_module(f"hsi_dask.cli.{_verbs}")

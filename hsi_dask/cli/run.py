@@ -30,7 +30,7 @@ def run(
         typer.Option(metavar="FILE", help="Given spectra: an earlier run, endmembers.zarr, .csv or ENVI .sli."),
     ] = None,
     library: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The same, of a library with materials: fractions of these.")
+        Path | None, typer.Option(metavar="FILE", help="The same, of a library with materials, or earthlib.")
     ] = None,
     names: Names = None,
     material_column: Annotated[str | None, typer.Option(metavar="NAME", help="Which column names materials.")] = None,

@@ -18,6 +18,7 @@ from hsi_dask.errors import EndmemberError, FileFormatError, RunError
 from hsi_dask.io import store
 from hsi_dask.io.classes import Classes, find_classes
 from hsi_dask.io.delimited import clean, shown
+from hsi_dask.io.installed_libraries import library_path
 from hsi_dask.io.libraries import MATERIAL, NAME, RawSpectra, library_files, names_of, read_library
 from hsi_dask.io.reflectance import Units, to_fractions, to_nanometres
 from hsi_dask.io.spectral_tables import read_table
@@ -38,7 +39,8 @@ def read_spectra(
     Parameters
     ----------
     path : path
-        A run directory or its `endmembers.zarr`; a CSV table; an ENVI spectral library (.sli with its .hdr).
+        A run directory or its `endmembers.zarr`; a CSV table; an ENVI spectral library (.sli with its .hdr); or
+        "earthlib", the library of that package, if it is installed.
         A CSV table has wavelengths in its first column and a spectrum in each further one, under a line of names;
         or pairs of columns, wavelengths and spectrum; or, as EcoSIS exports them, a spectrum in each row and
         wavelengths as the names of columns, where other columns say what it is, and the one called `name`, or else the
@@ -50,7 +52,8 @@ def read_spectra(
     material_column : str, optional
         The column that tells the class of each spectrum: of a CSV table with a spectrum in each row, or of the table
         beside an ENVI library (`lib.csv` for `lib.sli`), whose rows are those of the library in order, or are matched
-        by name. None takes a column called material, class, category, land cover or LEVEL_2, if there is one.
+        by name. None takes a column called material, class, category, land cover or LEVEL_2, if there is one. Of a run
+        "name": endmembers of one name are a material.
 
     Returns
     -------
@@ -81,7 +84,7 @@ def read_spectra(
     >>> library.attrs["units_from"]
     'wavelengths in nm by their values; reflectance in percent by its values: outside water vapour they reach 50'
     """
-    where = Path(os.path.abspath(os.path.expanduser(os.fspath(path))))
+    where = library_path(path)
     if not where.exists():
         raise EndmemberError(f"{where} does not exist; give a run directory, endmembers.zarr, a .csv or a .sli file")
     try:
@@ -95,11 +98,12 @@ def read_spectra(
 
 def _read(path: Path, units: Units | None, material_column: str | None) -> xr.DataArray:
     if path.is_dir():
-        if units or material_column:
+        if units or (material_column or NAME).strip().lower() != NAME:
             raise EndmemberError(
-                f"{path} is a run, with its own units and classes; leave out units and material_column"
+                f"{path} is a run, with its own units and classes; leave out units and material_column, or give "
+                "material_column name, by which its endmembers' names are materials"
             )
-        return _from_zarr(path)
+        return _from_zarr(path, named=material_column is not None)
     suffix = path.suffix.lower()
     if suffix in {".csv", ".txt", ".tsv"}:
         raw = read_table(path)
@@ -142,11 +146,12 @@ def _some(names: list[str]) -> str:
     return ", ".join(name[:60] for name in names[:5]) + (" and so on" if len(names) > 5 else "")
 
 
-def _from_zarr(path: Path) -> xr.DataArray:
+def _from_zarr(path: Path, *, named: bool) -> xr.DataArray:
     folder = path / store.ENDMEMBERS if (path / store.ENDMEMBERS).is_dir() else path
     spectra = store.read_endmembers(folder)
     kept = {name: spectra[name].variable for name in (ENDMEMBER, WAVELENGTH, "fwhm") if name in spectra.coords}
     material = spectra[MATERIAL].values.tolist() if MATERIAL in spectra.coords else None
+    material = names_of(spectra) if named else material
     attrs = {"source": str(path), "units_from": "an earlier run"}
     return _described(spectra.values, kept, names_of(spectra), material, attrs)
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from hsi_dask.methods.mixtures import FRACTION, MATERIAL_DIMS, SHADE, class_library, max_materials
+from hsi_dask.methods.mixtures import FRACTION, MATERIAL_DIMS, SHADE, class_library, max_materials, require_models
 from hsi_dask.methods.specification import Inputs, Method
 from hsi_dask.parameters import Parameter
 from hsi_dask.schema import Variable
@@ -79,6 +79,7 @@ SPECIFICATION = Method(
         SHADE,
     ),
     prepare=_prepare,
+    require=require_models,
     finish=_finish,
     parameters=(
         Parameter(

@@ -9,7 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from hsi_dask.methods.mixtures import FRACTION, MATERIAL_DIMS, SHADE, class_library, limits, max_materials
+from hsi_dask.methods.mixtures import (
+    FRACTION,
+    MATERIAL_DIMS,
+    SHADE,
+    class_library,
+    limits,
+    max_materials,
+    require_models,
+)
 from hsi_dask.methods.specification import Inputs, Method
 from hsi_dask.parameters import Parameter
 from hsi_dask.schema import CLASS_DIMS, Variable
@@ -67,6 +75,7 @@ SPECIFICATION = Method(
         ),
     ),
     prepare=_prepare,
+    require=require_models,
     finish=_finish,
     parameters=(
         max_materials(2),

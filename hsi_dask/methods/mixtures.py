@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from hsi_dask.methods.specification import Inputs
+from hsi_dask.methods.specification import Library as Spectra
 from hsi_dask.parameters import Parameter
 from hsi_dask.schema import CLASS_DIMS, MATERIAL, Variable, X, Y
 
@@ -48,11 +51,22 @@ def class_library(inputs: Inputs) -> Library:
     """
     from hsi_dask.kernels.mixtures.library import Library
 
-    spectra = inputs.library
+    material = _materials(inputs.library)
+    return Library(inputs.vertices, material, int(material.max()) + 1, inputs.basis.shape[1])
+
+
+def require_models(spectra: Spectra, options: Mapping[str, Any]) -> None:
+    """Refuse spectra without materials, and a library that makes too many mixture models."""
+    from hsi_dask.kernels.mixtures.library import require_count
+
+    most = 1 if options.get("method") == "bundles" else options["max_materials"]
+    require_count(np.bincount(_materials(spectra)), most)
+
+
+def _materials(spectra: Spectra) -> NDArray[np.intp]:
     if spectra.material is None:
         raise ValueError(
             "the spectra have no materials, of which fractions are; give a library with a column of materials "
             "(material_column), or assign the coordinate material"
         )
-    material = np.asarray(spectra.material)
-    return Library(inputs.vertices, material, int(material.max()) + 1, inputs.basis.shape[1])
+    return np.asarray(spectra.material)

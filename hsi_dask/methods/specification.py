@@ -95,6 +95,7 @@ class Method:
     variables : what it makes, in this order, with their roles; class variables are made from what they are `of`
     prepare : from `Inputs` to what `finish` needs: anything that pickles, without handles
     finish : (prepared, sums of n pixels) to arrays by variable name, (k, n) or (n,); class variables left out
+    require : (library, options): raises ValueError where it cannot use a library, before anything is read
     directions : (library, options, background) to (k, L) further vectors whose products with each pixel are needed
     divergence : the sums of the information divergence are needed
     background : statistics of the scene are needed
@@ -111,6 +112,7 @@ class Method:
     variables: tuple[Variable, ...]
     prepare: Callable[[Inputs], Any]
     finish: Callable[[Any, Sums], Mapping[str, NDArray[Any]]]
+    require: Callable[[Library, Mapping[str, Any]], None] | None = None
     directions: Callable[[Library, Mapping[str, Any], Background | None], NDArray[np.float64]] | None = None
     divergence: bool = False
     background: bool = False

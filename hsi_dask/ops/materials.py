@@ -117,7 +117,10 @@ def mapped(
     chosen = method_options(specs, options or {})
     made = variables([spec.name for spec in specs], chosen)
     cube = require_dims(cube, CUBE_DIMS, "the cube")
-    library = _library(cube, endmembers, MAX_ENDMEMBERS if any(ENDMEMBER in v.dims for v in made) else MOST_SPECTRA)
+    endmembers = require_dims(endmembers, (ENDMEMBER, WAVELENGTH), "endmembers")
+    require_wavelengths(cube, endmembers)
+    library = _library(endmembers, _most(specs))
+    _require(specs, library, chosen)
     w, prepared = _prepared(specs, library, chosen, background)
     coords, sizes = _map_coords(cube, endmembers, library)
     rows = plane_rows(tuple(v for v in made if v.role != "class"), sizes)
@@ -130,6 +133,32 @@ def mapped(
             found[spec.classes.name] = class_map(found[of.name], limits[spec.name], of, spec.classes)
     flat = {name: c for name, c in coords.items() if set(c.dims) <= set(CLASS_DIMS)}
     return Mapped(xr.Dataset({v.name: found[v.name] for v in made}), xr.DataArray(planes[0], flat, CLASS_DIMS))
+
+
+def require_library(endmembers: xr.DataArray, methods: Sequence[str], options: Options | None = None) -> None:
+    """Refuse spectra that a method cannot use, before anything is read.
+
+    Raises
+    ------
+    EndmemberError : too many or unusable spectra, or a library that a method cannot use.
+    """
+    specs = [method(name) for name in in_order(methods)]
+    chosen = method_options(specs, options or {})
+    _require(specs, _library(endmembers, _most(specs)), chosen)
+
+
+def _require(specs: Sequence[Method], library: Library, options: Mapping[str, Mapping[str, Any]]) -> None:
+    for spec in specs:
+        try:
+            if spec.require:
+                spec.require(library, options[spec.name])
+        except ValueError as error:
+            raise EndmemberError(f"{spec.name}: {error}") from error
+
+
+def _most(specs: Sequence[Method]) -> int:
+    """Endmembers that maps may be of: class maps are bytes."""
+    return MAX_ENDMEMBERS if any(ENDMEMBER in v.dims for spec in specs for v in spec.variables) else MOST_SPECTRA
 
 
 def _prepared(
@@ -225,10 +254,8 @@ def _limits(
     return found
 
 
-def _library(cube: xr.DataArray, endmembers: xr.DataArray, most: int) -> Library:
-    """The spectra, checked against the cube."""
-    endmembers = require_dims(endmembers, (ENDMEMBER, WAVELENGTH), "endmembers")
-    require_wavelengths(cube, endmembers)
+def _library(endmembers: xr.DataArray, most: int) -> Library:
+    """The spectra, checked."""
     spectra = np.asarray(endmembers, dtype=np.float64)
     if not 1 <= spectra.shape[0] <= most:
         raise EndmemberError(f"there must be 1 to {most} endmembers, not {spectra.shape[0]}")

@@ -10,6 +10,7 @@ import pytest
 
 import hsi_dask as hsi
 from hsi_dask.batch.execution.run import run
+from hsi_dask.batch.state.naming import name_endmembers
 from hsi_dask.batch.tiles.plan import make_plan
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import ConfigError, EndmemberError, RunError
@@ -97,3 +98,39 @@ def test_a_library_that_ends_too_soon_names_the_wavelengths(config: RunConfig, l
     library.write_text("\n".join(lines[:1500]))
     with pytest.raises(EndmemberError, match=r"'vegetation' covers 350.0 to 1848.0 nm, but not \d+ of the 7\d wavelen"):
         run(config.replace(endmembers={"file": str(library)}), tmp_path / "run")
+
+
+def test_names_of_found_endmembers_are_materials_of_a_library(
+    config: RunConfig, done_run: Path, tmp_path: Path
+) -> None:
+    name_endmembers(done_run, {1: "plant", 2: "plant", 3: "ground"})
+    given = config.replace(thresholds={"sam": None}, methods=["cover"])
+    run(given.replace(endmembers={"file": str(done_run), "material_column": "name"}), tmp_path / "cover")
+    assert open_results(tmp_path / "cover").material.values.tolist() == ["ground", "plant"]
+    assert open_endmembers(tmp_path / "cover").material.values.tolist() == ["plant", "plant", "ground"]
+
+
+@pytest.mark.parametrize(
+    ("methods", "endmembers", "error", "sentence"),
+    [
+        (["cover"], {}, ConfigError, "cover maps the materials of a class library; give one"),
+        (["mesma"], {"file": "plain"}, EndmemberError, "mesma: the spectra have no materials, of which fractions are"),
+        (["cover"], {"file": "large"}, EndmemberError, "cover: 750 spectra make 15813250 models of up to 3 materials"),
+    ],
+)
+def test_a_method_that_needs_a_library_says_so_before_anything_is_written(
+    config: RunConfig, library: Path, tmp_path: Path, methods: list[str], endmembers: dict[str, str],
+    error: type[Exception], sentence: str,
+) -> None:  # fmt: skip
+    large = tmp_path / "large.csv"
+    _, *rows = library.read_text().splitlines()
+    values = [[row.split(",")[0], *row.split(",")[1:4] * 250] for row in rows[::20] + rows[-1:]]
+    columns = np.array([[f"s{n}", "abc"[n % 3]] for n in range(750)]).T
+    names = [["name", *columns[0]], ["material", *columns[1]]]
+    large.write_text("\n".join(",".join(cells) for cells in zip(*names, *values, strict=True)))
+    files = {"plain": str(library), "large": str(large)}
+    given = {key: files.get(value, value) for key, value in endmembers.items()}
+    changed = config.replace(thresholds={"sam": None}, methods=methods, endmembers=given | {"count": 3})
+    with pytest.raises(error, match=sentence):
+        run(changed, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -69,6 +69,16 @@ def count_models(sizes: Sequence[int] | NDArray[np.integer], max_materials: int,
     return sum(prod(group) for level in levels for group in combinations(groups, level))
 
 
+def require_count(sizes: NDArray[np.integer], max_materials: int, min_materials: int = 1) -> None:
+    """ValueError where a library makes more models than can be tried."""
+    count = count_models(sizes, max_materials, min_materials)
+    if count > LIMIT:
+        raise ValueError(
+            f"{sizes.sum()} spectra make {count} models of up to {max_materials} materials, more than {LIMIT}; "
+            f"reduce the library (hsi-dask library), or max_materials"
+        )
+
+
 def ordered(library: Library, min_materials: int, max_materials: int) -> Ordered:
     """Sort a library by material; ValueError where it or the number of its models is not usable."""
     vertices = np.asarray(library.vertices, np.float64)
@@ -91,12 +101,7 @@ def ordered(library: Library, min_materials: int, max_materials: int) -> Ordered
             f"models have at least {min_materials} materials, but only {np.count_nonzero(sizes)} have spectra; "
             f"lower min_materials"
         )
-    count = count_models(sizes, max_materials, min_materials)
-    if count > LIMIT:
-        raise ValueError(
-            f"{len(vertices)} spectra make {count} models of up to {max_materials} materials, more than {LIMIT}; "
-            f"reduce the library or max_materials"
-        )
+    require_count(sizes, max_materials, min_materials)
     order = np.argsort(material, kind="stable")
     spectra = np.ascontiguousarray(vertices[order] - (0.0 if library.shade is None else library.shade))
     return Ordered(order, spectra, spectra @ spectra.T, np.concatenate([[0], np.cumsum(sizes)]))
