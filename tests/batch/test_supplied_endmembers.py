@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -15,7 +16,7 @@ from hsi_dask.batch.tiles.plan import make_plan
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import ConfigError, EndmemberError, RunError
 from hsi_dask.io.store import open_endmembers, open_results
-from hsi_dask.synthetic import MATERIALS, Site, material_spectra
+from hsi_dask.synthetic import MATERIALS, Site, material_spectra, neon_wavelengths, simulate_site
 
 Store = Callable[[Path], dict[str, bytes]]
 
@@ -134,3 +135,30 @@ def test_a_method_that_needs_a_library_says_so_before_anything_is_written(
     with pytest.raises(error, match=sentence):
         run(changed, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("shift", [-1.9, 1.9])
+def test_another_year_s_wavelengths_inherit_what_the_endmembers_run_left_out(
+    config: RunConfig, undisturbed: Path, tmp_path: Path, shift: float
+) -> None:
+    """The grid of the fixtures has a wavelength every 20 nm; the other year's windows are narrower."""
+    own = neon_wavelengths(100, step=20.0) + shift
+    other = simulate_site(tmp_path / "tiles", tiles=(1, 2), size=40, wavelength=own, no_data=0)
+    for path in other.paths:
+        with h5py.File(path, "r+") as file:
+            file["SERC/Reflectance"].attrs["Band_Window_1_Nanometers"] = np.array([1365, 1420], "i4")
+    given = config.replace(tiles=[str(other.folder)], endmembers={"file": str(undisturbed)})
+    plan = make_plan(other.paths, given)
+    before, spectra = open_endmembers(undisturbed), plan.spectra
+    assert spectra is not None
+    there = spectra.wavelength.values
+    assert before.wavelength.values[0] <= there[0]
+    assert there[-1] <= before.wavelength.values[-1]
+    assert not ((there > 1340) & (there < 1445)).any()
+    assert any("know nothing of" in note for note in plan.notes)
+    summary = run(given, tmp_path / "run")
+    assert len(summary.done) == 2
+    assert len(run(given, tmp_path / "run").skipped) == 2
+    stated = {"windows": [(1340, 1445), (1790, 1955), (300, 420)], "drop_last": 11}
+    loose = make_plan(other.paths, given.replace(bands=stated))
+    assert not loose.notes

@@ -6,13 +6,19 @@ import logging
 from collections.abc import Sequence
 
 import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
 
 from hsi_dask.config import RunConfig
 from hsi_dask.io.tile_source import TileSource
+from hsi_dask.ops.bands import select_bands
+from hsi_dask.schema import SAME_WAVELENGTH, WAVELENGTH
 
 logger = logging.getLogger(__name__)
 
 Windows = tuple[tuple[float, float], ...]
+
+_GAP = 1.5  # spacings between neighbouring wavelengths: more is a window that was left out
 
 
 def with_common_windows(files: Sequence[TileSource], config: RunConfig) -> tuple[RunConfig, tuple[str, ...]]:
@@ -35,6 +41,45 @@ def with_common_windows(files: Sequence[TileSource], config: RunConfig) -> tuple
     )
     logger.info("%s", note)
     return config.replace(bands={"windows": windows}), (note,)
+
+
+def with_bands_of_run(
+    config: RunConfig, file: TileSource, spectra: xr.DataArray, run: str
+) -> tuple[RunConfig, tuple[str, ...]]:
+    """The configuration with windows that leave out what an earlier run left out, whose spectra are to be used here.
+
+    Years of a site differ by up to 2 nm, and in what their files mark as unusable: a wavelength counts as known where
+    the spectra have it, or have one on either side of it that is its neighbour.
+
+    Returns
+    -------
+    configuration, and a sentence on what was left out; the same configuration where the spectra know all wavelengths
+    """
+    bands, every = config.bands, np.asarray(file.wavelength, np.float64)
+    kept = select_bands(file.numbers(), windows=bands.windows, drop_last=bands.drop_last)[WAVELENGTH].values
+    usable = select_bands(file.numbers(), windows=bands.windows, drop_last=0)[WAVELENGTH].values
+    lacking = np.isin(every, kept) & ~_known(every, np.asarray(spectra[WAVELENGTH], np.float64))
+    if not lacking.any():
+        return config, ()
+    some = ", ".join(f"{nm:.1f}" for nm in every[lacking][:3]) + (" and so on" if lacking.sum() > 3 else "")
+    note = (
+        f"the spectra of {run} know nothing of {lacking.sum()} of the wavelengths ({some} nm): they are left out, as "
+        "in that run; bands.windows (--windows) says otherwise"
+    )
+    logger.info("%s", note)
+    return config.replace(bands={"windows": _around(~np.isin(every, usable) | lacking, file)}), (note,)
+
+
+def _known(wanted: NDArray[np.float64], known: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether each wavelength is a known one, or lies between two that are neighbours."""
+    if known.size < 2 or wanted.size < 2:
+        return np.isin(wanted, known)
+    after = np.clip(np.searchsorted(known, wanted), 1, known.size - 1)
+    same = np.minimum(np.abs(known[after] - wanted), np.abs(known[after - 1] - wanted)) <= SAME_WAVELENGTH
+    spacing = np.maximum(np.abs(np.gradient(wanted)), np.median(np.diff(known)))
+    close = known[after] - known[after - 1] <= _GAP * spacing
+    found: NDArray[np.bool_] = same | (close & (wanted > known[0]) & (wanted < known[-1]))
+    return found
 
 
 def _around(bad: np.ndarray, file: TileSource) -> Windows:

@@ -209,8 +209,9 @@ def make_plan(paths: Sequence[str | os.PathLike[str]], config: RunConfig) -> Pla
         require_unmixed(files)
     _require_layers(files, config)
     layout = lay_out(files, [tile.path for tile in bad])
+    own_windows = config.bands.windows is not None
     config, notes = with_common_windows(files, config)
-    config, spectra = supplied_endmembers(config, files[0])
+    config, spectra, inherited = supplied_endmembers(config, files[0], own_windows=own_windows)
     tiles = tuple(
         Tile(
             id=corner_name(*file.bounds[:2]),
@@ -228,7 +229,7 @@ def make_plan(paths: Sequence[str | os.PathLike[str]], config: RunConfig) -> Pla
         for block in [blocks.block_shape(file.reflectance)]
     )
     aside = _with_unique_ids([*bad, *strangers], {tile.id for tile in tiles})
-    return Plan(config, layout.grid, tiles, aside, spectra, contents_of(files), notes)
+    return Plan(config, layout.grid, tiles, aside, spectra, contents_of(files), (*notes, *inherited))
 
 
 def _of_one_site(files: Sequence[TileSource]) -> tuple[list[TileSource], list[BadTile]]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
+from typing import NamedTuple
 
 import xarray as xr
 
+from hsi_dask.batch.tiles.common_bands import with_bands_of_run
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import ConfigError
 from hsi_dask.io.installed_libraries import kept_name
@@ -20,8 +23,24 @@ from hsi_dask.schema import MAX_ENDMEMBERS
 logger = logging.getLogger(__name__)
 
 
-def supplied_endmembers(config: RunConfig, file: TileSource) -> tuple[RunConfig, xr.DataArray | None]:
-    """The configuration with the number of given spectra, and these on the file's kept wavelengths; None if not given.
+class Supplied(NamedTuple):
+    """The configuration with the number of given spectra, these on the kept wavelengths, and what was chosen for them.
+
+    spectra : (endmember, wavelength), None where none are given
+    notes : sentences
+    """
+
+    config: RunConfig
+    spectra: xr.DataArray | None = None
+    notes: tuple[str, ...] = ()
+
+
+def supplied_endmembers(config: RunConfig, file: TileSource, *, own_windows: bool = False) -> Supplied:
+    """Read the spectra that the configuration names; what an earlier run left out is left out here, too.
+
+    Parameters
+    ----------
+    own_windows : the configuration says itself which windows are left out: it is not changed
 
     Raises
     ------
@@ -32,13 +51,16 @@ def supplied_endmembers(config: RunConfig, file: TileSource) -> tuple[RunConfig,
     """
     if config.endmembers.file is None:
         _require_no_materials(config)
-        return config, None
+        return Supplied(config)
     path = kept_name(config.endmembers.file)
-    bands = config.bands
-    cube = select_bands(file.numbers(), windows=bands.windows, drop_last=bands.drop_last)
     given = config.endmembers
     read = read_spectra(path, given.names, units=given.units, material_column=given.material_column)
     logger.info("%s: %s", path, read.attrs.get("units_from"))
+    notes: tuple[str, ...] = ()
+    if os.path.isdir(path) and not own_windows:
+        config, notes = with_bands_of_run(config, file, read, path)
+    bands = config.bands
+    cube = select_bands(file.numbers(), windows=bands.windows, drop_last=bands.drop_last)
     spectra = resample_endmembers(read, cube, grid=file.wavelength)
     require_library(spectra, config.methods, config.method_options)
     count = int(spectra.sizes["endmember"])
@@ -49,7 +71,7 @@ def supplied_endmembers(config: RunConfig, file: TileSource) -> tuple[RunConfig,
                 "give one number, or one per endmember"
             )
     known = {"count": count} if count <= MAX_ENDMEMBERS else {}  # a class library may have thousands
-    return config.replace(endmembers={"file": path, **known}), spectra
+    return Supplied(config.replace(endmembers={"file": path, **known}), spectra, notes)
 
 
 def _require_no_materials(config: RunConfig) -> None:
