@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from typing import IO, TYPE_CHECKING, Any
 
-from hsi_dask.batch.observer import Advanced, Observer, Stage
+from hsi_dask.batch.observer import COMPILING, Advanced, Observer, Stage
 from hsi_dask.escaping import visible
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ class Pace(Observer):
         self.total = self.settled = self.now = 0
         self.in_flight: dict[str, float] = {}
         self.mapping_since: float | None = None
+        self.compilations: set[str] = set()  # tiles that wait for kernels to be compiled
+        self.compiled, self.compiling_since = 0.0, 0.0  # seconds; a rate without them tells the time left
         self.current: Stage = "mapping"
         self.latest = ""
 
@@ -55,13 +57,23 @@ class Pace(Observer):
             self.in_flight[tile] = max(fraction, self.in_flight.get(tile, 0.0))
             self.latest = f"{tile} {self.in_flight[tile]:.0%}"
 
+    def compiling(self, tile: str, running: bool) -> None:
+        with self.lock:
+            if running and not self.compilations:
+                self.compiling_since = time.monotonic()
+            if not running and self.compilations == {tile}:
+                self.compiled += time.monotonic() - self.compiling_since
+            (self.compilations.add if running else self.compilations.discard)(tile)
+
     def tile_done(self, record: TileRecord) -> None:
         with self.lock:
+            self.compiling(record.tile, False)
             self.settled, self.now = self.settled + 1, self.now + 1
             self.in_flight.pop(record.tile, None)
 
     def tile_failed(self, tile: str, reason: str) -> None:
         with self.lock:
+            self.compiling(tile, False)
             self.settled += 1
             self.in_flight.pop(tile, None)
 
@@ -77,7 +89,9 @@ class Pace(Observer):
         with self.lock:
             if self.mapping_since is None or self.current != "mapping":
                 return 0.0
-            return (self.now + sum(self.in_flight.values())) / max(time.monotonic() - self.mapping_since, 1e-3)
+            now = self.compiling_since if self.compilations else time.monotonic()
+            seconds = now - self.mapping_since - self.compiled
+            return (self.now + sum(self.in_flight.values())) / max(seconds, 1e-3)
 
     def so_far(self, *, rate: bool = True) -> str:
         """`2 of 8 tiles, 3.1 tiles a minute, 0:01:56 left`."""
@@ -99,6 +113,8 @@ class Pace(Observer):
     def inside(self) -> str:
         """What is in flight: `368000_4306000 45 %`, or how many."""
         with self.lock:
+            if self.compilations:
+                return COMPILING
             if self.current != "mapping":
                 return f"{_DOING[self.current]} {self.latest}".rstrip()
             if len(self.in_flight) > 2:
@@ -114,7 +130,7 @@ class _Lines(Pace):
 
     def __init__(self, write: Callable[[str], None]) -> None:
         super().__init__()
-        self.write = write
+        self.write, self.said_compiling = write, False
         self.written = time.monotonic()
 
     def line(self, text: str) -> None:
@@ -129,6 +145,13 @@ class _Lines(Pace):
         with self.lock:
             if time.monotonic() - self.written > SILENCE:
                 self.line(f"{self.so_far()}; {self.inside()}")
+
+    def compiling(self, tile: str, running: bool) -> None:
+        with self.lock:
+            if running and not self.said_compiling:
+                self.said_compiling = True
+                self.line(COMPILING)
+        super().compiling(tile, running)
 
     def tile_done(self, record: TileRecord) -> None:
         super().tile_done(record)
@@ -220,6 +243,10 @@ class _Live(Pace):
 
     def tile_advanced(self, tile: str, fraction: float) -> None:
         super().tile_advanced(tile, fraction)
+        self.show()
+
+    def compiling(self, tile: str, running: bool) -> None:
+        super().compiling(tile, running)
         self.show()
 
     def tile_done(self, record: TileRecord) -> None:

@@ -496,6 +496,30 @@ def test_the_pace_counts_tiles_and_what_is_in_flight(monkeypatch):
     assert (pace.settled, pace.inside()) == (1, "")
 
 
+def test_compiling_is_said_and_is_outside_of_the_rate_and_of_the_time_left(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    said = []
+    pace = progress._Lines(said.append)
+    pace.total = 4
+    pace.stage("mapping")
+    pace.tile_advanced("a", 0.0)
+    for begun, ended in ((1.0, 20.0), (21.0, 40.0)):  # of a minute 38 s are spent compiling
+        now[0] = begun
+        pace.compiling("a", True)
+        now[0] = begun + 15.0
+        assert pace.inside() == "compiling (once for this machine)"
+        now[0] = ended
+        pace.compiling("a", False)
+    now[0] = 68.0
+    pace.tile_advanced("a", 0.5)
+    assert pace.so_far() == "0 of 4 tiles, 1 tiles a minute, 0:03:30 left"
+    assert [line.partition(" ")[2] for line in said].count("compiling (once for this machine)") == 1
+    pace.compiling("a", True)
+    pace.tile_failed("a", "its workers died")  # its end is never told
+    assert pace.inside() == ""
+
+
 def test_what_does_not_fit_beside_the_bar_is_left_out_whole(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])

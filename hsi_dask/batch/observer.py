@@ -13,13 +13,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Advanced = Callable[[float], None]  # takes the finished fraction of a tile or a stage, 0 to 1
+COMPILING = "compiling (once for this machine)"
 Stage = Literal["sampling", "endmembers", "scene", "mapping"]
 
 
 class Observer:
     """Receives the events of a run. This one logs a line a tile; derive from it to show more.
 
-    `tile_advanced` comes from other threads, several times a second; the rest from the thread that runs.
+    `tile_advanced` and `compiling` come from other threads, several times a second; the rest from the thread that runs.
     """
 
     def planned(self, plan: Plan, todo: Sequence[Tile], skipped: Sequence[str]) -> None:
@@ -37,6 +38,11 @@ class Observer:
 
     def stage(self, stage: Stage) -> None:
         """What the fractions of tiles that follow are of."""
+
+    def compiling(self, tile: str, running: bool) -> None:
+        """Kernels begin to be compiled for a tile, once for a machine, or are; "" is no tile. The tile waits for it."""
+        if running:
+            logger.info(COMPILING)
 
     def message(self, text: str) -> None:
         """Something worth a line, such as a tile that is left out of the sample."""

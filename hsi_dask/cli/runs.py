@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from hsi_dask.cli.app import sentence
 from hsi_dask.cli.output import bytes_text, print_rows
-from hsi_dask.cli.progress import overviews_progress, run_observer
+from hsi_dask.cli.progress import drawing_progress, overviews_progress, run_observer
 from hsi_dask.errors import ConfigError
 from hsi_dask.escaping import visible
 
@@ -140,8 +140,8 @@ def draw_report(summary: RunSummary) -> Path | None:
         return None
     try:
         if summary.done or summary.failed or not page.is_file():
-            with overviews_progress() as advanced:
-                report(summary.run_dir, advanced=advanced)
+            with overviews_progress() as advanced, drawing_progress() as drawn:
+                report(summary.run_dir, advanced=advanced, drawn=drawn)
     except Exception as error:
         logger = logging.getLogger(__name__)
         logger.warning("the report was not drawn: %s", sentence(error))

@@ -97,6 +97,17 @@ class CompileClock:
 
 
 @contextmanager
+def compilations_told(changed: Callable[[bool], None]) -> Iterator[None]:
+    """Context in which `changed` hears when this process begins to compile (True) and when it has ended (False)."""
+    watchers = _listener().watchers
+    watchers.append(changed)
+    try:
+        yield
+    finally:
+        watchers.remove(changed)
+
+
+@contextmanager
 def compiling_ahead() -> Iterator[CompileClock]:
     """Context for calls that are made to compile. Without the garbage collector, a sixth of the time is saved."""
     collects = gc.isenabled()
@@ -115,18 +126,29 @@ class _Compilations(event.Listener):
         self._lock = threading.Lock()
         self._total = self._since = 0.0
         self.depth = 0
+        self.watchers: list[Callable[[bool], None]] = []
 
     def on_start(self, event: Any) -> None:
         with self._lock:
-            if self.depth == 0:
+            begins = self.depth == 0
+            if begins:
                 self._since = time.perf_counter()
             self.depth += 1
+        if begins:
+            self._tell(True)
 
     def on_end(self, event: Any) -> None:
         with self._lock:
-            if self.depth == 1:
+            ends = self.depth == 1
+            if ends:
                 self._total += time.perf_counter() - self._since
             self.depth = max(0, self.depth - 1)  # the first clock may be made amid a compilation
+        if ends:
+            self._tell(False)
+
+    def _tell(self, running: bool) -> None:
+        for watcher in tuple(self.watchers):  # other threads may come and go
+            watcher(running)
 
     def seconds(self) -> float:
         with self._lock:

@@ -134,6 +134,50 @@ def test_a_tile_reports_movement_from_nothing_on(config: RunConfig, tmp_path: Pa
     assert all(f[0] == 0 and all(0 <= x <= 1 for x in f) for f in heard.fractions.values())
 
 
+@pytest.mark.parametrize("where", ["here", "worker"])
+def test_compiling_is_told_and_is_no_part_of_a_tiles_seconds(
+    config: RunConfig, undisturbed: Path, tmp_path: Path, spawn: Spawn, where: str
+) -> None:
+    """Machine code is kept in a folder of this test, so that the first tile waits for it, and the second does not."""
+    given = config.replace(
+        endmembers={"file": str(undisturbed)}, methods=["ucls"], thresholds={"sam": None}, tiles=config.tiles
+    )
+    code = f"""
+import contextlib, os, time
+os.environ["NUMBA_CACHE_DIR"] = {str(tmp_path / "numba")!r}
+from hsi_dask.batch.execution.run import run
+from hsi_dask.batch.observer import Observer
+from hsi_dask.config import RunConfig
+class Telling(Observer):
+    def compiling(self, tile, running):
+        print("compiling" if running else "compiled", tile, time.monotonic(), flush=True)
+    def tile_done(self, record):
+        print("done", record.tile, record.seconds, time.monotonic(), flush=True)
+if __name__ == "__main__":
+    with contextlib.ExitStack() as stack:
+        client = None
+        if {where!r} == "worker":
+            from distributed import Client, LocalCluster
+            options = dict(n_workers=1, threads_per_worker=1, dashboard_address=None)
+            options["scheduler_kwargs"] = dict(dashboard_address="127.0.0.1:0")
+            cluster = stack.enter_context(LocalCluster(**options))
+            client = stack.enter_context(Client(cluster))
+        print("begun", time.monotonic(), flush=True)
+        run(RunConfig(**{given.model_dump()!r}), {str(tmp_path / "run")!r}, client=client, observer=Telling())
+"""
+    said = [line.split() for line in spawn(code).communicate()[0].splitlines()]
+    begun = next(float(line[1]) for line in said if line[0] == "begun")
+    times = [float(line[2]) for line in said if line[0] in ("compiling", "compiled")]
+    done = [line for line in said if line[0] == "done"]
+    assert times, said
+    assert len(times) % 2 == 0
+    assert {line[1] for line in said if line[0].startswith("compil")} == {done[0][1]}  # of the first tile
+    seconds = sum(times[1::2]) - sum(times[::2])
+    assert seconds > 1
+    first = float(done[0][3]) - begun  # from the start of the run to the end of the first tile
+    assert float(done[0][2]) < first - 0.9 * seconds
+
+
 def test_a_killed_run_resumed_gives_the_same_bytes(
     config: RunConfig, tmp_path: Path, spawn: Spawn, undisturbed: Path, store_of: Store
 ) -> None:

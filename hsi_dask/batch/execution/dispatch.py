@@ -99,7 +99,7 @@ def _alone(work: Work, job: Job, threads: int, workers: Workers) -> Any:
     thread with the process.
     """
     outcome: ThreadFuture[Any] = ThreadFuture()
-    patience, left = Patience(), threading.Event()
+    patience, left, compilations = Patience(), threading.Event(), [0]
 
     def advanced(fraction: float) -> None:
         if left.is_set():
@@ -107,9 +107,13 @@ def _alone(work: Work, job: Job, threads: int, workers: Workers) -> Any:
         patience.moved()
         workers.observer.tile_advanced(job.tile.id, fraction)
 
+    def compiling(running: bool) -> None:
+        compilations[0] += 1 if running else -1
+        workers.observer.compiling(job.tile.id, running)
+
     def compute() -> None:
         try:
-            outcome.set_result(_attempt(work, job, threads, advanced))
+            outcome.set_result(_attempt(work, job, threads, advanced, compiling))
         except BaseException as error:
             outcome.set_exception(error)
 
@@ -118,6 +122,8 @@ def _alone(work: Work, job: Job, threads: int, workers: Workers) -> Any:
         thread.start()
         _running.add(thread)
         while not wait([outcome], timeout=LOOK).done:
+            if compilations[0] > 0:
+                patience.moved()
             if patience.look(f"tile {job.tile.id} ({job.tile.path})") > workers.limits.stuck:
                 return Failure(f"{job.tile.path}: {stands(patience.last)}; {_ASIDE}", fatal=True)
         return outcome.result()
@@ -139,9 +145,12 @@ def cores() -> int:
     return int(dask.config.get("num_workers", None) or CPU_COUNT)
 
 
-def _attempt(work: Work, job: Job, threads: int, advanced: Advanced) -> Any:
+def _attempt(work: Work, job: Job, threads: int, advanced: Advanced, compiling: Callable[[bool], None]) -> Any:
+    from hsi_dask.kernels.compiled import compilations_told  # numba takes a second: only where tiles are computed
+
     try:
-        return work(job, threads, advanced)
+        with compilations_told(compiling):
+            return work(job, threads, advanced)
     except OSError as error:
         if isinstance(error, HsiDaskError):
             return Failure(str(error))
@@ -172,7 +181,10 @@ def _on_worker(work: Work, job: Job, topic: str) -> Any:
     def advanced(fraction: float) -> None:
         worker.log_event(topic, news | {"fraction": fraction})
 
-    return _attempt(work, job, worker.state.nthreads, advanced)
+    def compiling(running: bool) -> None:
+        worker.log_event(topic, news | {"compiling": running})
+
+    return _attempt(work, job, worker.state.nthreads, advanced, compiling)
 
 
 def _on_client(
@@ -187,7 +199,10 @@ def _on_client(
     def listen(event: Any) -> None:
         news = event[1]
         moves.moved(news["tile"], news["worker"], news["place"])
-        workers.observer.tile_advanced(news["tile"], news["fraction"])
+        if "compiling" in news:
+            workers.observer.compiling(news["tile"], news["compiling"])
+        else:
+            workers.observer.tile_advanced(news["tile"], news["fraction"])
 
     client.subscribe_topic(topic, listen)
     try:

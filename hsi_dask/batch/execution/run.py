@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ from hsi_dask.limits import Limits
 from hsi_dask.schema import ENDMEMBER, PIXEL
 
 if TYPE_CHECKING:
+    import xarray as xr
     from distributed import Client
 
 logger = logging.getLogger(__name__)
@@ -300,27 +302,34 @@ def _ensure_endmembers(state: Run, plan: Plan, workers: Workers) -> None:
         )
         store.write_endmembers(state.endmembers, plan.spectra)
         return
-    wanted = plan.config.endmembers
-    workers.observer.stage("sampling")
-    workers.observer.message(f"sampling pixels of {plan.sampled} of {len(plan.tiles)} tiles")
+    from hsi_dask.kernels.compiled import compilations_told  # slow to import: only a new run needs it
+
+    with compilations_told(partial(workers.observer.compiling, "")):
+        store.write_endmembers(state.endmembers, _found_endmembers(state, plan, workers))
+
+
+def _found_endmembers(state: Run, plan: Plan, workers: Workers) -> xr.DataArray:
+    """The endmembers of a sample of the run's tiles."""
+    from hsi_dask.ops.counting import stable_count
+    from hsi_dask.ops.endmembers import find_endmembers
+
+    wanted, observer = plan.config.endmembers, workers.observer
+    observer.stage("sampling")
+    observer.message(f"sampling pixels of {plan.sampled} of {len(plan.tiles)} tiles")
     started = time.perf_counter()
     pixels = sample_site(plan, state.path, workers)
     seconds = time.perf_counter() - started
-    workers.observer.stage("endmembers")
+    observer.stage("endmembers")
     sampled = len(set(pixels["tile"].values.tolist()))
     told = f"{pixels.sizes[PIXEL]} pixels of {sampled} of {len(plan.tiles)} tiles, sampled in {seconds:.1f} s"
-    from hsi_dask.ops.counting import stable_count  # compile on import: only a new run needs them
-    from hsi_dask.ops.endmembers import find_endmembers
-
     how = {"method": wanted.method, "robust": wanted.robust, "seed": wanted.seed, **plan.config.extractor_options}
     count = wanted.count
     if count == "auto":
-        workers.observer.message(f"looking how many endmembers come back, up to {wanted.most}, among {told}")
+        observer.message(f"looking how many endmembers come back, up to {wanted.most}, among {told}")
         count = int(stable_count(pixels, wanted.most, **how)["count"])
-        workers.observer.message(f"{count} endmembers come back from either half of the sample: these are looked for")
-    workers.observer.message(f"finding {count} endmembers among {told}")
-    endmembers = find_endmembers(pixels, count, **how)
-    store.write_endmembers(state.endmembers, endmembers)
+        observer.message(f"{count} endmembers come back from either half of the sample: these are looked for")
+    observer.message(f"finding {count} endmembers among {told}")
+    return find_endmembers(pixels, count, **how)
 
 
 def _ensure_results(state: Run) -> None:

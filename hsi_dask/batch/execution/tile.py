@@ -61,9 +61,11 @@ def process_tile(job: Job, threads: int, advanced: Advanced) -> TileRecord:
     HsiDaskError, OSError
         For the tile's own reasons; nothing is committed.
     """
+    from hsi_dask.kernels.compiled import CompileClock
+
     with _ONE_TILE, _one_blas_thread(), _in_threads(threads):
         advanced(0.0)
-        started = time.perf_counter()
+        started, clock = time.perf_counter(), CompileClock()
         run = Run.open(job.run_dir)
         endmembers = store.read_endmembers(run.endmembers)
         file, cube = open_tile(job)
@@ -90,7 +92,9 @@ def process_tile(job: Job, threads: int, advanced: Advanced) -> TileRecord:
                 counts["zero"] += zeros
             del computed, slab  # before the next slab needs the room
         spectra = store.endmembers_digest(endmembers)
-        record = record_of(run, job.tile, tuple(receipts), counts, time.perf_counter() - started, spectra)
+        record = record_of(
+            run, job.tile, tuple(receipts), counts, time.perf_counter() - started - clock.seconds, spectra
+        )
         run.commit(record)
         return record
 
