@@ -61,6 +61,15 @@ def test_a_run_tells_its_results_on_stdout_and_its_progress_on_stderr(finished):
     assert "\x1b" not in process.stdout + process.stderr
 
 
+def test_what_is_not_said_is_not_compared_when_a_run_is_gone_on_with(site, finished, capsys):
+    run_dir, _ = finished
+    code, out, _ = inside(capsys, "run", site.folder, "--out", run_dir)
+    assert (code, out.splitlines()[0].partition(", in ")[0]) == (0, "2 of 2 tiles done (2 before)")
+    code, _, err = inside(capsys, "run", site.folder, "--out", run_dir, "--count", 4)
+    assert code == 2
+    assert "endmembers.count: 4, not 3" in err
+
+
 def test_a_run_ends_with_its_report_and_the_verb_draws_it_again(finished, capsys):
     run_dir, process = finished
     page = run_dir / "report.html"

@@ -51,6 +51,9 @@ def run(
     mix: Annotated[
         bool, typer.Option("--mix", help="Tiles may be of several products, sites or years in one run.")
     ] = False,
+    same_content: Annotated[
+        bool, typer.Option("--same-content", help="Files that were copied again may have other times; checked.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and stop.")] = False,
     no_report: Annotated[bool, typer.Option("--no-report", help="Draw no page of pictures at the end.")] = False,
 ) -> int:
@@ -70,7 +73,7 @@ def run(
     settings = settings.replace(mix=True) if mix else settings
     if dry_run:
         return _show_plan(settings, out)
-    summary = carry_out_run(settings, out, cluster, part)
+    summary = carry_out_run(settings, out, cluster, part, same_content=same_content)
     show_summary(summary)
     if not no_report:
         draw_report(summary)

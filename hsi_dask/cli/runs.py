@@ -42,11 +42,13 @@ def with_endmembers(settings: RunConfig, count: str | int | None, endmembers: Pa
 def settings_of(tiles: Sequence[str], out: Path, file: Path | None, count: int | None) -> RunConfig:
     from hsi_dask.batch.state.run_directory import MANIFEST, Run
     from hsi_dask.config import RunConfig
+    from hsi_dask.io.store import ENDMEMBERS
 
     if file is not None:
         settings = RunConfig.from_yaml(file)
-    elif not tiles and (out / MANIFEST).is_file():
-        settings = Run.open(out).require_current().config.replace(tiles=())  # the tiles of its manifest
+    elif (out / MANIFEST).is_file() and (not tiles or (out / ENDMEMBERS).exists()):
+        # what is not said is as it was; tiles are those of its manifest
+        settings = Run.open(out).require_current().config.replace(tiles=())
     else:
         settings = RunConfig()
     if tiles:
@@ -56,14 +58,16 @@ def settings_of(tiles: Sequence[str], out: Path, file: Path | None, count: int |
     return settings if count is None else settings.replace(endmembers={"count": count})
 
 
-def carry_out_run(settings: RunConfig, out: Path, cluster: Path | None, part: str | None = None) -> RunSummary:
+def carry_out_run(
+    settings: RunConfig, out: Path, cluster: Path | None, part: str | None = None, *, same_content: bool = False
+) -> RunSummary:
     from hsi_dask.batch.execution.run import run as carry_out
     from hsi_dask.batch.state.lock import Part
 
     share = None if part is None else Part.parse(part)
     if cluster is None:
         with run_observer() as observer:
-            return carry_out(settings, out, observer=observer, part=share)
+            return carry_out(settings, out, observer=observer, part=share, same_content=same_content)
     from hsi_dask.cluster import ClusterConfig, connect
 
     place = ClusterConfig.from_yaml(cluster)
@@ -72,7 +76,9 @@ def carry_out_run(settings: RunConfig, out: Path, cluster: Path | None, part: st
         observer.message(f"getting workers ({cluster})")
         with _warning_ends():
             client = stack.enter_context(connect(place))
-        return carry_out(settings, out, client=client, observer=observer, part=share, limits=place.limits)
+        return carry_out(
+            settings, out, client=client, observer=observer, part=share, limits=place.limits, same_content=same_content
+        )
 
 
 @contextlib.contextmanager

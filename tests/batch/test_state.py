@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import pytest
 
 from hsi_dask.batch.execution.run import run
@@ -64,6 +65,29 @@ def test_changed_inputs_are_refused_by_name(own_site: Path, config: RunConfig, t
     os.utime(next(own_site.glob("*368040_4306000*")), (1, 1))
     with pytest.raises(RunError, match=r"tile 368040_4306000 \(.*\) has another time of change"):
         run(own, tmp_path / "run")
+
+
+def test_files_that_were_copied_again_are_checked_by_their_maps(
+    own_site: Path, config: RunConfig, tmp_path: Path, undisturbed: Path, store_of: Callable[[Path], dict[str, bytes]]
+) -> None:
+    own, first = config.replace(tiles=[str(own_site)]), next(own_site.glob("*368040_4306000*"))
+    run(own, tmp_path / "run")
+    os.utime(first, (1, 1))
+    summary = run(own, tmp_path / "run", same_content=True)
+    assert (summary.done, len(summary.skipped), summary.failed) == (("368040_4306000",), 5, {})
+    assert store_of(tmp_path / "run") == store_of(undisturbed)
+    assert len(run(own, tmp_path / "run").skipped) == 6
+    size = first.stat().st_size
+    with h5py.File(first, "r+") as file:
+        numbers = file["SERC/Reflectance/Reflectance_Data"]
+        chunk = numbers.iter_chunks().__next__()
+        numbers[chunk] = numbers[chunk][::-1]
+    with open(first, "ab") as file:  # deflate packs other numbers otherwise
+        file.truncate(size)
+    summary = run(own, tmp_path / "run", same_content=True)
+    assert list(summary.failed) == ["368040_4306000"]
+    assert "gives other maps than before its time changed" in summary.failed["368040_4306000"]
+    assert len(summary.skipped) == 5
 
 
 def test_new_and_missing_tiles_are_refused_by_name(own_site: Path, config: RunConfig, tmp_path: Path) -> None:

@@ -86,6 +86,7 @@ def run(
     observer: Observer | None = None,
     part: Part | tuple[int, int] | None = None,
     limits: Limits | None = None,
+    same_content: bool = False,
 ) -> RunSummary:
     """Map the materials of all tiles of a configuration, or go on where an earlier run stopped.
 
@@ -106,6 +107,9 @@ def run(
         endmembers, the others wait for it. A whole run beside parts is refused, as are parts of another n.
     limits : Limits, optional
         How long to wait for workers, and for a tile in which nothing moves; a cluster's are `ClusterConfig.limits`.
+    same_content : bool
+        Input files may have other times than when the run began, as after copying: tiles that were done are mapped once
+        more, and fail unless the checksums of their maps are those on record.
 
     Returns
     -------
@@ -144,7 +148,7 @@ def run(
     with (
         _terminable(),
         _warned() as warned,
-        open_run_directory(run_dir, plan, part) as (state, placed),
+        open_run_directory(run_dir, plan, part, same_content=same_content) as (state, placed),
         _writing(state),
     ):
         outcome = _carry_out(state, placed, workers, part, warned)

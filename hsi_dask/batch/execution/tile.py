@@ -92,11 +92,24 @@ def process_tile(job: Job, threads: int, advanced: Advanced) -> TileRecord:
                 counts["zero"] += zeros
             del computed, slab  # before the next slab needs the room
         spectra = store.endmembers_digest(endmembers)
+        _require_as_before(run, job.tile, spectra, receipts)
         record = record_of(
             run, job.tile, tuple(receipts), counts, time.perf_counter() - started - clock.seconds, spectra
         )
         run.commit(record)
         return record
+
+
+def _require_as_before(run: Run, tile: Tile, spectra: str, receipts: list[Receipt]) -> None:
+    """Refuse a file of another time that gives other maps than it gave before, by their checksums."""
+    before = run.record(tile.id)
+    if before is None or (before.fingerprint, before.endmembers) != (run.manifest.fingerprint, spectra):
+        return
+    if (before.file_size, before.mtime_ns) != (tile.file_size, tile.mtime_ns) and before.chunks != tuple(receipts):
+        raise FileFormatError(
+            f"{tile.path} gives other maps than before its time changed, so its content is another; bring the former "
+            f"file back, or start a new run directory"
+        )
 
 
 def sample_tile(job: Job, threads: int, advanced: Advanced) -> xr.DataArray:

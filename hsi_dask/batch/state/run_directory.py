@@ -335,9 +335,11 @@ class Run:
 
 @contextmanager
 def open_run_directory(
-    run_dir: str | os.PathLike[str], plan: Plan, part: Part | None = None
+    run_dir: str | os.PathLike[str], plan: Plan, part: Part | None = None, *, same_content: bool = False
 ) -> Iterator[tuple[Run, Plan]]:
     """The run directory, created or resumed and locked, with the plan on its grid.
+
+    With `same_content` input files may have other times than they had.
 
     Raises
     ------
@@ -353,13 +355,13 @@ def open_run_directory(
     with ExitStack() as stack:
         if part is None:
             stack.enter_context(locks.held_whole(path))
-            held = (_created(path, plan), plan) if _holds_nothing(path) else _made(path, plan)
+            held = (_created(path, plan), plan) if _holds_nothing(path) else _made(path, plan, same_content)
         else:
             if _alone(path, part) and part.number > 1:
                 locks.await_first((path / MANIFEST).is_file, path)
             with locks.startup(path):
                 stack.enter_context(locks.held_part(path, part))
-                held = _made(path, plan)
+                held = _made(path, plan, same_content)
         yield held
 
 
@@ -382,8 +384,8 @@ def _holds_nothing(path: Path) -> bool:
     return not (path / ENDMEMBERS).exists() and not any((path / RECORDS).glob("*.json"))
 
 
-def _made(path: Path, plan: Plan) -> tuple[Run, Plan]:
-    return _resumed(path, plan) if (path / MANIFEST).is_file() else (_created(path, plan), plan)
+def _made(path: Path, plan: Plan, same_content: bool) -> tuple[Run, Plan]:
+    return _resumed(path, plan, same_content) if (path / MANIFEST).is_file() else (_created(path, plan), plan)
 
 
 def _require_usable(path: Path) -> None:
@@ -441,11 +443,11 @@ def _writable(path: Path) -> Iterator[None]:
         raise RunError(f"{path} cannot be written ({error.strerror}); choose another --out folder") from error
 
 
-def _resumed(path: Path, plan: Plan) -> tuple[Run, Plan]:
+def _resumed(path: Path, plan: Plan, same_content: bool) -> tuple[Run, Plan]:
     run = Run.open(path).require_current()
     names = {tile.path: tile.id for tile in run.manifest.tiles}  # a file that cannot be read may not tell its own
     plan = replace(plan, bad=tuple(replace(tile, id=names.get(tile.path, tile.id)) for tile in plan.bad))
-    differences = [*_other_settings(run, plan), *_other_inputs(run, plan)]
+    differences = [*_other_settings(run, plan), *_other_inputs(run, plan, same_content)]
     if differences:
         more = f"; and {len(differences) - 5} more" if len(differences) > 5 else ""
         raise RunError(
@@ -461,7 +463,7 @@ def _other_settings(run: Run, plan: Plan) -> list[str]:
     return plan.config.differences(run.config) or ["the settings in config.yaml were changed"]
 
 
-def _other_inputs(run: Run, plan: Plan) -> Iterator[str]:
+def _other_inputs(run: Run, plan: Plan, same_content: bool) -> Iterator[str]:
     """What differs in the tiles. A tile that failed may come back with another file: that is how it is mended."""
     known = {tile.id: tile for tile in run.manifest.tiles}
     unreadable = {tile.path: tile for tile in run.manifest.tiles if not tile.readable}
@@ -478,7 +480,7 @@ def _other_inputs(run: Run, plan: Plan) -> Iterator[str]:
             if record and not tile.mtime_ns:
                 continue  # gone, after it was done: that is allowed
             size, mtime = (record.file_size, record.mtime_ns) if record else (before.file_size, before.mtime_ns)
-            if (tile.file_size, tile.mtime_ns) != (size, mtime):
+            if tile.file_size != size or not (tile.mtime_ns == mtime or (same_content and tile.mtime_ns)):
                 what = _change(tile, size, mtime) if tile.mtime_ns else "is gone"
                 yield f"tile {tile.id} ({tile.path}) {what}"
     for lost in known.values():
@@ -490,7 +492,8 @@ def _change(tile: Tile | BadTile, size: int, mtime_ns: int) -> str:
     if tile.file_size != size:
         return f"has changed ({tile.file_size} bytes, was {size})"
     return (
-        "has another time of change, with as many bytes; if it is the same file, copied again, give it its time back: "
+        "has another time of change, with as many bytes; if it is the same file, copied again, --same-content maps it "
+        "once more and compares the checksums, or give it its time back: "
         f"touch -d @{mtime_ns // 10**9}.{mtime_ns % 10**9:09d} {tile.path}"
     )
 
