@@ -242,6 +242,34 @@ class MaskConfig(_Section):
     )  # fmt: skip
 
 
+def _bounds(bounds: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    west, south, east, north = bounds
+    if not (all(map(math.isfinite, bounds)) and west < east and south < north):
+        raise ValueError("no area")
+    return bounds
+
+
+Bounds = Annotated[tuple[float, float, float, float], AfterValidator(_bounds)]
+
+
+class AreaConfig(_Section):
+    """Which part of the site is mapped: a rectangle or polygons. Only stored chunks that touch it are read."""
+
+    bounds: Bounds | None = _option(
+        None, "null, or [west, south, east, north] with west below east and south below north",
+        "map only this rectangle, in the tiles' CRS unless bounds_crs says otherwise; a pixel is inside when its "
+        "centre is",
+    )  # fmt: skip
+    bounds_crs: Annotated[int, Field(strict=True, ge=1, le=10**6)] | None = _option(
+        None, "null or an EPSG code such as 4326", "the CRS of bounds; null: that of the tiles"
+    )
+    region: str | None = _option(
+        None, "null or a path",
+        "map only these polygons: a GeoJSON file, a GeoPackage or a shapefile, in any CRS; what they are is kept in "
+        "the run directory",
+    )  # fmt: skip
+
+
 class RunConfig(_Section):
     """What to compute: tiles, endmembers, bands, masks, methods, thresholds. Frozen; errors are ConfigErrors.
 
@@ -265,6 +293,7 @@ class RunConfig(_Section):
         "may tiles be of several products (.001, .002), sites or years? Their reflectances differ by design or by time",
         strict=True,
     )  # fmt: skip
+    area: AreaConfig = Field(AreaConfig(), description="which part of the site is mapped; without any, all of it")
     endmembers: EndmemberConfig = Field(
         EndmemberConfig(), description="how the endmember spectra are found, or where they are given"
     )
@@ -309,6 +338,10 @@ class RunConfig(_Section):
         filled(self._extractor_parameters(), self.endmembers.options, f"endmembers.options of {self.endmembers.method}")
         if self.endmembers.names is not None and self.endmembers.file is None:
             raise ValueError("endmembers.names is set, but endmembers.file is not; name the file that holds them")
+        if self.area.bounds is not None and self.area.region is not None:
+            raise ValueError("area.bounds and area.region are both set; set one of them to null")
+        if self.area.bounds_crs is not None and self.area.bounds is None:
+            raise ValueError(f"area.bounds_crs is {self.area.bounds_crs}, but area.bounds is not set; set both")
         low, high = self.masks.not_vegetation, self.masks.vegetation
         if low is not None and high is not None and low >= high:
             raise ValueError(
@@ -390,7 +423,8 @@ class RunConfig(_Section):
         return [f"{key}: {mine[key]}, not {theirs[key]}" for key in mine if mine[key] != theirs[key]]
 
 
-_NOT_NUMBERS = {"tiles", "mix"}  # settings that do not decide what a tile's numbers are
+# Settings that do not decide what a tile's numbers are; of an area, which its polygons do (`Plan.fingerprint`)
+_NOT_NUMBERS = {"tiles", "mix", "area"}
 
 
 def _without_empty_sections(values: Mapping[str, Any], model: type[_Section]) -> dict[str, Any]:

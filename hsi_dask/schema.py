@@ -30,10 +30,10 @@ SAME_WAVELENGTH = (
 # Between these, nm, water vapour leaves no light: noise. The windows of every NEON file, for files that declare none
 WATER_VAPOUR_WINDOWS = ((1340.0, 1445.0), (1790.0, 1955.0))
 
-# Why a pixel is masked: one bit of `quality` each
+# Why a pixel is masked: one bit of `quality` each. `outside` is outside the area of interest, of runs that have one
 FLAGS = {
     "no_data": 1, "cloud": 2, "shadow": 4, "saturated": 8, "negative": 16,
-    "water": 32, "vegetation": 64, "not_vegetation": 128,
+    "water": 32, "vegetation": 64, "not_vegetation": 128, "outside": 256,
 }  # fmt: skip
 
 
@@ -80,14 +80,21 @@ def no_data_value(dtype: np.dtype[Any]) -> float | int:
 
 
 MAP_DIMS, CLASS_DIMS = (ENDMEMBER, Y, X), (Y, X)
-QUALITY = Variable(
-    "quality", (Y, X), "uint8", "why a pixel is masked; 0 is good", role="flag", stored_share=0.1,
-    attrs={
-        "standard_name": "quality_flag",
-        "flag_masks": np.array(list(FLAGS.values()), "uint8"),
-        "flag_meanings": " ".join(FLAGS),
-    },
-)  # fmt: skip
+
+
+def _quality(dtype: str) -> Variable:
+    flags = {name: bit for name, bit in FLAGS.items() if bit <= np.iinfo(dtype).max}
+    return Variable(
+        "quality", (Y, X), dtype, "why a pixel is masked; 0 is good", role="flag", stored_share=0.1,
+        attrs={
+            "standard_name": "quality_flag",
+            "flag_masks": np.array(list(flags.values()), dtype),
+            "flag_meanings": " ".join(flags),
+        },
+    )  # fmt: skip
+
+
+QUALITY, QUALITY_OF_AREA = _quality("uint8"), _quality("uint16")  # the second, of runs with an area, has `outside`
 QUICKLOOK = Variable("quicklook", (WAVELENGTH, Y, X), "float32", "surface reflectance, four wavelengths", "1")
 # Variables that are no method's
 VARIABLES: dict[str, Variable] = {

@@ -32,7 +32,8 @@ class PieceSource(Protocol):
     """A stored array (y, x, wavelength) that can give what an index asks for piece by piece.
 
     The pieces of the same pixels follow each other, every stored chunk is read once, and a piece is good until
-    the next one is asked for. `spread` maps over the reads of a piece.
+    the next one is asked for. `spread` maps over the reads of a piece. Pixels may be left out, which have no data;
+    then the attribute `is_partial` is True.
     """
 
     @property
@@ -95,6 +96,11 @@ class _Places(NamedTuple):
 _MOST_SELECTIONS = 4096  # of which the youngest are known: each is a few kB
 _PLACES: dict[str, _Places] = {}
 _SELECTIONS: dict[str, Selection] = {}
+
+
+def is_partial(array: Any) -> bool:
+    """Whether the pieces of an array leave out pixels."""
+    return bool(getattr(array, "is_partial", False))
 
 
 def register(name: str, source: Source) -> None:

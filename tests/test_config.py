@@ -26,7 +26,7 @@ def test_the_commented_yaml_names_every_key_and_loads_back_equal() -> None:
     for line in text.splitlines():
         key = line.split(":")[0].strip()
         assert line.lstrip().startswith("#") or key in text
-    sections = (config, config.endmembers, config.bands, config.masks, config.thresholds, config.options)
+    sections = (config, config.area, config.endmembers, config.bands, config.masks, config.thresholds, config.options)
     nested = [getattr(config.options, name) for name in type(config.options).model_fields]
     assert text.count("#") == sum(len(type(section).model_fields) for section in (*sections, *nested))
 
@@ -49,7 +49,7 @@ def test_the_largest_count_is_the_schemas() -> None:
     [
         ({"endmembers": {"cuont": 3}}, "unknown key endmembers.cuont; did you mean endmembers.count?"),
         ({"count": 3}, "unknown key count; did you mean endmembers.count?"),
-        ({"frobnicate": 3}, "unknown key frobnicate; known keys are tiles, mix, endmembers, bands, masks, methods"),
+        ({"frobnicate": 3}, "unknown key frobnicate; known keys are tiles, mix, area, endmembers, bands, masks"),
         ({"endmembers": {"count": 0}}, "endmembers.count is 0; it must be a whole number from 1 to 254"),
         ({"endmembers": {"count": 255}}, "endmembers.count is 255; it must be a whole number from 1 to 254"),
         ({"endmembers": {"count": True}}, "endmembers.count is True; it must be a whole number from 1 to 254"),

@@ -76,7 +76,9 @@ HOMES = {
     "rich": {"cli", "progress"},
     "matplotlib": {"show"},
     "jinja2": {"show"},
-    "rasterio": {"show"},
+    "rasterio": {"show", "io"},
+    "geopandas": {"io"},
+    "pyogrio": {"io"},
     "bokeh": {"show"},
     "sklearn": {"ops"},
 }

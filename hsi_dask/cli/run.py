@@ -10,7 +10,19 @@ import typer
 from hsi_dask.cli.app import DONE, FOUND, app
 from hsi_dask.cli.output import bytes_text, print_rows
 from hsi_dask.cli.runs import carry_out_run, count_of, draw_report, settings_of, show_summary, with_endmembers
-from hsi_dask.cli.settings import MaskFlags, Methods, Names, Thresholds, Values, Windows, changed
+from hsi_dask.cli.settings import (
+    Bounds,
+    BoundsCrs,
+    MaskFlags,
+    Methods,
+    Names,
+    RegionFile,
+    Thresholds,
+    Values,
+    Windows,
+    area_of,
+    changed,
+)
 from hsi_dask.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -39,6 +51,9 @@ def run(
     threshold: Thresholds = None,
     windows: Windows = None,
     mask: MaskFlags = None,
+    bounds: Bounds = None,
+    bounds_crs: BoundsCrs = None,
+    region: RegionFile = None,
     sample_tiles: Annotated[int | None, typer.Option(metavar="N", help="Tiles to find endmembers in (16).")] = None,
     keep_outliers: Annotated[
         bool, typer.Option("--keep-outliers", help="Endmembers may be single pixels that stand alone.")
@@ -68,6 +83,7 @@ def run(
         with_endmembers(settings, count, endmembers or library), methods=method or (["cover"] if library else None),
         thresholds=threshold, windows=windows, masks=mask, names=names, values=values, keep_outliers=keep_outliers,
         sample_tiles=sample_tiles, units=library_units, material_column=material_column,
+        area=area_of(bounds, bounds_crs, region),
     )  # fmt: skip
     settings = settings if count is None else settings.replace(endmembers={"count": count_of(count)})
     settings = settings.replace(mix=True) if mix else settings
@@ -83,14 +99,16 @@ def run(
 def _show_plan(settings: RunConfig, out: Path) -> int:
     from dask.system import CPU_COUNT
 
-    from hsi_dask.batch.state.run_directory import MANIFEST, Run
+    from hsi_dask.batch.state.run_directory import MANIFEST, Run, kept_region
     from hsi_dask.batch.tiles.mixture import words
     from hsi_dask.batch.tiles.plan import free_bytes, make_plan
     from hsi_dask.batch.tiles.search import search_tiles
+    from hsi_dask.io.regions import extent_text
 
     before = Run.open(out) if (out / MANIFEST).is_file() else None
     found = search_tiles(settings.tiles) if settings.tiles or before is None else None
-    plan = make_plan(found.paths if found else [t.path for t in before.manifest.tiles] if before else [], settings)
+    paths = found.paths if found else [t.path for t in before.manifest.tiles] if before else []
+    plan = make_plan(paths, settings, kept_region=kept_region(out, settings))
     done = len(before.done()) if before else 0
     (rows, columns), (tall, wide) = plan.grid.shape, plan.grid.chunk
     wanted, masks = plan.config.endmembers, plan.config.masks.model_dump(exclude_defaults=True)
@@ -99,6 +117,7 @@ def _show_plan(settings: RunConfig, out: Path) -> int:
         "data": words(plan.contents) or "of no product or site that the files name",
         **({"aside": ", ".join(f"{n} {end} of other products" for end, n in found.aside.items())}
            if found and found.aside else {}),
+        **({"area": f"{plan.region.name}: {extent_text(plan.region.bounds, plan.region.crs)}"} if plan.region else {}),
         "blocks": f"of whole stored chunks, up to {bytes_text(max(t.block_bytes for t in plan.tiles))} each",
         "mosaic": f"{rows} x {columns} pixels in {plan.grid.label}, chunks of {tall} x {wide}",
         "maps": ", ".join(variable.name for variable in plan.variables),

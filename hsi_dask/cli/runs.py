@@ -106,7 +106,8 @@ def require_memory(place: ClusterConfig, settings: RunConfig, out: Path) -> None
     if (size := place.worker_size()) is None or not (present := [path for path in paths if path.exists()]):
         return
     threads, limit = size
-    plan = make_plan([max(present, key=lambda path: identity(str(path))[0])], settings)
+    whole = settings.replace(area={"bounds": None, "bounds_crs": None, "region": None})  # it changes no block's size
+    plan = make_plan([max(present, key=lambda path: identity(str(path))[0])], whole)
     if plan.tiles and (needed := plan.memory(threads)) > limit:
         raise ConfigError(
             f"a tile needs about {bytes_text(needed)} with {threads} threads, a worker has {bytes_text(limit)}; "

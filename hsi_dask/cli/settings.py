@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -27,6 +28,17 @@ MaskFlags = Annotated[
 Names = Annotated[
     str | None, typer.Option("--names", metavar="A,B", help="Which spectra of --endmembers, in this order.")
 ]
+Bounds = Annotated[
+    tuple[float, float, float, float] | None,
+    typer.Option("--bounds", metavar="W S E N", help="Map only this rectangle, in the tiles' CRS."),
+]
+BoundsCrs = Annotated[
+    int | None, typer.Option("--bounds-crs", metavar="EPSG", help="The CRS of --bounds, such as 4326.")
+]
+RegionFile = Annotated[
+    Path | None,
+    typer.Option("--region", metavar="FILE", help="Map only these polygons: GeoJSON, GeoPackage or shapefile."),
+]
 Values = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Any key of the configuration."),
@@ -46,6 +58,7 @@ def changed(
     sample_tiles: int | None = None,
     units: str | None = None,
     material_column: str | None = None,
+    area: dict[str, Any] | None = None,
 ) -> RunConfig:
     """The settings with what flags say.
 
@@ -66,11 +79,26 @@ def changed(
         found["bands"] = {"windows": tuple(_window(word) for words in windows for word in words.split(","))}
     if thresholds:
         found["thresholds"] = dict(_threshold(words) for words in thresholds)
+    if area:
+        found["area"] = area
     if masks:
         found["masks"] = dict(_mask(words) for words in masks)
     for words in values or ():
         _set(found, words)
     return settings.replace(**found) if found else settings
+
+
+def area_of(
+    bounds: tuple[float, float, float, float] | None, bounds_crs: int | None, region: Path | None
+) -> dict[str, Any]:
+    """The section `area` that flags ask for; of an earlier configuration nothing stays. Empty without such flags."""
+    if bounds is None and bounds_crs is None and region is None:
+        return {}
+    if bounds_crs is not None and bounds is None:
+        raise ConfigError(f"--bounds-crs {bounds_crs} is of --bounds; give both")
+    if bounds is not None and region is not None:
+        raise ConfigError("--bounds and --region both say where; give one of them")
+    return {"bounds": bounds, "bounds_crs": bounds_crs, "region": None if region is None else str(region)}
 
 
 def _pair(words: str, flag: str, example: str) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise, product
 from math import ceil
 from typing import Any, NamedTuple
@@ -30,6 +30,9 @@ class Want(NamedTuple):
 
     along: Index
     parts: list[Part]
+
+
+Cut = tuple[Want, slice]  # of an index along one dimension: what a piece asks for, and where it stands in the whole
 
 
 class ChunkedArray(ABC):
@@ -73,6 +76,10 @@ class ChunkedArray(ABC):
         every chunk is read once; a piece is good until the next one. `spread` maps over the reads of a piece: a
         thread pool's `map` shares them out.
         """
+        return self.read(self.cuts(key), spread)
+
+    def cuts(self, key: tuple[slice, slice, NDArray[np.intp]]) -> Iterator[tuple[Cut, ...]]:
+        """What each piece of a key asks of the chunks."""
         index = tuple(_normalise(k, n)[0] for k, n in zip(key, self.shape, strict=True))
         down, across, deep = self.stored_chunks
         column = down * across * max(1, length(index[2])) * self.dtype.itemsize  # chunks of the same pixels
@@ -81,9 +88,13 @@ class ChunkedArray(ABC):
         else:
             plane = max(1, length(index[0]) * length(index[1])) * self.dtype.itemsize
             together = (*self.shape[:2], max(1, min(PIECE_PLANES, PLANES_BYTES // plane) // deep))
-        buffer = np.empty(0, self.dtype)
         # what is asked of chunks along one dimension is worked out once, not for each of hundreds of pieces
-        for cuts in product(*(list(_cuts(*along)) for along in zip(index, self.stored_chunks, together, strict=True))):
+        yield from product(*(list(_cuts(*along)) for along in zip(index, self.stored_chunks, together, strict=True)))
+
+    def read(self, pieces: Iterable[tuple[Cut, ...]], spread: Spread = map) -> Iterator[Piece]:
+        """Pieces of the array, one after another."""
+        buffer = np.empty(0, self.dtype)
+        for cuts in pieces:
             height, width, planes = (length(target) for _, target in cuts)
             if buffer.size < height * width * planes:
                 buffer = np.empty(height * width * planes, self.dtype)
@@ -129,6 +140,14 @@ def put(chunk: NDArray[Any], parts: tuple[Part, ...], out: NDArray[Any]) -> None
         out[tuple(t for _, t in runs)] = take(chunk, tuple(s for s, _ in runs))
 
 
+def narrowed(index: Index, parts: list[Part], chunk: int) -> Cut:
+    """Of an ascending index what it asks of some chunks that follow each other, and where that stands in the whole."""
+    target = slice(parts[0].runs[0][1].start, parts[-1].runs[-1][1].stop)
+    first = index.start if isinstance(index, slice) else 0
+    within = slice(first + target.start, first + target.stop)
+    return _want(within if isinstance(index, slice) else index[within], chunk), target
+
+
 def _normalise(key: Any, size: int) -> tuple[Index, Any]:
     """One dimension's key as an ascending index to read, and the key into what was read."""
     if isinstance(key, slice):
@@ -172,14 +191,10 @@ def _parts(index: Index, chunk: int) -> Iterator[Part]:
         yield Part(number, _runs(index[start:stop] - number * chunk, start))
 
 
-def _cuts(index: Index, chunk: int, together: int) -> Iterator[tuple[Want, slice]]:
+def _cuts(index: Index, chunk: int, together: int) -> Iterator[Cut]:
     """An ascending index cut after so many of the chunks it touches: each part, and where it stands in the whole."""
     parts = list(_parts(index, chunk))
-    for few in (parts[first : first + together] for first in range(0, len(parts), together)):
-        target = slice(few[0].runs[0][1].start, few[-1].runs[-1][1].stop)
-        first = index.start if isinstance(index, slice) else 0
-        within = slice(first + target.start, first + target.stop)
-        yield _want(within if isinstance(index, slice) else index[within], chunk), target
+    yield from (narrowed(index, parts[first : first + together], chunk) for first in range(0, len(parts), together))
 
 
 def _runs(source: NDArray[np.intp], target: int) -> list[tuple[Index, slice]]:

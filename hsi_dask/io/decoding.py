@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hsi_dask.io.blocks import StoredCube
 from hsi_dask.io.chunked import ChunkedArray
-from hsi_dask.sources import Piece, Spread
+from hsi_dask.sources import Piece, Spread, is_partial
 
 Say = Callable[[str], None]  # takes one sentence on what the file lacks and what was done about it
 
@@ -47,6 +47,11 @@ class Reflectance:
     @property
     def stored_chunks(self) -> tuple[int, ...]:
         return self.stored.stored_chunks
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether `pieces` leaves out pixels."""
+        return is_partial(self.stored)
 
     def __getitem__(self, key: Any) -> NDArray[np.float32]:
         return self._decoded(np.asarray(self.stored[key]))

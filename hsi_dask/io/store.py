@@ -62,7 +62,7 @@ _OF_THE_STORE = {
     "zarr_conventions", "proj:code", "spatial:dimensions", "spatial:bbox", "spatial:transform", "spatial:shape",
     "GeoTransform", "variables",
 }  # fmt: skip
-_FLAGS_OF_CLASSES = {"flag_values", "flag_masks"}
+_FLAGS_OF_CLASSES = {"flag_values", "flag_masks"}  # of the dtype of what they are of
 _KEPT_ENCODING = {"chunks", "preferred_chunks", "grid_mapping", "coordinates"}
 _RESTORE = "restore it from a copy, or start a new run directory"
 
@@ -417,8 +417,9 @@ def open_maps(path: Path, *, group: str | None = None, chunks: Any = "auto") -> 
     known = [name for name in order if name in dataset] if isinstance(order, list) else sorted(map(str, dataset))
     chosen = dataset[known]
     with _readable(path):
-        for attrs in (chosen.attrs, *(variable.attrs for variable in chosen.variables.values())):
-            _forget_storage(attrs)
+        _forget_storage(chosen.attrs)
+        for variable in chosen.variables.values():
+            _forget_storage(variable.attrs, variable.dtype)
     for variable in chosen.variables.values():
         variable.encoding = {name: value for name, value in variable.encoding.items() if name in _KEPT_ENCODING}
         if variable.dtype == np.float32:
@@ -427,12 +428,12 @@ def open_maps(path: Path, *, group: str | None = None, chunks: Any = "auto") -> 
     return chosen
 
 
-def _forget_storage(attrs: dict[Any, Any]) -> None:
+def _forget_storage(attrs: dict[Any, Any], dtype: Any = np.uint8) -> None:
     """Leave what is true of arrays in memory and of any part of them, in types that every format can write."""
     for name in _OF_THE_STORE & attrs.keys():
         del attrs[name]
     for name in _FLAGS_OF_CLASSES & attrs.keys():
-        attrs[name] = np.array(attrs[name], "uint8")
+        attrs[name] = np.array(attrs[name], dtype)
 
 
 def _open_zarr(path: Path, group: str, chunks: Any) -> xr.Dataset:

@@ -28,7 +28,7 @@ _DECODING = frozenset({"scale_factor", "add_offset", "missing_value", "_Unsigned
 
 Side = Annotated[int, between(1, MOST_SIDE)]
 Shape = tuple[Side, ...]
-DType = Literal["float32", "float64", "uint8", "int16", "int32", "int64", "bool"]
+DType = Literal["float32", "float64", "uint8", "uint16", "int16", "int32", "int64", "bool"]
 Fill = Annotated[
     Any, Form('a number, true, false or "NaN"', lambda fill: isinstance(fill, int | float) or fill == "NaN")
 ]

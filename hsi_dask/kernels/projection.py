@@ -70,6 +70,11 @@ class Sums(NamedTuple):
         r, p = weights.basis.shape[0], weights.shares.shape[0]
         return cls(np.empty((r, n)), np.empty(n), np.empty(n if p else 0), np.empty((p, n)), np.empty((p, n)))
 
+    @classmethod
+    def missing(cls, weights: Weights, n: int) -> Sums:
+        """Sums of n pixels without data."""
+        return cls(*(np.full_like(values, np.nan) for values in cls.empty(weights, n)))
+
     def plus(self, *others: Sums) -> Sums:
         """The sums over the wavelengths of all of them, added from the left."""
         return Sums(*(sum(planes[1:], start=planes[0]) for planes in zip(self, *others, strict=True)))

@@ -17,7 +17,7 @@ from hsi_dask.kernels.projection import Operator, Sums, Weights, accumulate, ope
 from hsi_dask.methods.registry import method
 from hsi_dask.ops.decoding import checked, storage
 from hsi_dask.schema import Variable
-from hsi_dask.sources import PieceSource, Spread, find_source
+from hsi_dask.sources import PieceSource, Spread, find_source, is_partial
 
 DATA, ZERO = 0.0, 2.0  # values of the first plane besides NODATA
 NODATA = 1.0
@@ -130,7 +130,7 @@ def _project_pieces(array: PieceSource, key: Any, w: Weights, scale: float, fill
     `shared` is True where one task covers what would be many blocks: idle threads share its reads and arithmetic.
     """
     height, width = (k.stop - k.start for k in key[:2])
-    whole = Sums.empty(w, height * width)
+    whole = Sums.missing(w, height * width) if is_partial(array) else Sums.empty(w, height * width)
     operators: dict[tuple[int, int], Operator] = {}
     with ThreadPoolExecutor(_threads()) if shared else nullcontext() as pool:
         spread: Spread = pool.map if pool else map

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hsi_dask.errors import ConfigError, SchemaError
 from hsi_dask.ops.decoding import checked, storage
-from hsi_dask.schema import FLAGS, WAVELENGTH, X, Y, describe, no_data_value
+from hsi_dask.schema import FLAGS, QUALITY, QUALITY_OF_AREA, WAVELENGTH, X, Y, describe, no_data_value
 
 logger = logging.getLogger(__name__)
 
@@ -134,7 +134,12 @@ def plane_numbers(cube: xr.DataArray, masks: Masks) -> dict[float, int]:
     return {wavelength: _number(cube, wavelength, wanted[wavelength]) for wavelength in sorted(wanted)}
 
 
-def mask_maps(maps: xr.Dataset, validity: NDArray[np.floating[Any]], flags: NDArray[np.uint8] | None) -> xr.Dataset:
+def mask_maps(
+    maps: xr.Dataset,
+    validity: NDArray[np.floating[Any]],
+    flags: NDArray[np.uint8] | None,
+    inside: NDArray[np.bool_] | None = None,
+) -> xr.Dataset:
     """Maps with their `quality`; flagged pixels become no data in all maps, in place.
 
     Parameters
@@ -142,22 +147,27 @@ def mask_maps(maps: xr.Dataset, validity: NDArray[np.floating[Any]], flags: NDAr
     maps : of `map_materials`, in memory
     validity : (y, x), not 0 where a pixel has no data, as `ops.materials.mapped` gives it
     flags : (y, x) what else is flagged; None if nothing is
+    inside : (y, x) which pixels are in the area of interest: of the others nothing is known but that; None without one
     """
+    spec = QUALITY if inside is None else QUALITY_OF_AREA
     missing = validity != 0
-    quality = np.where(missing, FLAGS["no_data"], 0).astype(np.uint8)
+    quality = np.where(missing, FLAGS["no_data"], 0).astype(spec.dtype)
     if flags is not None:
         quality |= np.where(missing, flags & ~np.uint8(_SPECTRAL), flags)
-        masked = (quality != 0) & ~missing
+    if inside is not None:
+        quality[~inside] = FLAGS["outside"]
+    masked = (quality != 0) & ~missing
+    if masked.any():
         for values in maps.values():
             values.values[..., masked] = no_data_value(values.dtype)
     coords = {name: c for name, c in maps.coords.items() if set(c.dims) <= {Y, X}}
-    return maps.assign(quality=describe(xr.DataArray(quality, coords, (Y, X)), "quality"))
+    return maps.assign(quality=describe(xr.DataArray(quality, coords, (Y, X)), spec))
 
 
-def count_flags(quality: NDArray[np.uint8]) -> dict[str, int]:
+def count_flags(quality: NDArray[np.unsignedinteger[Any]]) -> dict[str, int]:
     """How many pixels are "valid", "no_data", and by every other reason that occurs; a pixel may have several."""
-    counts = np.bincount(quality.ravel(), minlength=256)
-    values = np.arange(256)
+    values = np.arange(2 * max(FLAGS.values()))
+    counts = np.bincount(quality.ravel(), minlength=values.size)
     found = {name: int(counts[(values & bit) != 0].sum()) for name, bit in FLAGS.items()}
     return {"valid": int(counts[0])} | {name: n for name, n in found.items() if n or name == "no_data"}
 

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from hsi_dask import schema
 from hsi_dask.batch.observer import Advanced
 from hsi_dask.batch.state.run_directory import Run, TileRecord
+from hsi_dask.batch.tiles.area import cut
 from hsi_dask.errors import FileFormatError, GridError, RunError
 from hsi_dask.io import levels as levels_store
 from hsi_dask.io import store
@@ -33,6 +34,7 @@ from hsi_dask.io.documents import as_typed
 from hsi_dask.io.durable import digest, whole_folder
 from hsi_dask.io.levels import OVERVIEWS, QUICKLOOK, level_grids, stored_array
 from hsi_dask.io.readers import read_source
+from hsi_dask.io.regions import Region
 from hsi_dask.io.store import Grid
 from hsi_dask.io.tile_source import TileSource
 from hsi_dask.overviews.agreement import Agreement, Counts, agreement_of, comparable, joint_counts
@@ -341,7 +343,7 @@ def _write_quicklooks(run: Run, records: Sequence[TileRecord], part: Path, work:
         try:
             file = read_source(record.path)
             row, column = _place_of(file, grid, record)
-            values = _planes(file)
+            values = _planes(file, run.manifest.region)
         except (FileFormatError, GridError, OSError) as error:
             logger.info("no quicklook of tile %s: %s", record.tile, error)
             return
@@ -361,10 +363,14 @@ def _place_of(file: TileSource, grid: Grid, record: TileRecord) -> tuple[int, in
     return row, column
 
 
-def _planes(file: TileSource) -> NDArray[Any]:
-    """(wavelength, y, x) float32 reflectance at the quicklook's wavelengths."""
+def _planes(file: TileSource, region: Region | None) -> NDArray[Any]:
+    """(wavelength, y, x) float32 reflectance at the quicklook's wavelengths; of an area of interest what is inside."""
+    file, inside = (file, None) if region is None else cut(file, region)
     cube = file.cube(chunks=None, masked=True)
     nearest = [int(np.abs(file.wavelength - wanted).argmin()) for wanted in QUICKLOOK_WAVELENGTHS]
     numbers, order = np.unique(nearest, return_inverse=True)  # a file of few wavelengths may have one for two
     values = cube.isel({WAVELENGTH: numbers}).transpose(WAVELENGTH, Y, X).values
-    return np.asarray(values[order])
+    values = np.asarray(values[order])
+    if inside is not None:
+        values[:, ~inside] = np.nan
+    return values

@@ -139,7 +139,7 @@ def measured(values: NDArray[Any], spec: Variable) -> Statistics:
     if values.dtype.kind == "i":
         counted = Counter(values[values != spec.fill_value].tolist())
         return _of_codes(counted) if counted else Statistics()
-    if values.dtype == np.uint8:
+    if values.dtype.kind == "u":
         found = {v: int(n) for v, n in enumerate(np.bincount(values.ravel())) if n and v != spec.fill_value}
         return _of_codes(found) if found else Statistics()
     holes = ~np.isfinite(values)

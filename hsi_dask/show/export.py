@@ -29,7 +29,7 @@ from hsi_dask.io.durable import PART, sync_folders, write_file
 from hsi_dask.io.libraries import write_library, write_table
 from hsi_dask.overviews.overviews import Overviews, kept_overviews
 from hsi_dask.overviews.statistics import Statistics
-from hsi_dask.schema import FLAGS, Variable
+from hsi_dask.schema import FLAGS, QUALITY_OF_AREA, Variable
 from hsi_dask.show.geotiff import MapImage, value_colours
 from hsi_dask.show.labels import Labels, dim_of, labels_of
 from hsi_dask.show.palettes import ramp_of
@@ -193,7 +193,8 @@ def _own_tags(overviews: Overviews, variable: Variable) -> dict[str, str]:
     known = {"role": variable.role, "units": variable.units, "better": variable.better, "of": variable.of}
     tags = {name: str(value) for name, value in known.items() if value is not None}
     if variable.role == "flag":
-        return tags | {"flag_masks": ", ".join(map(str, FLAGS.values())), "flag_meanings": ", ".join(FLAGS)}
+        masks, meanings = variable.attrs["flag_masks"], str(variable.attrs["flag_meanings"]).split()
+        return tags | {"flag_masks": ", ".join(map(str, masks)), "flag_meanings": ", ".join(meanings)}
     if variable.role == "class" and (threshold := threshold_of(overviews, variable)) is not None:
         tags["threshold"] = str(threshold)
     return tags
@@ -220,6 +221,8 @@ def _legend(overviews: Overviews, variable: Variable, labels: Labels, endmembers
     masks = Settings(overviews.run).masks
     flags = {bit: flag.replace("_", " ") for flag, bit in FLAGS.items() if flag in {"no_data", *masks}}
     values = [value for value in range(256) if not value & ~sum(flags)]
+    if variable == QUALITY_OF_AREA:
+        values, flags = [*values, FLAGS["outside"]], {**flags, FLAGS["outside"]: "outside"}
     return {value: " + ".join(text for bit, text in flags.items() if value & bit) or "good" for value in values}
 
 

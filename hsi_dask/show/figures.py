@@ -90,8 +90,8 @@ def draw_plane(
 
 
 def draw_categories(ax: Axes, values: xr.DataArray, table: NDArray[np.uint8]) -> AxesImage:
-    """A plane (y, x) of uint8 by a table (256, 4) of RGBA."""
-    image = ax.imshow(table[np.asarray(values, np.uint8)], extent=extent_of(values), interpolation="nearest")
+    """A plane (y, x) of whole numbers by a table (n, 4) of RGBA."""
+    image = ax.imshow(table[np.asarray(values, np.intp)], extent=extent_of(values), interpolation="nearest")
     furnish(ax, values)
     return image
 

@@ -96,7 +96,7 @@ class MapImage:
                 file.set_band_unit(number, self.spec.units)
             file.update_tags(number, **self.statistics(number - 1))
         if self.spec.dtype == "uint8":  # only of whole bytes a GeoTIFF has a colour table
-            file.write_colormap(1, {value: tuple(map(int, colour)) for value, colour in enumerate(self.colours)})
+            file.write_colormap(1, dict(enumerate(map(tuple, self.colours[:256].tolist()))))
 
     def statistics(self, band: int) -> dict[str, str]:
         """As GDAL keeps them; nothing of a band without data."""

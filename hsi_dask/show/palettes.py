@@ -22,7 +22,7 @@ _CLASSES = (
 )  # fmt: skip
 _FLAGS = {
     "no_data": "#ffffff", "cloud": "#56b4e9", "shadow": "#332288", "saturated": "#d55e00", "negative": "#cc79a7",
-    "water": "#0072b2", "vegetation": "#009e73", "not_vegetation": "#e69f00",
+    "water": "#0072b2", "vegetation": "#009e73", "not_vegetation": "#e69f00", "outside": "#ffffff",
 }  # fmt: skip
 GOOD_COLOUR, SEVERAL_COLOUR = "#e4e4e4", "#882255"  # quality: not masked; masked for more than one reason
 STATES = {"done": "#0072b2", "pending": "#c8c8c8", "failed": "#d55e00"}  # of tiles
@@ -92,12 +92,13 @@ def class_table(numbers: Collection[int]) -> NDArray[np.uint8]:
 
 
 def quality_table() -> NDArray[np.uint8]:
-    """(256, 4) RGBA of quality: grey where good, a colour for each reason, another for several, no data transparent."""
-    table = np.tile(_rgba(SEVERAL_COLOUR), (256, 1))
+    """(n, 4) RGBA of quality: grey where good, a colour for each reason, another for several; no data and what is
+    outside the area transparent."""
+    table = np.tile(_rgba(SEVERAL_COLOUR), (2 * max(FLAGS.values()), 1))
     table[0] = _rgba(GOOD_COLOUR)
     for name, bit in FLAGS.items():
         table[bit] = _rgba(_FLAGS[name])
-    table[(np.arange(256) & FLAGS["no_data"]) != 0] = 0
+    table[(np.arange(len(table)) & (FLAGS["no_data"] | FLAGS["outside"])) != 0] = 0
     return table
 
 

@@ -20,6 +20,7 @@ from hsi_dask.batch.state.run_directory import versions
 from hsi_dask.errors import RunError
 from hsi_dask.escaping import visible_lines
 from hsi_dask.io.durable import sync_folders, write_file
+from hsi_dask.io.regions import extent_text
 from hsi_dask.overviews.overviews import kept_overviews
 from hsi_dask.schema import ENDMEMBER, FLAGS, QUALITY, X, Y, endmember_names
 from hsi_dask.show import palettes, pictures, sections, tables
@@ -160,8 +161,12 @@ def _summary(facts: Facts) -> Iterator[tuple[str, str, str]]:
     valid = sum(record.pixels.get("valid", 0) for record in records)
     # a pixel may be masked for several reasons: quality counts each once, and nothing that has no data at all
     found, none = facts.statistics[QUALITY.name][0].values, sum(record.pixels.get("no_data", 0) for record in records)
-    total = none + sum(n for value, n in found.items() if not int(value) & FLAGS["no_data"])
-    yield "mapped area", area(valid * facts.pixel_area), f"{valid:,} pixels, {valid / max(total, 1):.1%} of the tiles"
+    elsewhere = FLAGS["no_data"] | FLAGS["outside"]
+    total = none + sum(n for value, n in found.items() if not int(value) & elsewhere)
+    whole = "the area of interest" if manifest.region else "the tiles"
+    yield "mapped area", area(valid * facts.pixel_area), f"{valid:,} pixels, {valid / max(total, 1):.1%} of {whole}"
+    if manifest.region:
+        yield "area of interest", manifest.region.name, extent_text(manifest.region.bounds, manifest.region.crs)
     west, south, east, north = manifest.grid.bbox
     step, unit = manifest.grid.resolution[0], manifest.grid.unit
     yield "grid", manifest.grid.label, f"{west:.9g} to {east:.9g} E, {south:.9g} to {north:.9g} N, {step:g} {unit}"

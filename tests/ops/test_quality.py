@@ -35,7 +35,8 @@ def cube() -> xr.DataArray:
 def flagged(cube: xr.DataArray, **masks: Any) -> dict[str, list[str]]:
     """Names of flagged pixels by flag."""
     flags = spectral_flags(cube, Masks(**masks)).values[0]
-    named = {flag: [n for n, f in zip(SPECTRA, flags, strict=True) if f & bit] for flag, bit in FLAGS.items()}
+    found = dict(zip(SPECTRA, flags.astype(int), strict=True))
+    named = {flag: [n for n, f in found.items() if f & bit] for flag, bit in FLAGS.items()}
     return {flag: names for flag, names in named.items() if names}
 
 

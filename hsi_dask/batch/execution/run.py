@@ -22,7 +22,15 @@ from hsi_dask.batch.execution.scene import ensure_scene
 from hsi_dask.batch.execution.tile import Job, process_tile, share_heap
 from hsi_dask.batch.observer import Observer
 from hsi_dask.batch.state.lock import Part, turn
-from hsi_dask.batch.state.run_directory import MANIFEST, RECORDS, Run, TileRecord, create_results, open_run_directory
+from hsi_dask.batch.state.run_directory import (
+    MANIFEST,
+    RECORDS,
+    Run,
+    TileRecord,
+    create_results,
+    kept_region,
+    open_run_directory,
+)
 from hsi_dask.batch.state.scene import scene_thresholds
 from hsi_dask.batch.tiles.mixture import words
 from hsi_dask.batch.tiles.plan import Plan, Tile, free_bytes, make_plan
@@ -144,7 +152,7 @@ def run(
         share_heap()
     workers = Workers(client, observer or Observer(), limits or Limits())
     part = Part(*part) if isinstance(part, tuple) else part
-    plan = make_plan(_paths(config, Path(run_dir)), config)
+    plan = make_plan(_paths(config, Path(run_dir)), config, kept_region=kept_region(run_dir, config))
     with (
         _terminable(),
         _warned() as warned,
@@ -190,7 +198,7 @@ def _carry_out(
                 ensure_scene(state, whole, workers)
                 _ensure_results(state)
         observer.stage("mapping")
-        jobs = [Job(tile, str(state.path.absolute()), plan.config) for tile in todo]
+        jobs = [Job(tile, str(state.path.absolute()), plan.config, region=plan.region) for tile in todo]
         outcomes = carry_out(process_tile, jobs, workers, should_stop=warned)
         try:
             for job, outcome in outcomes:

@@ -27,7 +27,14 @@ def sample_site(plan: Plan, run_dir: Path, workers: Workers) -> xr.DataArray:
     while order and len(found) < count:
         batch, order = order[: count - len(found)], order[count - len(found) :]
         jobs = [
-            Job(tile, str(run_dir.absolute()), plan.config, size, _seed(wanted.seed, tile, len(plan.tiles)))
+            Job(
+                tile,
+                str(run_dir.absolute()),
+                plan.config,
+                size,
+                _seed(wanted.seed, tile, len(plan.tiles)),
+                region=plan.region,
+            )
             for tile in batch
         ]
         for job, outcome in carry_out(sample_tile, jobs, workers):

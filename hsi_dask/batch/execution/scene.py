@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import xarray as xr
+
 from hsi_dask.batch.execution.dispatch import Failure, Workers, carry_out, raise_if_fatal
 from hsi_dask.batch.execution.tile import Job, open_tile, working
 from hsi_dask.batch.observer import Advanced
@@ -22,6 +24,7 @@ from hsi_dask.batch.tiles.plan import Plan, Tile
 from hsi_dask.errors import RunError
 from hsi_dask.io.scene import Arrays, read_arrays, write_arrays
 from hsi_dask.scene.reduction import Reduction
+from hsi_dask.schema import X, Y
 
 logger = logging.getLogger(__name__)
 
@@ -43,9 +46,11 @@ def ensure_scene(state: Run, plan: Plan, workers: Workers) -> None:
 def reduce_tile(job: Job, threads: int, advanced: Advanced) -> str:
     """Reduce a tile and keep the arrays with the run; returns the tile's id."""
     with working(threads, advanced):
-        file, cube = open_tile(job)
+        file, cube, inside = open_tile(job)
         flags = tile_flags(file, cube, job.config.masks)
         where = None if flags is None else (flags == 0).compute()
+        if inside is not None:
+            where = xr.DataArray(inside, dims=(Y, X)) & (True if where is None else where)
         run_dir = Path(job.run_dir)
         reduction = reduction_of(run_dir, job.config, job.reduction)
         arrays = reduction.reduce(cube, where)
@@ -63,7 +68,10 @@ def _ensure(state: Run, plan: Plan, reduction: Reduction, workers: Workers) -> N
     observer = workers.observer
     observer.stage("scene")
     observer.message(f"{reduction.title} of the scene: {len(todo)} of {len(tiles)} tiles to read")
-    jobs = [Job(tile, str(state.path.absolute()), plan.config, reduction=reduction.name) for tile in todo]
+    jobs = [
+        Job(tile, str(state.path.absolute()), plan.config, reduction=reduction.name, region=plan.region)
+        for tile in todo
+    ]
     for job, outcome in carry_out(reduce_tile, jobs, workers):
         if isinstance(outcome, Failure):
             raise_if_fatal(outcome)

@@ -10,14 +10,16 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from hsi_dask.batch.observer import Advanced
 from hsi_dask.batch.state.run_directory import Run, TileRecord, record_of
 from hsi_dask.batch.state.scene import scene_background, scene_ranges
+from hsi_dask.batch.tiles.area import cut
 from hsi_dask.batch.tiles.masks import tile_flags, unmasked_pixels
 from hsi_dask.batch.tiles.plan import Tile
 from hsi_dask.config import RunConfig
@@ -25,6 +27,7 @@ from hsi_dask.errors import FileFormatError
 from hsi_dask.io import store
 from hsi_dask.io.readers import read_source
 from hsi_dask.io.receipts import Receipt
+from hsi_dask.io.regions import Region
 from hsi_dask.io.tile_source import TileSource
 from hsi_dask.ops.bands import select_bands
 from hsi_dask.ops.materials import mapped
@@ -51,6 +54,7 @@ class Job:
     size: int = 0  # pixels to sample
     seed: int = 0
     reduction: str = ""  # of the scene
+    region: Region | None = None  # the area of interest
 
 
 def process_tile(job: Job, threads: int, advanced: Advanced) -> TileRecord:
@@ -68,7 +72,7 @@ def process_tile(job: Job, threads: int, advanced: Advanced) -> TileRecord:
         started, clock = time.perf_counter(), CompileClock()
         run = Run.open(job.run_dir)
         endmembers = store.read_endmembers(run.endmembers)
-        file, cube = open_tile(job)
+        file, cube, inside = open_tile(job)
         config = job.config
         maps, validity = mapped(
             cube, endmembers, methods=config.methods, thresholds=config.limits, options=config.method_options,
@@ -85,10 +89,11 @@ def process_tile(job: Job, threads: int, advanced: Advanced) -> TileRecord:
                 slab = whole.isel(y=slice(start, stop)) if len(job.tile.slabs) > 1 else whole
                 computed = slab.compute()
             valid, found = computed["_validity"].values, computed.get("_flags")
-            computed = mask_maps(computed[list(maps)], valid, None if found is None else found.values)
+            within = None if inside is None else inside[start:stop]
+            computed = mask_maps(computed[list(maps)], valid, None if found is None else found.values, within)
             receipts += store.write_region(run.results, computed, job.tile.row + start, job.tile.column)
             counts.update(count_flags(computed["quality"].values))
-            if zeros := int((valid == ZERO).sum()):
+            if zeros := int(((valid == ZERO) & (True if within is None else within)).sum()):
                 counts["zero"] += zeros
             del computed, slab  # before the next slab needs the room
         spectra = store.endmembers_digest(endmembers)
@@ -113,10 +118,10 @@ def _require_as_before(run: Run, tile: Tile, spectra: str, receipts: list[Receip
 
 
 def sample_tile(job: Job, threads: int, advanced: Advanced) -> xr.DataArray:
-    """Random pixels of a tile that have data and are not masked: at most size x wavelengths x 4 bytes."""
+    """Random pixels of a tile that have data, are inside the area and not masked: size x wavelengths x 4 bytes."""
     with working(threads, advanced):
-        file, cube = open_tile(job)
-        pixels = unmasked_pixels(file, cube, job.size, job.seed, job.config.masks)
+        file, cube, inside = open_tile(job)
+        pixels = unmasked_pixels(file, cube, job.size, job.seed, job.config.masks, inside)
         return pixels.assign_coords(tile=(PIXEL, np.full(pixels.sizes[PIXEL], job.tile.id, dtype=object)))
 
 
@@ -128,13 +133,23 @@ def working(threads: int, advanced: Advanced) -> Iterator[None]:
         yield
 
 
-def open_tile(job: Job) -> tuple[TileSource, xr.DataArray]:
-    """A tile's source, and its cube with the wavelengths that are kept; refused if it is not the file it was."""
+class OpenTile(NamedTuple):
+    """A tile's source, its cube with the wavelengths that are kept, and (y, x) what is in the area of interest."""
+
+    file: TileSource
+    cube: xr.DataArray
+    inside: NDArray[np.bool_] | None
+
+
+def open_tile(job: Job) -> OpenTile:
+    """A tile as its run reads it; refused if it is not the file it was."""
     file = read_source(job.tile.path)
     if (file.file_size, file.mtime_ns) != (job.tile.file_size, job.tile.mtime_ns):
         raise FileFormatError(f"{job.tile.path} changed while the run was going; run again")
-    bands = job.config.bands
-    return file, select_bands(file.numbers(), windows=bands.windows, drop_last=bands.drop_last)
+    bands, inside = job.config.bands, None
+    if job.region is not None:
+        file, inside = cut(file, job.region)
+    return OpenTile(file, select_bands(file.numbers(), windows=bands.windows, drop_last=bands.drop_last), inside)
 
 
 def share_heap() -> None:

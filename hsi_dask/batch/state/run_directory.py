@@ -30,6 +30,7 @@ import xarray as xr
 
 from hsi_dask.batch.state import lock as locks
 from hsi_dask.batch.state.lock import LOCK, PARTS, Part
+from hsi_dask.batch.tiles.area import with_whole_path
 from hsi_dask.batch.tiles.mixture import words
 from hsi_dask.batch.tiles.plan import BadTile, Plan, Tile, on_grid
 from hsi_dask.config import RunConfig
@@ -53,11 +54,12 @@ from hsi_dask.io.documents import (
 from hsi_dask.io.durable import PART, digest, sync_folders, write_file
 from hsi_dask.io.levels import OVERVIEWS
 from hsi_dask.io.receipts import Receipt
+from hsi_dask.io.regions import Region, extent_text
 from hsi_dask.io.scene import SCENE
 from hsi_dask.io.store import ENDMEMBERS, RESULTS, Grid
 from hsi_dask.io.zarr_metadata import MOST_PIXELS, read_group_metadata
 from hsi_dask.methods import registry as methods
-from hsi_dask.schema import CLASS_DIMS, ENDMEMBER, MATERIAL, QUALITY, Variable
+from hsi_dask.schema import CLASS_DIMS, ENDMEMBER, MATERIAL, QUALITY, QUALITY_OF_AREA, Variable
 
 logger = logging.getLogger(__name__)
 
@@ -114,6 +116,7 @@ class Manifest:
     fingerprint : of the settings that decide the numbers
     variables : the maps, as the methods declared them when the run was made
     contents : how many tiles of which product, site and year
+    region : the area of interest, in the CRS of the grid; None is all
     """
 
     format: int
@@ -124,6 +127,7 @@ class Manifest:
     tiles: tuple[Input, ...]
     versions: Versions
     contents: Mapping[Name, Mapping[Text, Count]] = field(default_factory=dict)
+    region: Region | None = None
 
 
 @dataclass(frozen=True)
@@ -330,6 +334,14 @@ class Run:
             return True  # inputs may be moved away once their tile is done
 
 
+def kept_region(run_dir: str | os.PathLike[str], config: RunConfig) -> Region | None:
+    """The area of a run that a configuration goes on with, as the run keeps it: its file of polygons may be gone."""
+    if not (Path(run_dir) / MANIFEST).is_file():
+        return None
+    run = Run.open(run_dir)
+    return run.manifest.region if with_whole_path(config.area) == run.config.area else None
+
+
 # ------------------------------------------------------------------------------------------------ create, resume
 
 
@@ -419,18 +431,21 @@ def _created(path: Path, plan: Plan) -> Run:
     manifest = Manifest(
         format=FORMAT,
         created=_now(),
-        fingerprint=plan.config.fingerprint(),
+        fingerprint=plan.fingerprint,
         grid=plan.grid,
         variables=plan.variables,
         tiles=tuple(sorted(inputs, key=lambda t: t.id)),
         versions=versions(),
         contents=plan.contents,
+        region=plan.region,
     )
     config = plan.config.replace(tiles=[os.path.abspath(os.path.expanduser(t)) for t in plan.config.tiles])
     with _writable(path):
         write_file(path / CONFIG, config.commented_yaml().encode())
         sync_folders([path])  # before the manifest, which makes it a run
         stored = asdict(manifest) | {"variables": [_stored(variable) for variable in manifest.variables]}
+        if manifest.region is None:
+            del stored["region"]
         _write_json(path / MANIFEST, stored)
     return Run(path, manifest)
 
@@ -447,7 +462,7 @@ def _resumed(path: Path, plan: Plan, same_content: bool) -> tuple[Run, Plan]:
     run = Run.open(path).require_current()
     names = {tile.path: tile.id for tile in run.manifest.tiles}  # a file that cannot be read may not tell its own
     plan = replace(plan, bad=tuple(replace(tile, id=names.get(tile.path, tile.id)) for tile in plan.bad))
-    differences = [*_other_settings(run, plan), *_other_inputs(run, plan, same_content)]
+    differences = _other_area(run, plan) or [*_other_settings(run, plan), *_other_inputs(run, plan, same_content)]
     if differences:
         more = f"; and {len(differences) - 5} more" if len(differences) > 5 else ""
         raise RunError(
@@ -458,9 +473,20 @@ def _resumed(path: Path, plan: Plan, same_content: bool) -> tuple[Run, Plan]:
 
 
 def _other_settings(run: Run, plan: Plan) -> list[str]:
-    if run.manifest.fingerprint == plan.config.fingerprint():
+    if run.manifest.fingerprint == plan.fingerprint:
         return []
     return plan.config.differences(run.config) or ["the settings in config.yaml were changed"]
+
+
+def _other_area(run: Run, plan: Plan) -> list[str]:
+    """Another area of interest touches other tiles, too."""
+    before, now = run.manifest.region, plan.region
+    same = (before and before.polygons) == (now and now.polygons)
+    return [] if same else [f"area: {_area_text(now)}, not {_area_text(before)}"]
+
+
+def _area_text(region: Region | None) -> str:
+    return f"{region.name} ({extent_text(region.bounds, region.crs)})" if region else "all of it"
 
 
 def _other_inputs(run: Run, plan: Plan, same_content: bool) -> Iterator[str]:
@@ -591,7 +617,7 @@ def _upgraded(values: Mapping[str, Any], path: Path) -> dict[str, Any]:
 def _as_map(variable: Variable, path: Path) -> Variable:
     """A map's specification, if it is one that a store may hold."""
     if variable.name == QUALITY.name:
-        return QUALITY
+        return QUALITY_OF_AREA if variable.dtype == QUALITY_OF_AREA.dtype else QUALITY
     words = [variable.name, *([variable.of] if variable.of else [])]
     known = variable.dims[-2:] == CLASS_DIMS and set(variable.dims[:-2]) <= {ENDMEMBER, MATERIAL}
     if not known or variable.dtype not in ("float32", "uint8", "int16") or not all(map(_WORD.fullmatch, words)):

@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from hsi_dask.config import MaskConfig
 from hsi_dask.errors import EndmemberError, FileFormatError
@@ -46,8 +47,17 @@ def tile_flags(file: TileSource, cube: xr.DataArray, config: MaskConfig) -> xr.D
     return flags if not masks.layers else flags | layers.chunk({dim: flags.chunksizes[dim] for dim in (Y, X)})
 
 
-def unmasked_pixels(file: TileSource, cube: xr.DataArray, size: int, seed: int, config: MaskConfig) -> xr.DataArray:
+def unmasked_pixels(
+    file: TileSource,
+    cube: xr.DataArray,
+    size: int,
+    seed: int,
+    config: MaskConfig,
+    inside: NDArray[np.bool_] | None = None,
+) -> xr.DataArray:
     """`sample_pixels` that no mask flags. Spectra are judged by those drawn: no plane is read for it.
+
+    inside : (y, x) the area of interest; None is all
 
     Raises
     ------
@@ -55,10 +65,13 @@ def unmasked_pixels(file: TileSource, cube: xr.DataArray, size: int, seed: int, 
         There is no such pixel; further, the errors of `tile_flags`.
     """
     masks = masks_of(config)
+    area = None if inside is None else xr.DataArray(inside, dims=(Y, X))
     if masks == Masks():
-        return sample_pixels(cube, size, seed=seed)
+        return sample_pixels(cube, size, seed=seed, where=area)
     planes = _planes(file, cube, masks) if masks.shadow else None
     where = _layer_flags(file, masks, planes) == 0 if masks.layers else None
+    if area is not None:
+        where = area if where is None else where & area
     if where is not None and not where.any():
         raise EndmemberError(f"{file.path} has no pixel left that is not masked; loosen the masks")
     drawn, good = size, np.empty(0, np.intp)

@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 
 from hsi_dask.batch.stalls import REMARK, Patience
+from hsi_dask.batch.tiles.area import Share, area_note, may_touch, region_of, touching, with_whole_path
 from hsi_dask.batch.tiles.common_bands import with_common_windows
 from hsi_dask.batch.tiles.layout import difference, lay_out, slabs
 from hsi_dask.batch.tiles.masks import missing_layer
@@ -23,12 +24,14 @@ from hsi_dask.config import MaskConfig, RunConfig
 from hsi_dask.errors import ConfigError, FileFormatError, GridError
 from hsi_dask.escaping import visible
 from hsi_dask.io import blocks, chunked
+from hsi_dask.io.durable import digest
 from hsi_dask.io.readers import corner_in_name, identity, read_source
+from hsi_dask.io.regions import Region
 from hsi_dask.io.store import Grid, endmember_planes
 from hsi_dask.io.tile_source import TileSource
 from hsi_dask.methods.registry import method, variables
 from hsi_dask.ops.grids import corner_name
-from hsi_dask.schema import CLASS_DIMS, ENDMEMBER, QUALITY, Variable
+from hsi_dask.schema import CLASS_DIMS, ENDMEMBER, QUALITY, QUALITY_OF_AREA, Variable
 
 # Memory of one tile's task, measured on tiles of 1 km in both chunk layouts:
 #   what a process holds before its first tile: interpreter, libraries, compiled kernels, the sample
@@ -43,9 +46,13 @@ _COPIES_OF_MAPS = 3
 #   masks, of every pixel: layers as stored, planes of indices in float32, least and largest values, flags
 _MASK_BYTES = 40
 
+_WHOLE = Share(1.0, 1, 1)  # of a tile, without an area of interest
+
 # Tiles that pixels are sampled from, unless the configuration says how many: every one of a small site, for a material
 # may be in one tile alone; of a large one so many, for a tile with one wavelength a chunk is inflated whole for it
 _MOST_SAMPLED = 16
+
+_OF_NOTHING = 0.02  # what a byte of no data takes when it is stored, and the chunks' own share
 
 _LONGEST_ID = 120  # bytes: names of files for a tile have endings, and end at 255
 
@@ -60,6 +67,7 @@ class Tile:
     row, column : of its north-west pixel in the mosaic
     slabs : row ranges of the tile, computed and written one after another
     block_bytes, block_pixels : stored integers of one dask block, and its pixels
+    inside, read : shares of its pixels and of its stored chunks that are in the area of interest
     """
 
     id: str
@@ -72,6 +80,8 @@ class Tile:
     slabs: tuple[tuple[int, int], ...]
     block_bytes: int
     block_pixels: int
+    inside: float = 1.0
+    read: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -95,6 +105,7 @@ class Plan:
     bad : files that cannot be read
     spectra : the endmembers, if they are given
     contents : how many tiles of which product, site and year
+    region : the area of interest; None is all
     notes : sentences on what was chosen for the tiles together
     """
 
@@ -104,12 +115,20 @@ class Plan:
     bad: tuple[BadTile, ...]
     spectra: xr.DataArray | None = field(default=None, compare=False, repr=False)
     contents: Contents = field(default_factory=dict, compare=False)
+    region: Region | None = None
     notes: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def variables(self) -> tuple[Variable, ...]:
         """The maps to be computed."""
-        return (*variables(self.config.methods, self.config.method_options), QUALITY)
+        quality = QUALITY if self.region is None else QUALITY_OF_AREA
+        return (*variables(self.config.methods, self.config.method_options), quality)
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over everything that decides the numbers, the area of interest among it."""
+        settings = self.config.fingerprint()
+        return settings if self.region is None else digest(f"{settings} {self.region.polygons}".encode())
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -121,9 +140,9 @@ class Plan:
 
     @property
     def bytes_to_read(self) -> int:
-        """Bytes of input files; those that are sampled are read twice."""
+        """Bytes of input files, as far as they are in the area; those that are sampled are read twice."""
         sampled = self.in_sampling_order()[: self.sampled] if self.spectra is None else []
-        return sum(tile.file_size for tile in (*self.tiles, *sampled))
+        return math.ceil(sum(tile.file_size * tile.read for tile in (*self.tiles, *sampled)))
 
     @property
     def sampled(self) -> int:
@@ -133,7 +152,8 @@ class Plan:
     def in_sampling_order(self) -> list[Tile]:
         """The tiles so that the first n, for any n, are spread over the site, from its middle on.
 
-        Files of less than half the usual size, as on the edge of a site, hold little but no data: they come last.
+        Files of less than half the usual size, as on the edge of a site, hold little but no data: they come last, and
+        so do those with little inside the area.
         """
         ordered = sorted(self.tiles, key=lambda tile: (tile.row, tile.column))
         places = np.array([(tile.row, tile.column) for tile in ordered])
@@ -141,8 +161,9 @@ class Plan:
         ordered = ordered[middle:] + ordered[:middle]
         bits = max(1, (len(ordered) - 1).bit_length())
         reverse = sorted(range(2**bits), key=lambda i: f"{i:0{bits}b}"[::-1])
-        little = np.median([tile.file_size for tile in ordered]) / 2
-        return sorted((ordered[i] for i in reverse if i < len(ordered)), key=lambda tile: tile.file_size < little)
+        little = np.median([tile.file_size * tile.inside for tile in ordered]) / 2
+        chosen = (ordered[i] for i in reverse if i < len(ordered))
+        return sorted(chosen, key=lambda tile: tile.file_size * tile.inside < little)
 
     @property
     def bytes_to_write(self) -> int:
@@ -152,7 +173,7 @@ class Plan:
     def output_bytes(self, tile: Tile) -> int:
         """Projected stored bytes of one tile's maps."""
         share = sum(v.stored_share * self._bytes_a_pixel(v) for v in self.variables)
-        return math.ceil(share * math.prod(tile.shape))
+        return math.ceil(share * math.prod(tile.shape) * min(1.0, tile.inside + _OF_NOTHING))
 
     def memory(self, threads: int) -> int:
         """Projected peak bytes of a process that works on the largest tile with so many threads."""
@@ -179,11 +200,15 @@ class Plan:
         return planes * np.dtype(variable.dtype).itemsize
 
 
-def make_plan(paths: Sequence[str | os.PathLike[str]], config: RunConfig) -> Plan:
-    """Plan a run over these files.
+def make_plan(paths: Sequence[str | os.PathLike[str]], config: RunConfig, *, kept_region: Region | None = None) -> Plan:
+    """Plan a run over these files, or those of them that touch the area of interest.
 
     A file whose metadata cannot be read is put aside in `Plan.bad`, unless none can be read; so is one of another site,
     whose CRS, pixels or wavelengths are not those of more than half of the files.
+
+    Parameters
+    ----------
+    kept_region : the area as an earlier start of the run kept it, for where its file is gone
 
     Raises
     ------
@@ -194,7 +219,8 @@ def make_plan(paths: Sequence[str | os.PathLike[str]], config: RunConfig) -> Pla
     EndmemberError
         Given endmembers cannot be used.
     ConfigError
-        No file has a layer that a mask needs; or the files are of several products, sites or years, and `mix` is false.
+        No file has a layer that a mask needs; or the files are of several products, sites or years, and `mix` is false;
+        or the area of interest cannot be used, or touches no tile.
     """
     if not paths:
         raise ConfigError("no tiles; give reflectance files, folders of them or patterns such as site/*.h5")
@@ -205,12 +231,19 @@ def make_plan(paths: Sequence[str | os.PathLike[str]], config: RunConfig) -> Pla
         more = f" (and {len(bad) - 1} more files cannot be read either)" if len(bad) > 1 else ""
         raise FileFormatError(bad[0].reason + more)
     files, strangers = _of_one_site(files)
+    shares, notes = [_WHOLE] * len(files), list[str]()
+    config = config.replace(area=with_whole_path(config.area).model_dump())
+    if (region := region_of(config.area, files[0].crs, kept_region, reread=bool(config.tiles))) is not None:
+        everything = len(files)
+        bad = [tile for tile in bad if may_touch(tile.path, files[0], region)]
+        files, shares = touching(files, region)
+        notes.append(area_note(region, shares, everything))
     if not config.mix:
         require_unmixed(files)
     _require_layers(files, config)
     layout = lay_out(files, [tile.path for tile in bad])
     own_windows = config.bands.windows is not None
-    config, notes = with_common_windows(files, config)
+    config, of_windows = with_common_windows(files, config)
     config, spectra, inherited = supplied_endmembers(config, files[0], own_windows=own_windows)
     tiles = tuple(
         Tile(
@@ -224,12 +257,15 @@ def make_plan(paths: Sequence[str | os.PathLike[str]], config: RunConfig) -> Pla
             slabs=slabs(file, layout.grid),
             block_bytes=math.prod(block) * file.reflectance.dtype.itemsize,
             block_pixels=math.prod(block[:2]),
+            inside=share.pixels,
+            read=share.chunks / share.of_chunks,
         )
-        for file, box in zip(files, layout.boxes, strict=True)
+        for file, box, share in zip(files, layout.boxes, shares, strict=True)
         for block in [blocks.block_shape(file.reflectance)]
     )
     aside = _with_unique_ids([*bad, *strangers], {tile.id for tile in tiles})
-    return Plan(config, layout.grid, tiles, aside, spectra, contents_of(files), (*notes, *inherited))
+    notes += (*of_windows, *inherited)
+    return Plan(config, layout.grid, tiles, aside, spectra, contents_of(files), region, tuple(notes))
 
 
 def _of_one_site(files: Sequence[TileSource]) -> tuple[list[TileSource], list[BadTile]]:

@@ -1,0 +1,97 @@
+"""Stored cubes of which only some chunks are read: where nobody looks, there is no data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsi_dask.io.blocks import StoredCube
+from hsi_dask.io.chunked import ChunkedArray, Cut, Part, Want, narrowed
+from hsi_dask.sources import Piece, Spread
+
+
+@dataclass(frozen=True, eq=False)
+class PartOfCube(ChunkedArray):
+    """A stored cube (y, x, wavelength) read only in some of its chunks; elsewhere it holds the fill value.
+
+    stored : the whole
+    needed : (down, across) bool, by chunk along y and x
+    void : what it holds elsewhere
+    """
+
+    stored: StoredCube
+    needed: NDArray[np.bool_]
+    void: float
+
+    @property
+    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        return self.stored.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:  # type: ignore[override]
+        return self.stored.dtype
+
+    @property
+    def stored_chunks(self) -> tuple[int, ...]:  # type: ignore[override]
+        return self.stored.stored_chunks
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        from dask.base import normalize_token
+
+        return type(self).__name__, normalize_token(self.stored), self.needed.tobytes(), self.void
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether `pieces` leaves out pixels."""
+        return True
+
+    def pieces(self, key: tuple[slice, slice, NDArray[np.intp]], spread: Spread = map) -> Iterator[Piece]:
+        """As of `ChunkedArray`, without those in which nothing is needed."""
+        return self.read(filter(self._is_needed, self.cuts(key)), spread)
+
+    def _is_needed(self, piece: tuple[Cut, ...]) -> bool:
+        down, across = ([part.number for part in want.parts] for want, _ in piece[:2])
+        return bool(self.needed[np.ix_(down, across)].any())
+
+    def fill(self, wanted: tuple[Want, ...], out: NDArray[Any], spread: Spread) -> None:
+        """As of `ChunkedArray`: what is needed in rectangles of whole chunks, so that neighbours are read together."""
+        down, across, deep = wanted
+        for is_needed, rows, columns in self._rectangles(down.parts, across.parts):
+            (y, to_rows), (x, to_columns) = (
+                narrowed(want.along, parts, chunk)
+                for want, parts, chunk in zip((down, across), (rows, columns), self.stored_chunks, strict=False)
+            )
+            target = out[to_rows, to_columns]
+            if not is_needed:
+                target.fill(self.void)
+            elif isinstance(self.stored, ChunkedArray):
+                self.stored.fill((y, x, deep), target, spread)
+            else:
+                target[...] = self.stored[y.along, x.along, deep.along]
+
+    def _rectangles(self, down: list[Part], across: list[Part]) -> Iterator[tuple[bool, list[Part], list[Part]]]:
+        """Parts of chunks, all needed or none: rows of chunks that are needed alike, cut where that changes."""
+        columns = [part.number for part in across]
+        for alike, rows in groupby(down, lambda part: self.needed[part.number, columns].tobytes()):
+            runs = groupby(zip(across, np.frombuffer(alike, bool), strict=True), lambda pair: bool(pair[1]))
+            together = list(rows)
+            yield from ((is_needed, together, [part for part, _ in run]) for is_needed, run in runs)
+
+
+def chunks_touched(inside: NDArray[np.bool_], stored_chunks: tuple[int, ...]) -> NDArray[np.bool_]:
+    """(down, across) bool: the chunks along y and x with a pixel that is inside.
+
+    Examples
+    --------
+    >>> chunks_touched(np.array([[False, False, True], [False, False, False]]), (2, 2, 1)).tolist()
+    [[False, True]]
+    """
+    found = inside
+    for axis in (0, 1):
+        found = np.logical_or.reduceat(found, np.arange(0, inside.shape[axis], stored_chunks[axis]), axis=axis)
+    return found
