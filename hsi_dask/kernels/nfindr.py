@@ -69,7 +69,7 @@ def nfindr(reduced: Floats, count: int, *, restarts: int = 10, seed: int | np.ra
     for restart in range(restarts):
         indices, flat = _start(points, rng if restart else None)
         if not flat:
-            indices, replacements[restart] = _climb(points, indices)
+            indices, replacements[restart] = climb(points, indices)
         found[restart] = indices = indices[np.lexsort(reduced[indices].T[::-1])]
         if not flat:
             heights[restart] = _log_determinant(points[indices])  # sorted: equal sets, equal digits
@@ -121,7 +121,7 @@ def _start(points: Floats, rng: np.random.Generator | None) -> tuple[Indices, bo
     return indices, flat
 
 
-def _climb(points: Floats, start: Indices) -> tuple[Indices, int]:
+def climb(points: Floats, start: Indices) -> tuple[Indices, int]:
     """Replace vertices while that enlarges the determinant; as computed it only ever grows, so this ends."""
     indices, height = start, _log_determinant(points[start])
     replacements = vertex = unchanged = 0

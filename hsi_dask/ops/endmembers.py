@@ -16,12 +16,16 @@ from hsi_dask.extractors.specification import Extractor
 from hsi_dask.kernels.extraction.extracted import Extracted
 from hsi_dask.kernels.support import NEIGHBOURS
 from hsi_dask.kernels.support import robust as robust_extraction
+from hsi_dask.ops.sampling import sample_pixels
 from hsi_dask.parameters import filled
 from hsi_dask.schema import (
+    CUBE_DIMS,
     ENDMEMBER,
     MAX_ENDMEMBERS,
     PIXEL,
     WAVELENGTH,
+    X,
+    Y,
     describe,
     describe_coordinates,
     require_dims,
@@ -35,7 +39,8 @@ def find_endmembers(
 
     Parameters
     ----------
-    pixels : (pixel, wavelength) reflectance without missing values, as from `sample_pixels`.
+    pixels : (pixel, wavelength) reflectance without missing values, as from `sample_pixels`; or for "nfindr" a whole
+        cube (y, x, wavelength) as in `map_materials`: see Notes.
     count : how many endmembers, 1 to 254. One endmember is, for N-FINDR, the brightest pixel.
     method : "nfindr" (the simplex of largest volume), "vca", "spa", "atgp", "ppi", "fippi", or where no pixel is pure
         "minimum_volume".
@@ -57,6 +62,13 @@ def find_endmembers(
         dimensions.
     ConfigError : count, method or options out of range.
 
+    Notes
+    -----
+    Of a cube, endmembers are first found among 20 000 of its pixels. Then all its pixels are looked at, and exchanged
+    for a vertex where that enlarges the simplex, until none does; a pixel that stands alone among all of them is no
+    vertex if `robust`. The attribute `certificate` says so. The simplex is that of the sample's principal subspace. The
+    cube is read twice; beside it 84 bytes a pixel are kept, above 1 GiB in a temporary file.
+
     References
     ----------
     Those of the extractors, in their files in `hsi_dask.extractors`; Winter, M. E. (1999). N-FINDR: an algorithm for
@@ -67,6 +79,8 @@ def find_endmembers(
         raise ConfigError(f"count must be 1 to {MAX_ENDMEMBERS} endmembers, not {count}")
     if count < extractor.least:
         raise ConfigError(f"{extractor.name} finds {extractor.least} endmembers or more, not {count}")
+    if {Y, X} <= set(pixels.dims):
+        return _among_all(require_dims(pixels, CUBE_DIMS, "the cube"), count, extractor.name, robust, seed, options)
     pixels = require_dims(pixels, (PIXEL, WAVELENGTH), "pixels")
     spectra = np.asarray(pixels, dtype=np.float64 if pixels.dtype == np.float64 else np.float32)
     if not np.isfinite(spectra).all():
@@ -93,9 +107,39 @@ def find_endmembers(
     else:
         spectral = {name: c.variable for name, c in pixels.coords.items() if c.dims == (WAVELENGTH,)}
         chosen = xr.DataArray(found.spectra, spectral, (ENDMEMBER, WAVELENGTH))
-    chosen = chosen.astype(np.float32).assign_coords({ENDMEMBER: np.arange(1, count + 1)})
+    return _numbered(chosen, how)
+
+
+def _numbered(chosen: xr.DataArray, how: Mapping[str, Any]) -> xr.DataArray:
+    chosen = chosen.astype(np.float32).assign_coords({ENDMEMBER: np.arange(1, chosen.sizes[ENDMEMBER] + 1)})
     describe_coordinates({k: v.variable for k, v in chosen.coords.items()})
     return describe(chosen, "endmembers", **how)
+
+
+def _among_all(
+    cube: xr.DataArray, count: int, method: str, robust: bool, seed: int, options: Mapping[str, Any]
+) -> xr.DataArray:
+    """N-FINDR among all pixels of a cube."""
+    if method != "nfindr" or count < 2:
+        raise ConfigError(
+            f"a whole cube is searched by nfindr for 2 endmembers or more, not by {method} for {count}; give it pixels "
+            f"from sample_pixels"
+        )
+    from hsi_dask.ops import whole_scene
+
+    sample = sample_pixels(cube, whole_scene.SAMPLE, seed=seed)
+    first = find_endmembers(sample, count, method=method, robust=robust, seed=seed, **options)
+    robust = bool(first.attrs["robust"])
+    rows, columns = (np.asarray(sample[name]) for name in ("row", "column"))
+    chosen = [
+        int(np.flatnonzero((rows == row) & (columns == column))[0])
+        for row, column in zip(first["row"].values, first["column"].values, strict=True)
+    ]
+    with threadpool_limits(1, user_api="blas"):  # the same digits whatever the number of threads
+        found = whole_scene.search_cube(cube, sample, np.array(chosen), seed=seed, robust=robust)
+    kept = {name: first.attrs[name] for name in ("method", "robust", "seed", *options) if name in first.attrs}
+    how = {**kept, "sample": sample.sizes[PIXEL], **whole_scene.told(found, cube, robust)}
+    return _numbered(whole_scene.endmembers_of(cube, found).rename({PIXEL: ENDMEMBER}), how)
 
 
 def _extracted(

@@ -72,6 +72,12 @@ def sample_pixels(cube: xr.DataArray, size: int, *, seed: int = 0, where: xr.Dat
     return _labelled(cube, np.concatenate(places, axis=1), np.concatenate(spectra))
 
 
+def pixels_at(cube: xr.DataArray, places: NDArray[Any]) -> xr.DataArray:
+    """Spectra of a cube (y, x, wavelength) at these positions (2, k), labelled as those of `sample_pixels`."""
+    stored = require_reflectance(_gather(cube.data, places), cube.attrs)
+    return _labelled(cube, places, storage(cube).reflectance(stored))
+
+
 def _candidates(height: int, width: int, rng: np.random.Generator) -> Iterator[NDArray[np.intp]]:
     """Candidate positions (2, k), window after window, spread evenly; later passes take what earlier ones left."""
     down, across = -(-height // WINDOW), -(-width // WINDOW)

@@ -1,0 +1,123 @@
+"""N-FINDR over every pixel of a cube: candidates from a sample, then all pixels, until none enlarges the simplex."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Mapping
+from functools import reduce
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from hsi_dask.kernels.extraction import whole_scene as kernel
+from hsi_dask.kernels.extraction.whole_scene import Planes, Question, Ranked, Space, Vertices
+from hsi_dask.kernels.projection import Sums, Weights
+from hsi_dask.ops.passes import Finish, finished_planes
+from hsi_dask.ops.sampling import pixels_at
+from hsi_dask.schema import FLOOR, X, Y
+
+SAMPLE = 20_000
+_IN_MEMORY = 2**30  # bytes of planes; more are kept in a temporary file
+_PART = 2**20  # pixels of a part
+
+
+class Begun(NamedTuple):
+    """A search over a whole scene as its sample leaves it.
+
+    space : where pixels are compared.
+    points : (count, r) the sample's vertices.
+    reference : (k, r) of its pixels.
+    """
+
+    space: Space
+    points: NDArray[np.float64]
+    reference: NDArray[np.float64]
+
+
+def begin(sample: xr.DataArray, chosen: NDArray[np.intp], seed: int) -> Begun:
+    """The search after endmembers were found among sampled pixels (pixel, wavelength), at the indices `chosen`."""
+    spectra = np.asarray(sample)
+    space = kernel.space_of(spectra, len(chosen))
+    some = np.random.default_rng(seed).choice(len(spectra), min(kernel.REFERENCE, len(spectra)), replace=False)
+    # as float32, which planes are: a pixel of the sample is the very point that it is in the scene
+    points, reference = (
+        (spectra[rows].astype(np.float64) @ space.basis.T).astype(np.float32).astype(np.float64)
+        for rows in (chosen, np.sort(some))
+    )
+    return Begun(space, points, reference)
+
+
+def projected(cube: xr.DataArray, space: Space) -> Any:
+    """(r, y, x) float32, lazy where the cube is: what is asked of every pixel is asked of these planes."""
+    nothing = np.empty((0, space.basis.shape[1]))
+    size = len(space.basis)
+    finish = Finish(((_projections, None),), {"planes": slice(1, size + 1)})
+    return finished_planes(cube, Weights(space.basis, nothing, nothing, FLOOR), finish)[1:]
+
+
+def _projections(_: None, sums: Sums) -> Mapping[str, NDArray[Any]]:
+    return {"planes": sums.projections}
+
+
+def search_cube(
+    cube: xr.DataArray, sample: xr.DataArray, chosen: NDArray[np.intp], *, seed: int, robust: bool
+) -> Vertices:
+    """The vertices among all pixels of a cube; pixels are numbered row by row."""
+    begun = begin(sample, chosen, seed)
+    planes = _kept(projected(cube, begun.space)).reshape(len(begun.space.basis), -1)
+
+    def ask(question: Question) -> Ranked:
+        starts = range(0, planes.shape[1], _PART)
+        return reduce(
+            kernel.combine,
+            (kernel.answer(planes[:, start : start + _PART], start, begun.space, question) for start in starts),
+        )
+
+    numbers: NDArray[np.int64] = (
+        np.asarray(sample["row"])[chosen] * cube.sizes[X] + np.asarray(sample["column"])[chosen]
+    )
+    return kernel.search(ask, begun.space, numbers, begun.reference, begun.points, robust=robust)
+
+
+def _kept(planes: Any) -> Planes:
+    """Planes in memory, or where they are large in a file that has no name and goes with them."""
+    if not hasattr(planes, "dask"):
+        return np.asarray(planes)
+    if planes.nbytes <= _IN_MEMORY:
+        return np.asarray(planes.compute())
+    import dask.array as da
+
+    with tempfile.TemporaryFile() as file:
+        kept = np.memmap(file, np.float32, "w+", shape=planes.shape)
+    da.store(planes, kept, lock=False)
+    return kept
+
+
+def endmembers_of(cube: xr.DataArray, found: Vertices) -> xr.DataArray:
+    """(pixel, wavelength) float32, the mean spectrum of each vertex's members, at the place of the vertex itself."""
+    chosen = pixels_at(cube, _places(cube, found.pixels))
+    every = found.members.ravel()
+    wanted = np.unique(every[every >= 0])
+    spectra = np.asarray(pixels_at(cube, _places(cube, wanted)), dtype=np.float64)
+    means = [spectra[np.searchsorted(wanted, some[some >= 0])].mean(axis=0) for some in found.members]
+    return chosen.copy(data=np.stack(means).astype(np.float32))
+
+
+def _places(cube: xr.DataArray, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.stack(np.divmod(numbers, cube.sizes[X]))
+
+
+def told(found: Vertices, cube: xr.DataArray, robust: bool) -> dict[str, Any]:
+    """What attributes say of the search."""
+    at = dict(zip((Y, X), _places(cube, found.dropped), strict=True))
+    places = {f"dropped_{dim}": np.asarray(cube[dim])[at[dim]].tolist() for dim in at if dim in cube.coords}
+    support = {"support": found.support.tolist(), "dropped_support": found.dropped_support.tolist()} if robust else {}
+    return {
+        "pixels": found.known, "volume": math.exp(found.log_volume), "log_volume": found.log_volume,
+        "rounds": found.rounds, "gain": found.gain, **support, **places,
+        "certificate": f"no {'supported ' if robust else ''}pixel of {found.known} enlarges the volume by more than "
+        f"{max(found.gain, kernel.GAIN):.0e} of itself",
+    }  # fmt: skip
