@@ -413,3 +413,53 @@ def test_a_mosaic_may_be_larger_than_the_scene_and_wavelengths_may_be_left_out(s
     found = synthetic.compare_with_truth(endmembers.isel(wavelength=slice(20, 200)), maps, part)
     assert found.abundance_rmse.max() < 1e-6
     assert found.angle.max() < 1e-3
+
+
+# ---------------------------------------------------------------------------------- variability within a material
+
+
+@pytest.fixture(scope="module")
+def varied():
+    return synthetic.simulate_scene((90, 120), variability=0.1, noise=0.0, illumination=None, seed=3)
+
+
+def test_spectra_of_a_material_vary_by_the_share_asked_for_and_abundances_stay(varied):
+    even = synthetic.simulate_scene((90, 120), noise=0.0, illumination=None, seed=3)
+    np.testing.assert_array_equal(varied.abundance, even.abundance)
+    calm = (varied.wavelength > 450) & (varied.wavelength < 1300)
+    for material, spectrum in enumerate(varied.endmembers):
+        pure = varied.reflectance()[varied.abundance[material] > 0.999][:, calm] / 1e4
+        assert 0.04 < (pure / spectrum[calm] - 1).std() < 0.2
+
+
+def test_a_part_of_a_varied_scene_is_that_part_of_the_whole(varied):
+    whole = varied.reflectance()
+    part = varied.window(slice(20, 50), slice(30, 70))
+    np.testing.assert_array_equal(part.reflectance(bands=slice(100, 140)), whole[20:50, 30:70, 100:140])
+
+
+def test_a_library_of_a_scene_is_of_its_bundles_and_classes(varied):
+    library = varied.library(8, seed=1)
+    assert library.material.values.tolist() == list(np.repeat(varied.names, 8))
+    np.testing.assert_array_equal(library, varied.library(8, seed=1))
+    assert (library != varied.library(8, seed=2)).any()
+    # pixels of a material and its spectra vary by the same few curves
+    curves = np.linalg.svd(library[:8].values - varied.endmembers[0], full_matrices=False)[2][:3]
+    calm = (varied.wavelength < 1330) | ((varied.wavelength > 1460) & (varied.wavelength < 1780))
+    pure = varied.reflectance()[varied.abundance[0] == 1][:, calm] / 1e4 - varied.endmembers[0, calm]
+    outside = pure - np.linalg.lstsq(curves[:, calm].T, pure.T, rcond=None)[0].T @ curves[:, calm]
+    assert np.abs(outside).max() < 1e-4  # a digital number
+
+
+def test_without_variability_a_library_repeats_the_spectra():
+    scene = synthetic.simulate_scene((20, 20))
+    np.testing.assert_allclose(scene.library(2), np.repeat(scene.endmembers, 2, axis=0))
+    with pytest.raises(ConfigError, match=r"variability -0.1 >= 0"):
+        synthetic.simulate_scene((20, 20), variability=-0.1)
+
+
+def test_a_site_of_varied_materials_is_written_tile_by_tile(tmp_path):
+    site = synthetic.simulate_site(tmp_path, tiles=(1, 2), size=40, variability=0.1, no_data=0)
+    for scene, path in zip(site.scenes, site.paths, strict=True):
+        with h5py.File(path) as file:
+            np.testing.assert_array_equal(file["SERC/Reflectance/Reflectance_Data"][:], scene.reflectance())

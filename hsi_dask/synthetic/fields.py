@@ -23,7 +23,7 @@ BLOCK = 2**16  # float32 values worked on at a time: 256 kB, a core's share of c
 
 
 _FIELDS = (
-    "noise", "patch", "warp_y", "warp_x", "light", "edge", "cloud", "shadow", "relief", "aspect", "air",
+    "noise", "patch", "warp_y", "warp_x", "light", "edge", "cloud", "shadow", "relief", "aspect", "air", "bundle",
 )  # fmt: skip
 
 

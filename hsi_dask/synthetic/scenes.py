@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hsi_dask.errors import ConfigError
+from hsi_dask.synthetic import bundles
 from hsi_dask.synthetic.fields import BLOCK, TABLE, noise_table, patch_weights, position_hash, smooth_field
 from hsi_dask.synthetic.spectra import (
     MATERIALS,
@@ -35,7 +36,7 @@ ABUNDANCE_STEPS = 2**16  # abundances are multiples of 2**-16: exact in float32,
 
 
 class Pixels(NamedTuple):
-    """What pixels are made of: lit abundances (p, n), start in the noise table (n,), no-data (n,)."""
+    """What pixels are made of: weights of components (c, n), start in the noise table (n,), no-data (n,)."""
 
     weight: Array
     start: Array
@@ -55,6 +56,7 @@ class Scene:
     abundance : (p, y, x) float32, >= 0, sums to exactly 1, also where there is no data
     illumination : (y, x) float32, the factor on reflectance
     no_data : (y, x) bool
+    variability : how much spectra vary within a material, as a share of its reflectance
     """
 
     names: tuple[str, ...]
@@ -71,6 +73,7 @@ class Scene:
     illumination_range: tuple[float, float] | None
     no_data_share: float
     no_data_shape: Literal["corner", "border"]
+    variability: float = 0.0
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -125,6 +128,31 @@ class Scene:
         """A smooth random field of the scene, (y, x) float64 in [0, 1], with structure of so many patches."""
         return smooth_field(self.seed, name, np.arange(*self.rows), np.arange(*self.cols), patches * self.patch)
 
+    @cached_property
+    def components(self) -> Array:
+        """(c, L) float32, what pixels are sums of: the materials' spectra and, where these vary, their curves."""
+        if not self.variability:
+            return self.endmembers
+        curves = self.variability * bundles.curves(self.seed, self.endmembers, self.wavelength)
+        return np.concatenate([self.endmembers, curves.reshape(-1, self.wavelength.size).astype(np.float32)])
+
+    def library(self, count: int = 20, *, seed: int = 0) -> xr.DataArray:
+        """`count` random spectra of each material, (endmember, wavelength) float32, with `name` and `material`.
+
+        They are of the same bundles as the pixels' spectra, but none of them is in the scene.
+        """
+        import xarray as xr
+
+        curves = bundles.curves(self.seed, self.endmembers, self.wavelength)
+        spectra = bundles.drawn(self.endmembers, curves, self.variability, count, seed)
+        material = np.repeat(np.array(self.names, dtype=object), count)
+        names = np.array([f"{name} {n}" for name in self.names for n in range(1, count + 1)], dtype=object)
+        coords = {
+            "endmember": np.arange(1, len(spectra) + 1), "wavelength": self.wavelength,
+            "fwhm": ("wavelength", self.fwhm), "name": ("endmember", names), "material": ("endmember", material),
+        }  # fmt: skip
+        return xr.DataArray(spectra, coords, ("endmember", "wavelength"), name="endmembers")
+
     def window(self, y: slice = slice(None), x: slice = slice(None)) -> Scene:
         """The same scene cut to a range of its rows and columns; every value stays what it was."""
         (y0, y1, _), (x0, x1, _) = y.indices(self.shape[0]), x.indices(self.shape[1])
@@ -161,8 +189,17 @@ class Scene:
 
     def _pixels(self) -> Pixels:
         weight = (self.abundance * self.illumination).reshape(len(self.names), -1)
+        if self.variability:
+            weight = np.concatenate([weight, (weight[:, None] * self._deviations()).reshape(-1, weight.shape[1])])
         place = position_hash(self.seed, "noise", np.arange(*self.rows)[:, None], np.arange(*self.cols))
         return Pixels(weight, (place % np.uint64(TABLE)).astype(np.int64).ravel(), self.no_data.ravel())
+
+    def _deviations(self) -> Array:
+        """(p, curves, n) float32 in [-1, 1]: how much of each curve a material's spectrum has at each pixel."""
+        rows, cols = np.arange(*self.rows), np.arange(*self.cols)
+        seeds = self.seed + 7919 * (1 + np.arange(len(self.names) * bundles.CURVES))
+        fields = [2 * smooth_field(int(seed), "bundle", rows, cols, self.patch) - 1 for seed in seeds]
+        return np.array(fields, np.float32).reshape(len(self.names), bundles.CURVES, -1)
 
 
 def _exact_abundance(weights: Array) -> Array:
@@ -192,7 +229,7 @@ def digital_numbers(scene: Scene, pixels: Pixels, bands: slice = slice(None)) ->
     """
     first, stop, _ = bands.indices(scene.wavelength.size)
     spread, top = (values[first:stop] for values in _noise_profile(scene))
-    spectra = np.float32(SCALE) * scene.endmembers[:, first:stop]
+    spectra = np.float32(SCALE) * scene.components[:, first:stop]
     table = noise_table(scene.seed, scene.wavelength.size)
     noise = np.lib.stride_tricks.sliding_window_view(table, stop - first)
     flawed = scene.noise > 0
@@ -229,6 +266,7 @@ def simulate_scene(
     origin: tuple[int, int] = (368000, 4306000),
     wavelength: npt.ArrayLike | None = None,
     patch: float | None = None,
+    variability: float = 0.0,
 ) -> Scene:
     """Simulate patches of materials with mixed borders, lit unevenly, seen by a NEON spectrometer.
 
@@ -254,6 +292,9 @@ def simulate_scene(
         Nanometres; `neon_wavelengths()` unless given.
     patch : float, optional
         Size of a patch in pixels; unless given at most 40 and small enough that every material occurs.
+    variability : float
+        How much spectra vary within a material, smoothly over the ground and over wavelength, as a share of its
+        reflectance: 0.1 is much. `Scene.library` draws a class library of the same bundles; abundances stay the truth.
 
     Returns
     -------
@@ -264,9 +305,10 @@ def simulate_scene(
     >>> simulate_scene((40, 40), seed=3).abundance.shape
     (6, 40, 40)
     """
-    if min(shape) < 1 or not 0 <= no_data <= 1 or noise < 0 or seed < 0:
+    if min(shape) < 1 or not 0 <= no_data <= 1 or min(noise, variability) < 0 or seed < 0:
         raise ConfigError(
-            f"shape {shape} and seed {seed} must be positive, noise {noise} >= 0, no_data {no_data} in 0..1"
+            f"shape {shape} and seed {seed} must be positive, noise {noise} and variability {variability} >= 0, "
+            f"no_data {no_data} in 0..1"
         )
     grid = neon_wavelengths() if wavelength is None else np.asarray(wavelength, dtype=np.float64)
     cols = (int(origin[0]), int(origin[0]) + shape[1])
@@ -287,4 +329,5 @@ def simulate_scene(
         illumination_range=illumination,
         no_data_share=no_data,
         no_data_shape=no_data_shape,
+        variability=variability,
     )

@@ -47,6 +47,7 @@ def simulate_site(
     origin: tuple[int, int] = (368000, 4306000),
     wavelength: npt.ArrayLike | None = None,
     patch: float | None = None,
+    variability: float = 0.0,
     site: str = "SERC",
     domain: str = "D02",
     zone: int = 18,
@@ -65,7 +66,7 @@ def simulate_site(
         Layouts, taken in turn along rows and columns. Tiles of several products are mixed in a run only if it says so.
     chunks : sequence of (y, x, wavelength)
         Stored chunks, taken in turn likewise, 0 for a whole axis; none: each revision's own.
-    materials, seed, noise, illumination, no_data, wavelength, patch
+    materials, seed, noise, illumination, no_data, wavelength, patch, variability
         As in `simulate_scene`, of the site as a whole; the no-data corner is the site's north-west one.
     site, domain, zone, workers
         As in `write_neon_tile`.
@@ -82,6 +83,7 @@ def simulate_site(
     scene = simulate_scene(
         (tiles[0] * size, tiles[1] * size), materials=materials, seed=seed, noise=noise,
         illumination=illumination, no_data=no_data, origin=origin, wavelength=wavelength, patch=patch,
+        variability=variability,
     )  # fmt: skip
     paths = []
     for number, tile in enumerate(scene.tiles(size)):
