@@ -49,7 +49,7 @@ MAY_IMPORT = {
         "scene",
     },
     "overviews": {"errors", "schema", "io", "batch"},
-    "show": {"errors", "escaping", "schema", "yaml_text", "methods", "io", "ops", "batch", "overviews"},
+    "show": {"errors", "escaping", "schema", "yaml_text", "kernels", "methods", "io", "ops", "batch", "overviews"},
     "progress": {"batch", "escaping"},
     "cli": {
         *("errors", "escaping", "schema", "config", "yaml_text", "cluster", "synthetic", "kernels", "io", "ops"),

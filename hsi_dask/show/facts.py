@@ -14,9 +14,11 @@ from hsi_dask.errors import FileFormatError
 from hsi_dask.io.readers import read_source
 from hsi_dask.io.store import open_endmembers
 from hsi_dask.io.tile_source import TileSource
+from hsi_dask.kernels.correlation import std_of_sum
 from hsi_dask.overviews.overviews import Overviews
 from hsi_dask.overviews.statistics import Statistics
 from hsi_dask.schema import MATERIAL, Variable
+from hsi_dask.show.areas import Interval, interval_of, lengths_of
 from hsi_dask.show.labels import Labels, dim_of, labels_of
 from hsi_dask.show.settings import Settings
 from hsi_dask.show.thresholds import threshold_text
@@ -89,6 +91,26 @@ class Facts:
         if variable.name not in self._limits:
             self._limits[variable.name] = usual_range(self.maps[variable.name].values)
         return self._limits[variable.name]
+
+    def area_interval(self, fractions: Variable, number: int) -> Interval | None:
+        """Hectares between which the area of a fraction's plane lies; None without its uncertainty."""
+        unsure = next((v for v in self.variables.values() if v.role == "uncertainty" and v.of == fractions.name), None)
+        found = self.statistics[fractions.name][number]
+        if unsure is None or not found.count:
+            return None
+        errors = self.statistics[unsure.name][number]
+        std = std_of_sum(errors.total, errors.squares, self._lengths(fractions.name)[number])
+        return interval_of(*(self.pixel_area * pixels for pixels in (found.total, std, found.count)))
+
+    def _lengths(self, name: str) -> list[float]:
+        """The correlation length of each plane of a map, pixels."""
+        if name not in self._known_lengths:
+            self._known_lengths[name] = lengths_of(self.overviews.level(1)[name])
+        return self._known_lengths[name]
+
+    @cached_property
+    def _known_lengths(self) -> dict[str, list[float]]:
+        return {}
 
     @property
     def pixel_area(self) -> float:

@@ -19,7 +19,8 @@ from hsi_dask.show.pictures import NARROW, WIDE, Frames
 
 _MOST_CATEGORIES = 12  # of a map of library spectra that a legend names
 _WORDS = {
-    "fraction": "All maps have one scale. Histograms and means are of all pixels; the scale of shares is logarithmic.",
+    "fraction": "All maps have one scale. Histograms, means and areas are of all pixels; the scale of shares is "
+    "logarithmic. In brackets the interval that holds the area with 95 % probability, where errors are known.",
     "residual": "What the mixture of endmembers leaves unexplained, over all wavelengths. Bright patches are materials "
     "that no endmember stands for.",
     "shade": "The share of a pixel that is dark because light does not reach it.",
@@ -82,6 +83,7 @@ def _planes(
             ramp = palettes.ramp_of(variable)
             one["histogram"] = histogram(found.histogram, title_of(variable), ramp, found.mean, NARROW)
             one["mean"] = share_text(found.mean) if found.count else ""
+            one["area"] = _area(facts, variable, number) if found.count else ""
         elif variable.role != "model":
             one["scale"] = _scale(variable, limits)
         if unsure is not None:
@@ -89,6 +91,13 @@ def _planes(
             one |= {"unsure": _plane(frame, unsure, plane, ends), "unsure_scale": _scale(unsure, ends)}
         step()
         yield one
+
+
+def _area(facts: Facts, variable: Variable, number: int) -> str:
+    """What a fraction covers, with the interval of 95 % where its uncertainty is known."""
+    covered = area(facts.statistics[variable.name][number].total * facts.pixel_area)
+    interval = facts.area_interval(variable, number)
+    return f"{covered} ({area(interval.low)} to {area(interval.high)})" if interval else covered
 
 
 def _single(facts: Facts, frame: Frame, variable: Variable, unsure: Variable | None) -> dict[str, Any]:

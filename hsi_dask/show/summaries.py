@@ -1,9 +1,8 @@
-"""What the maps of a dataset are, by their roles, and how much ground they cover."""
+"""What the maps of a dataset are, by their roles, and what their planes and classes are called."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -12,14 +11,8 @@ from hsi_dask.batch.state.run_directory import MANIFEST, Run
 from hsi_dask.errors import RunError, SchemaError
 from hsi_dask.escaping import visible
 from hsi_dask.methods.registry import METHODS, variable
-from hsi_dask.schema import CLASS_DIMS, ENDMEMBER, MATERIAL, QUALITY, Role, Variable, X, Y
-from hsi_dask.show.figures import are_metres
+from hsi_dask.schema import CLASS_DIMS, ENDMEMBER, MATERIAL, QUALITY, Role, Variable
 from hsi_dask.show.labels import Labels, dim_of, labels_of
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-_HECTARE = 1e4  # square metres
 
 
 def specifications(maps: xr.Dataset) -> dict[str, Variable]:
@@ -90,40 +83,3 @@ def class_map_in(maps: xr.Dataset, method: str | None) -> str:
         if name in wanted or spec.of == method:
             return name
     raise SchemaError(f"the dataset has no class map {method} but {', '.join(classes) or 'none'}")
-
-
-def areas(maps: xr.Dataset) -> pd.DataFrame:
-    """Hectares of each class and fraction, as `Pictures.areas` tells."""
-    import pandas as pd
-
-    hectares = _pixel_area(maps)
-    columns: dict[str, dict[str, float]] = {}
-    for name, spec in specifications(maps).items():
-        if spec.role == "class":
-            counts = _class_counts(maps[name])
-            classes = labels_in(maps, name).classes
-            columns[name] = {text: float(counts[value] * hectares) for value, (text, _) in classes.items()}
-        elif spec.role == "fraction":
-            totals = np.atleast_1d(maps[name].sum((Y, X), dtype=np.float64).values) * hectares
-            columns[name] = dict(zip(labels_in(maps, name).names, totals.tolist(), strict=True))
-    rows = list(dict.fromkeys(row for column in columns.values() for row in column))
-    rows.sort(key=lambda row: row == "unclassified")
-    return pd.DataFrame(columns, index=pd.Index(rows, name="hectares"))
-
-
-def _pixel_area(maps: xr.Dataset) -> float:
-    """Hectares."""
-    one = next((maps[name] for name in maps if {Y, X} <= set(maps[name].dims)), None)
-    if one is None or not are_metres(one) or min(one.sizes[Y], one.sizes[X]) < 2:
-        raise SchemaError("areas need y and x in metres, two of each at least; give the maps their coordinates")
-    steps = [float(abs(one[dim][1] - one[dim][0])) for dim in (Y, X)]
-    return steps[0] * steps[1] / _HECTARE
-
-
-def _class_counts(classes: xr.DataArray) -> Any:
-    """(256,) pixels by class value."""
-    if hasattr(classes.data, "dask"):
-        import dask.array as da
-
-        return np.asarray(da.bincount(classes.data.ravel(), minlength=256))
-    return np.bincount(np.asarray(classes).ravel(), minlength=256)

@@ -51,18 +51,20 @@ def _classes(facts: Facts) -> Iterator[Row]:
 
 
 def _means(facts: Facts) -> Iterator[Row]:
-    yield "map", "of", "units", "pixels", "mean", "standard_deviation", "least", "largest", "hectares"
+    yield "map", "of", "units", "pixels", "mean", "standard_deviation", "least", "largest", "hectares", "low", "high"
     for variable in facts.variables.values():
         if variable.role in ("class", "flag", "model"):
             continue
         planes = facts.statistics[variable.name]
         names = facts.labels_of(variable).names if len(variable.dims) > 2 else ("",)
-        for name, one in zip(names, planes, strict=True):
+        for number, (name, one) in enumerate(zip(names, planes, strict=True)):
             told = (
                 [f"{value:.6g}" for value in (one.mean, one.std, one.minimum, one.maximum)] if one.count else [""] * 4
             )
             covered = f"{one.total * facts.pixel_area:.6g}" if variable.role == "fraction" else ""
-            yield variable.name, name, variable.units or "1", one.count, *told, covered
+            interval = facts.area_interval(variable, number) if variable.role == "fraction" else None
+            ends = [f"{value:.6g}" for value in interval] if interval else ["", ""]
+            yield variable.name, name, variable.units or "1", one.count, *told, covered, *ends
 
 
 def _spectra(facts: Facts) -> Iterator[Row]:

@@ -121,7 +121,7 @@ def test_results_are_drawn_and_measured_by_role(run_dir):
         ax = results.hsi.plot_map("alike_score", 2)
         np.testing.assert_array_equal(np.asarray(ax.images[0].get_array()), results.alike_score[1])
         areas = results.hsi.areas()
-        assert set(areas.columns) == {"cover", "kinds", "alike_class"}
+        assert set(areas.columns) == {"cover", "cover_low", "cover_high", "kinds", "alike_class"}
         assert areas["cover"].sum() == pytest.approx(areas["kinds"].sum(), rel=1e-5)
     finally:
         plt.close("all")
