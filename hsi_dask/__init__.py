@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from hsi_dask import synthetic
     from hsi_dask.batch.execution.run import RunSummary, run
     from hsi_dask.batch.tiles.mosaic import open_mosaic
+    from hsi_dask.comparison.changes import compare
     from hsi_dask.config import RunConfig
     from hsi_dask.errors import (
         ClusterError,
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     from hsi_dask.ops.sampling import sample_pixels
     from hsi_dask.ops.statistics import scene_statistics
     from hsi_dask.ops.transforms import denoise, inverse_transform, mnf, pca
+    from hsi_dask.show.change_report import export_changes
     from hsi_dask.show.export import export
     from hsi_dask.show.report import report
 
@@ -92,11 +94,13 @@ __all__ = [
     "absorption",
     "apply",
     "classify",
+    "compare",
     "continuum_removal",
     "denoise",
     "detect",
     "estimate_count",
     "export",
+    "export_changes",
     "find_endmembers",
     "fractional_cover",
     "from_samples",
@@ -129,6 +133,7 @@ __all__ = [
 _HOMES = {
     "batch.execution.run": ("RunSummary", "run"),
     "batch.tiles.mosaic": ("open_mosaic",),
+    "comparison.changes": ("compare",),
     "config": ("RunConfig",),
     "errors": tuple(name for name in __all__ if name.endswith("Error")),
     "io.neon.cube": ("open_neon",),
@@ -151,6 +156,7 @@ _HOMES = {
     "ops.sampling": ("sample_pixels",),
     "ops.statistics": ("scene_statistics",),
     "ops.transforms": ("denoise", "inverse_transform", "mnf", "pca"),
+    "show.change_report": ("export_changes",),
     "show.export": ("export",),
     "show.report": ("report",),
 }

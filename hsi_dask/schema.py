@@ -37,7 +37,9 @@ FLAGS = {
 }  # fmt: skip
 
 
-Role = Literal["fraction", "score", "class", "residual", "uncertainty", "shade", "model", "flag", "reflectance"]
+Role = Literal[
+    "fraction", "score", "class", "residual", "uncertainty", "shade", "model", "flag", "reflectance", "change"
+]
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ class Variable:
     Attributes
     ----------
     role : fraction (of a pixel's area), score (how alike), class (numbers of endmembers), residual, uncertainty (of the
-        variable it is `of`), shade, model (numbers of library spectra), flag (bits), reflectance
+        variable it is `of`), shade, model (numbers of library spectra), flag (bits), reflectance, change (of the
+        variable it is `of`, between two runs: a difference, or whole numbers that its attributes explain)
     better : of a score, which end is more alike
     of : of a class map the fraction or score whose best it shows; of an uncertainty what it belongs to
     limits : values that maps are drawn between; None takes what occurs

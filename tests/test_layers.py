@@ -49,14 +49,27 @@ MAY_IMPORT = {
         "scene",
     },
     "overviews": {"errors", "schema", "io", "batch"},
-    "show": {"errors", "escaping", "schema", "yaml_text", "kernels", "methods", "io", "ops", "batch", "overviews"},
+    "comparison": {"errors", "schema", "kernels", "io", "ops", "batch", "overviews"},
+    "show": {
+        *("errors", "escaping", "schema", "yaml_text", "kernels", "methods", "io", "ops", "batch", "overviews"),
+        "comparison",
+    },
     "progress": {"batch", "escaping"},
     "cli": {
         *("errors", "escaping", "schema", "config", "yaml_text", "cluster", "synthetic", "kernels", "io", "ops"),
         *("batch", "show", "progress", "__init__"),
     },
     "__main__": {"cli"},
-    "__init__": {"errors", "config", "synthetic", "io", "ops", "batch", "show"},  # when a name is first used
+    "__init__": {
+        "errors",
+        "config",
+        "synthetic",
+        "io",
+        "ops",
+        "batch",
+        "comparison",
+        "show",
+    },  # when a name is first used
 }
 # Rooms of a folder, each of which may import those before it
 FLOORS = {"batch": ("tiles", "state", "execution")}

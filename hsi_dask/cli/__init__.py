@@ -7,5 +7,19 @@ from hsi_dask.cli.app import main
 __all__ = ["main"]
 
 # in the order in which --help lists them
-for _verbs in ("demo", "info", "run", "endmembers", "library", "clusters", "state", "results", "configuration", "warm"):
+for _verbs in (
+    *(
+        "demo",
+        "info",
+        "run",
+        "endmembers",
+        "library",
+        "clusters",
+        "state",
+        "results",
+        "compare",
+        "configuration",
+        "warm",
+    ),
+):
     import_module(f"hsi_dask.cli.{_verbs}")

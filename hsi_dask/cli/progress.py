@@ -40,6 +40,13 @@ def drawing_progress() -> Iterator[Advanced]:
         yield advanced
 
 
+@contextlib.contextmanager
+def comparing_progress() -> Iterator[Advanced]:
+    """The computing of differences on stderr."""
+    with _stage("comparing") as advanced:
+        yield advanced
+
+
 def _stage(what: str) -> contextlib.AbstractContextManager[Advanced]:
     from hsi_dask.progress import stage
 

@@ -93,21 +93,25 @@ def require_levels(
         store.require_layout(path, grid, wanted, {**sizes, WAVELENGTH: looks}, group)
 
 
-def create_class_levels(
-    part: Path, levels: Mapping[int, Grid], variable: Variable, endmembers: xr.DataArray, attrs: Mapping[str, Any]
+def create_map_levels(
+    part: Path,
+    levels: Mapping[int, Grid],
+    variables: Sequence[Variable],
+    endmembers: xr.DataArray,
+    attrs: Mapping[str, Any],
 ) -> None:
-    """Empty levels of one class map in a folder, from factor 1 on."""
+    """Empty levels of maps that are in no results store, in a folder, from factor 1 on."""
     import zarr
 
     root = zarr.open_group(part, mode="w", zarr_format=3, attributes={**store.spatial_attrs(levels[1]), **attrs})
     planes, names = store.endmember_planes(endmembers), endmember_names(endmembers)
     for factor, grid in levels.items():
         group = root.create_group(str(factor), attributes=store.spatial_attrs(grid))
-        store.fill_group(group, grid, [variable], planes, names)
+        store.fill_group(group, grid, variables, planes, names)
 
 
 def require_class_levels(path: Path, levels: Mapping[int, Grid], variable: Variable) -> None:
-    """Refuse levels that are not as `create_class_levels` lays them out, in RunError."""
+    """Refuse levels that are not as `create_map_levels` lays them out, in RunError."""
     for factor, grid in levels.items():
         store.require_layout(path, grid, [variable], {}, str(factor))
 

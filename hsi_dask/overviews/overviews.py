@@ -137,10 +137,15 @@ class Overviews:
             logger.info("the overviews are made anew: %s", error)
             return False
 
+    @property
+    def grid(self) -> Grid:
+        """Of the finest level."""
+        return self.run.manifest.grid
+
     @cached_property
     def grids(self) -> dict[int, Grid]:
         """The levels' grids by their factor."""
-        return level_grids(self.run.manifest.grid)
+        return level_grids(self.grid)
 
     @cached_property
     def sizes(self) -> dict[str, int]:

@@ -113,7 +113,7 @@ def reclassify(
     attrs = {"records": identity, "like": classes.like, "thresholds": list(classes.thresholds)}
     advanced(0.0)
     with whole_folder(classes.path) as part, ThreadPoolExecutor(os.cpu_count()) as pool:
-        levels_store.create_class_levels(part, grids, classes.variable, endmembers, attrs)
+        levels_store.create_map_levels(part, grids, [classes.variable], endmembers, attrs)
         steps = list(steps_between(part, "1/", part, grids, set(cells)))
         work = Work(pool, len(planes) * len(cells) + WINDOW * sum(len(s.windows()) for s in steps), advanced)
         source, target = stored_array(run.results, scores.name), stored_array(part, f"1/{name}", "r+")

@@ -95,8 +95,8 @@ def export(
     ['abundance.tif', 'residual.tif', 'abundance_class.tif']
     """
     limits = thresholds_of(run_dir, thresholds)
-    with kept_overviews(run_dir, thresholds=limits, advanced=advanced) as overviews, _folder(Path(out)) as part:
-        return [file for files in _files(overviews, part, Path(out), compress) for file in _told(files, wrote)]
+    with kept_overviews(run_dir, thresholds=limits, advanced=advanced) as overviews, work_folder(Path(out)) as part:
+        return [file for files in _files(overviews, part, Path(out), compress) for file in told(files, wrote)]
 
 
 def tiles_of(file: Path) -> str:
@@ -123,12 +123,12 @@ def _files(overviews: Overviews, part: Path, target: Path, compress: bool) -> It
                 part / f"{name}.tif", image.pattern(), image.levels(pool), variable.fill_value, pool,
                 compress=compress or variable.dtype == "uint8",
             )  # fmt: skip
-            yield _put(part / f"{name}.tif", target / f"{name}.tif", _beside(image))
+            yield put_in_place(part / f"{name}.tif", target / f"{name}.tif", beside(image))
     yield write_library(target / "endmembers.sli", spectra)
     yield [write_table(target / "endmembers.csv", spectra)]
 
 
-def _told(files: Sequence[Path], wrote: Callable[[Path], None] | None) -> list[Path]:
+def told(files: Sequence[Path], wrote: Callable[[Path], None] | None) -> list[Path]:
     if wrote:
         for file in files:
             wrote(file)
@@ -136,7 +136,7 @@ def _told(files: Sequence[Path], wrote: Callable[[Path], None] | None) -> list[P
 
 
 @contextmanager
-def _folder(target: Path) -> Iterator[Path]:
+def work_folder(target: Path) -> Iterator[Path]:
     """A folder inside the target for what is not yet whole; what a killed export left there goes."""
     try:
         target.mkdir(parents=True, exist_ok=True)
@@ -168,7 +168,7 @@ def _alone(target: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _put(part: Path, target: Path, beside: Mapping[str, str]) -> list[Path]:
+def put_in_place(part: Path, target: Path, beside: Mapping[str, str]) -> list[Path]:
     """Bring a finished GeoTIFF to its name, and texts to files of its name with other endings."""
     os.replace(part, target)
     target.with_name(target.name + ".aux.xml").unlink(missing_ok=True)  # a GIS may have noted something there
@@ -226,7 +226,7 @@ def _legend(overviews: Overviews, variable: Variable, labels: Labels, endmembers
     return {value: " + ".join(text for bit, text in flags.items() if value & bit) or "good" for value in values}
 
 
-def _beside(image: MapImage) -> dict[str, str]:
+def beside(image: MapImage) -> dict[str, str]:
     """What lies beside the file, by its ending: names of values for GDAL, a style for QGIS."""
     if image.legend:
         legend, colours = image.legend, image.colours

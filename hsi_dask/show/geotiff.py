@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,7 @@ from hsi_dask.io import cog
 from hsi_dask.io.levels import level_grids, stored_array
 from hsi_dask.io.store import Grid
 from hsi_dask.overviews.coarsening import halved
-from hsi_dask.overviews.overviews import Overviews
-from hsi_dask.overviews.statistics import Cell, damage_named, place
+from hsi_dask.overviews.statistics import Cell, Statistics, damage_named, place
 from hsi_dask.schema import CLASS_DIMS, Variable
 from hsi_dask.show.palettes import class_table, colours_of, quality_table
 
@@ -35,6 +34,27 @@ def value_colours(variable: Variable, numbers: Collection[int], legend: Collecti
     return table
 
 
+class Levels(Protocol):
+    """Maps at every level, with statistics: what a run's overviews are, or the change between two runs."""
+
+    @property
+    def grid(self) -> Grid: ...
+
+    @property
+    def cells(self) -> Collection[Cell]:
+        """The chunks of the finest level that hold data."""
+        ...
+
+    @property
+    def statistics(self) -> Mapping[str, Sequence[Statistics]]:
+        """Of every plane, by the map's name."""
+        ...
+
+    def source(self, name: str, factor: int = 1) -> tuple[Path, str]:
+        """Zarr folder and name of a map's array at a level."""
+        ...
+
+
 @dataclass(frozen=True)
 class MapImage:
     """A map on its way into a GeoTIFF, with its overviews.
@@ -48,7 +68,7 @@ class MapImage:
     """
 
     spec: Variable
-    overviews: Overviews
+    overviews: Levels
     planes: Sequence[str]
     legend: Mapping[int, str]
     colours: NDArray[np.uint8]
@@ -60,7 +80,7 @@ class MapImage:
 
     @property
     def grid(self) -> Grid:
-        return self.overviews.run.manifest.grid
+        return self.overviews.grid
 
     @property
     def bands(self) -> list[str]:
@@ -77,7 +97,7 @@ class MapImage:
         try:
             crs = CRS.from_user_input(self.grid.crs)
         except CRSError as error:
-            raise RunError(f"{self.overviews.run.path} is in {self.grid.label}, which GDAL does not know") from error
+            raise RunError(f"{self.name} is in {self.grid.label}, which GDAL does not know") from error
         profile = {
             "driver": "GTiff", "dtype": self.spec.dtype, "count": len(self.bands), "nodata": self.spec.fill_value,
             "height": 1, "width": 1, "crs": crs, "transform": Affine(*self.grid.transform),
@@ -95,7 +115,7 @@ class MapImage:
             if self.spec.units and self.spec.units != "1":
                 file.set_band_unit(number, self.spec.units)
             file.update_tags(number, **self.statistics(number - 1))
-        if self.spec.dtype == "uint8":  # only of whole bytes a GeoTIFF has a colour table
+        if self.spec.dtype == "uint8" and len(self.bands) == 1:  # only then has a GeoTIFF a colour table
             file.write_colormap(1, dict(enumerate(map(tuple, self.colours[:256].tolist()))))
 
     def statistics(self, band: int) -> dict[str, str]:

@@ -12,7 +12,8 @@ from hsi_dask.schema import FLAGS, NO_CLASS, UNCLASSIFIED, Variable
 
 SEQUENTIAL = "viridis"  # fractions: perceptually uniform, and readable in grey
 ERRORS = "cividis"  # residuals and scores
-_RAMPS = {"fraction": SEQUENTIAL, "uncertainty": "magma", "shade": "gray_r"}
+DIVERGING = "coolwarm_r"  # changes: losses red, gains blue, and no change grey, which white no data is not
+_RAMPS = {"fraction": SEQUENTIAL, "uncertainty": "magma", "shade": "gray_r", "change": DIVERGING}
 UNCLASSIFIED_COLOUR = "#c8c8c8"
 
 # Okabe and Ito's seven without black, then those of Paul Tol's muted scheme that lie farthest from them

@@ -29,9 +29,20 @@ def tables(facts: Facts) -> dict[str, str]:
 
 
 def _address(rows: Iterable[Row]) -> str:
+    return "data:text/csv;charset=utf-8," + quote(csv_text(rows))
+
+
+def csv_text(rows: Iterable[Row]) -> str:
+    """Rows as CSV, in which no text is a formula.
+
+    Examples
+    --------
+    >>> csv_text([("name", "hectares"), ("=1+1", -0.5)])
+    "name,hectares\\n'=1+1,-0.5\\n"
+    """
     stream = io.StringIO()
     csv.writer(stream, lineterminator="\n").writerows([list(map(_cell, row)) for row in rows])
-    return "data:text/csv;charset=utf-8," + quote(stream.getvalue())
+    return stream.getvalue()
 
 
 def _cell(value: Any) -> Any:
