@@ -34,7 +34,7 @@ import psutil
 
 from hsi_dask.batch.execution.run import run
 from hsi_dask.batch.observer import Observer
-from hsi_dask.batch.state.run_directory import TileRecord
+from hsi_dask.batch.state.manifest import TileRecord
 from hsi_dask.batch.state.verify import verify
 from hsi_dask.cluster import ClusterConfig, connect
 from hsi_dask.config import RunConfig

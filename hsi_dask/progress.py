@@ -16,7 +16,7 @@ from hsi_dask.batch.observer import COMPILING, Advanced, Observer, Stage
 from hsi_dask.escaping import visible
 
 if TYPE_CHECKING:
-    from hsi_dask.batch.state.run_directory import TileRecord
+    from hsi_dask.batch.state.manifest import TileRecord
     from hsi_dask.batch.tiles.plan import Plan, Tile
 
 _DOING = {"sampling": "sampling", "endmembers": "finding endmembers", "scene": "statistics of"}

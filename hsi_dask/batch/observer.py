@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from hsi_dask.batch.state.run_directory import TileRecord
+    from hsi_dask.batch.state.manifest import TileRecord
     from hsi_dask.batch.tiles.plan import Plan, Tile
 
 logger = logging.getLogger(__name__)

@@ -99,7 +99,8 @@ def run(
 def _show_plan(settings: RunConfig, out: Path) -> int:
     from dask.system import CPU_COUNT
 
-    from hsi_dask.batch.state.run_directory import MANIFEST, Run, kept_region
+    from hsi_dask.batch.state.manifest import MANIFEST
+    from hsi_dask.batch.state.run_directory import Run, kept_region
     from hsi_dask.batch.tiles.mixture import words
     from hsi_dask.batch.tiles.plan import free_bytes, make_plan
     from hsi_dask.batch.tiles.search import search_tiles

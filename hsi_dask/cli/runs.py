@@ -40,7 +40,8 @@ def with_endmembers(settings: RunConfig, count: str | int | None, endmembers: Pa
 
 
 def settings_of(tiles: Sequence[str], out: Path, file: Path | None, count: int | None) -> RunConfig:
-    from hsi_dask.batch.state.run_directory import MANIFEST, Run
+    from hsi_dask.batch.state.manifest import MANIFEST
+    from hsi_dask.batch.state.run_directory import Run
     from hsi_dask.config import RunConfig
     from hsi_dask.io.store import ENDMEMBERS
 

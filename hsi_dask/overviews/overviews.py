@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 from hsi_dask import schema
 from hsi_dask.batch.observer import Advanced
-from hsi_dask.batch.state.run_directory import Run, TileRecord
+from hsi_dask.batch.state.manifest import TileRecord
+from hsi_dask.batch.state.run_directory import Run
 from hsi_dask.batch.tiles.area import cut
 from hsi_dask.errors import FileFormatError, GridError, RunError
 from hsi_dask.io import levels as levels_store

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from hsi_dask.batch.observer import Advanced
-from hsi_dask.batch.state.run_directory import Run, versions
+from hsi_dask.batch.state.manifest import versions
+from hsi_dask.batch.state.run_directory import Run
 from hsi_dask.comparison.pairs import open_pair
 from hsi_dask.comparison.stored import Changes, store_changes
 from hsi_dask.errors import FileFormatError

@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsi_dask.batch.observer import Advanced
-from hsi_dask.batch.state.run_directory import Run, versions
+from hsi_dask.batch.state.manifest import versions
+from hsi_dask.batch.state.run_directory import Run
 from hsi_dask.batch.tiles.plan import free_bytes
 from hsi_dask.errors import RunError
 from hsi_dask.escaping import xml_text

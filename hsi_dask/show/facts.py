@@ -9,7 +9,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from hsi_dask.batch.state.run_directory import Run, TileRecord
+from hsi_dask.batch.state.manifest import TileRecord
+from hsi_dask.batch.state.run_directory import Run
 from hsi_dask.errors import FileFormatError
 from hsi_dask.io.readers import read_source
 from hsi_dask.io.store import open_endmembers

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from hsi_dask.batch.observer import Advanced
-from hsi_dask.batch.state.run_directory import versions
+from hsi_dask.batch.state.manifest import versions
 from hsi_dask.errors import RunError
 from hsi_dask.escaping import visible_lines
 from hsi_dask.io.durable import sync_folders, write_file

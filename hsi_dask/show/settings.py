@@ -8,7 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from hsi_dask.batch.state.run_directory import CONFIG, Run
+from hsi_dask.batch.state.manifest import CONFIG
+from hsi_dask.batch.state.run_directory import Run
 from hsi_dask.io.documents import Count, as_typed, read_text
 from hsi_dask.io.zarr_metadata import read_array_metadata
 from hsi_dask.methods.registry import METHODS

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from hsi_dask.batch.state.run_directory import MANIFEST, Run
+from hsi_dask.batch.state.manifest import MANIFEST
+from hsi_dask.batch.state.run_directory import Run
 from hsi_dask.errors import RunError, SchemaError
 from hsi_dask.escaping import visible
 from hsi_dask.methods.registry import METHODS, variable

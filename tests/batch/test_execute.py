@@ -19,7 +19,8 @@ from hsi_dask.batch.execution import dispatch, sampling
 from hsi_dask.batch.execution import run as execute
 from hsi_dask.batch.execution.run import Interrupted, run
 from hsi_dask.batch.observer import Observer
-from hsi_dask.batch.state.run_directory import Run, TileRecord
+from hsi_dask.batch.state.manifest import TileRecord
+from hsi_dask.batch.state.run_directory import Run
 from hsi_dask.batch.state.verify import verify
 from hsi_dask.batch.tiles.plan import Plan, Tile, make_plan
 from hsi_dask.config import RunConfig

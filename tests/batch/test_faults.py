@@ -24,7 +24,8 @@ import pytest
 
 from hsi_dask.batch.execution.run import run
 from hsi_dask.batch.observer import Observer
-from hsi_dask.batch.state.run_directory import Run, TileRecord
+from hsi_dask.batch.state.manifest import TileRecord
+from hsi_dask.batch.state.run_directory import Run
 from hsi_dask.batch.state.verify import verify
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import RunError

@@ -19,6 +19,7 @@ import pytest
 
 import hsi_dask as hsi
 from hsi_dask.batch.execution.run import run
+from hsi_dask.batch.state.manifest import checksum_of
 from hsi_dask.batch.state.run_directory import Run
 from hsi_dask.batch.state.verify import verify
 from hsi_dask.config import RunConfig
@@ -94,13 +95,12 @@ def test_a_record_whose_chunks_are_none_of_this_mosaic_vouches_for_nothing(
 @pytest.fixture
 def signed() -> Callable[..., None]:
     """Changes a record and signs it anew, as its writer could."""
-    from hsi_dask.batch.state.run_directory import _checksum
 
     def change(run_dir: Path, **values: Any) -> None:
         path = run_dir / "records" / f"{TILE}.json"
         found = json.loads(path.read_text()) | values
         found.pop("checksum")
-        path.write_text(json.dumps(found | {"checksum": _checksum(found)}))
+        path.write_text(json.dumps(found | {"checksum": checksum_of(found)}))
 
     return change
 

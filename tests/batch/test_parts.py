@@ -21,7 +21,9 @@ from hsi_dask.batch.execution.run import Interrupted, run
 from hsi_dask.batch.observer import Observer
 from hsi_dask.batch.state import lock
 from hsi_dask.batch.state.lock import Part
-from hsi_dask.batch.state.run_directory import Run, TileRecord, open_run_directory
+from hsi_dask.batch.state.manifest import TileRecord
+from hsi_dask.batch.state.opening import open_run_directory
+from hsi_dask.batch.state.run_directory import Run
 from hsi_dask.batch.state.verify import verify
 from hsi_dask.batch.tiles.plan import make_plan
 from hsi_dask.batch.tiles.search import find_tiles

@@ -12,7 +12,8 @@ import h5py
 import pytest
 
 from hsi_dask.batch.execution.run import run
-from hsi_dask.batch.state.run_directory import Run, open_run_directory
+from hsi_dask.batch.state.opening import open_run_directory
+from hsi_dask.batch.state.run_directory import Run
 from hsi_dask.batch.tiles.plan import make_plan
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import EndmemberError, RunError
@@ -149,7 +150,7 @@ def test_a_second_run_is_refused_and_told_who_holds_it(config: RunConfig, tmp_pa
     code = f"""
         from hsi_dask.batch.tiles.plan import make_plan
         from hsi_dask.batch.tiles.search import find_tiles
-        from hsi_dask.batch.state.run_directory import open_run_directory
+        from hsi_dask.batch.state.opening import open_run_directory
         from hsi_dask.config import RunConfig
         config = RunConfig(**{config.model_dump()!r})
         with open_run_directory({str(tmp_path / "run")!r}, make_plan(find_tiles(config.tiles), config)):

@@ -216,7 +216,7 @@ def test_no_pixels_give_no_abundances():
     assert fcls_cvxopt(np.empty((3, 0)), np.eye(3)).shape == (3, 0)
 
 
-def test_inputs_of_other_layouts_and_types_are_open_run_directory():
+def test_inputs_of_other_layouts_and_types_are_taken():
     rng = np.random.default_rng(0)
     vertices, pixels = rng.normal(size=(4, 4)), rng.normal(size=(4, 50))
     expected = fcls(pixels, vertices)

@@ -22,15 +22,9 @@ from hsi_dask.batch.execution.scene import ensure_scene
 from hsi_dask.batch.execution.tile import Job, process_tile, share_heap
 from hsi_dask.batch.observer import Observer
 from hsi_dask.batch.state.lock import Part, turn
-from hsi_dask.batch.state.run_directory import (
-    MANIFEST,
-    RECORDS,
-    Run,
-    TileRecord,
-    create_results,
-    kept_region,
-    open_run_directory,
-)
+from hsi_dask.batch.state.manifest import MANIFEST, RECORDS, TileRecord
+from hsi_dask.batch.state.opening import open_run_directory
+from hsi_dask.batch.state.run_directory import Run, create_results, kept_region
 from hsi_dask.batch.state.scene import scene_thresholds
 from hsi_dask.batch.tiles.mixture import words
 from hsi_dask.batch.tiles.plan import Plan, Tile, free_bytes, make_plan

@@ -17,7 +17,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hsi_dask.batch.observer import Advanced
-from hsi_dask.batch.state.run_directory import Run, TileRecord, record_of
+from hsi_dask.batch.state.manifest import TileRecord
+from hsi_dask.batch.state.run_directory import Run, record_of
 from hsi_dask.batch.state.scene import scene_background, scene_ranges
 from hsi_dask.batch.tiles.area import cut
 from hsi_dask.batch.tiles.masks import tile_flags, unmasked_pixels

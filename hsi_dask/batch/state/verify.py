@@ -11,7 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from hsi_dask.batch.state.lock import activity
-from hsi_dask.batch.state.run_directory import CONFIG, FORMAT, RECORDS, Run, TileRecord, create_results, versions
+from hsi_dask.batch.state.manifest import CONFIG, FORMAT, RECORDS, TileRecord, versions
+from hsi_dask.batch.state.run_directory import Run, create_results
 from hsi_dask.batch.state.scene import scene_thresholds
 from hsi_dask.errors import RunError
 from hsi_dask.io import store
