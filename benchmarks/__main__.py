@@ -22,6 +22,7 @@ from benchmarks.measure import Claim
 
 GROUPS = {
     "pass": runs.mapping_pass,
+    "statistics": runs.scene_statistics,
     "run": runs.whole_run,
     "cold": cold.cold,
     "kernels": kernels.kernels,

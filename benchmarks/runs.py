@@ -20,9 +20,11 @@ from benchmarks import tiles
 from benchmarks.measure import Claim, claim, in_turn, peak, process, ratios, seconds
 from hsi_dask import RunConfig
 from hsi_dask.batch.execution.run import run
-from hsi_dask.batch.execution.tile import Job, process_tile, sample_tile
+from hsi_dask.batch.execution.tile import Job, process_tile, sample_tile, working
 from hsi_dask.batch.tiles.plan import make_plan
 from hsi_dask.io import hdf5
+from hsi_dask.io.readers import read_source
+from hsi_dask.scene.moments import MOMENTS
 
 THREADS = os.cpu_count() or 1
 
@@ -45,6 +47,24 @@ def mapping_pass(folder: Path, rounds: int) -> list[Claim]:
                 claim(f"{layout} h5py", library, "s"),
                 claim(f"{layout} bytes inflated / bytes in the file", [_inflated(path, work)], "x", "<= 1.0"),
             ]
+    return claims
+
+
+def scene_statistics(folder: Path, rounds: int) -> list[Claim]:
+    """Mean, covariance and noise covariance of a tile as a run takes them, in one warm process."""
+    claims = []
+    for layout in tiles.LAYOUTS:
+        path = tiles.tile(folder, layout)
+
+        def work(path: Path = path) -> None:
+            with working(THREADS, lambda fraction: None):
+                MOMENTS.reduce(read_source(str(path)).numbers(), None)
+
+        taken, floor = in_turn(rounds, work, tiles.inflate_everything(path, THREADS))
+        claims += [
+            claim(f"{layout} statistics of 426 bands / inflating the file", ratios(taken, floor), "x", "<= 2.2"),
+            claim(f"{layout} statistics", taken, "s"),
+        ]
     return claims
 
 
