@@ -1,4 +1,4 @@
-"""Tiles in which nothing moves any more: who holds them and since when, and how their workers are freed.
+"""Stall detection and worker restart: which tiles make no progress, on which workers, and how these are freed.
 
 A read from a dead file system never returns, while the worker around it lives and sends heartbeats.
 """
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_TIMES = 5  # as long as the slowest tile took, a standstill may be its last file on its way to disk
-REMARK = 60.0  # seconds until a person is told that something stands still where it cannot be put aside
+_TIMES = 5  # times the slowest tile: until then a stall may be the last file on its way to disk
+REMARK = 60.0  # seconds until a stall in this process is reported
 _RESTART = 30.0  # seconds for a nanny to end a process
 
 
@@ -31,14 +31,14 @@ class Move(NamedTuple):
 
 
 class Stand(NamedTuple):
-    """Where a tile stands still, and what there is to say about it."""
+    """Where a tile has stalled, and the sentence about it."""
 
     worker: str
     told: str
 
 
 class Moves:
-    """The tiles in work. News of them may come from any thread."""
+    """The tiles in flight. Progress may be reported from any thread."""
 
     def __init__(self, limit: float) -> None:
         self.limit, self.slowest = limit, 0.0
@@ -61,7 +61,7 @@ class Moves:
 
 
 def standing(client: Client, moves: Moves, keys: Mapping[str, str]) -> dict[str, Stand]:
-    """Of the tiles with these keys those that stand still on a worker which lives and holds them."""
+    """Those of the tiles with these keys that have stalled on a worker that is alive and holds them."""
     still = {tile: move for tile, move in moves.still().items() if tile in keys}
     if not still:
         return {}
@@ -77,7 +77,7 @@ def standing(client: Client, moves: Moves, keys: Mapping[str, str]) -> dict[str,
 
 
 def free(client: Client, workers: Iterable[str]) -> None:
-    """Restart workers. What cannot be ended, in an uninterruptible read, is at least no worker any more.
+    """Restart workers. A process in an uninterruptible read stays, but is no longer a worker.
 
     Who watches over worker jobs replaces one that has lost its worker.
     """
@@ -106,7 +106,7 @@ def stands(last: float) -> str:
 
 
 class Patience:
-    """With work in threads of this process, which cannot be ended."""
+    """Stall detection for threads of this process, which cannot be killed."""
 
     def __init__(self) -> None:
         self.last, self._next = time.monotonic(), REMARK
@@ -115,7 +115,7 @@ class Patience:
         self.last, self._next = time.monotonic(), REMARK
 
     def look(self, what: str) -> float:
-        """Seconds since it moved; after a minute a line says so, and ever more rarely again."""
+        """Seconds since the last progress; logged after a minute, and then at growing intervals."""
         seconds = time.monotonic() - self.last
         if seconds > self._next:
             self._next *= 2

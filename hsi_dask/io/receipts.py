@@ -1,4 +1,4 @@
-"""Receipts of written chunks, which a tile's record vouches for."""
+"""Receipts of written chunks: key, bytes and checksum, as a tile's record keeps them."""
 
 from __future__ import annotations
 

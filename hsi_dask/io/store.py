@@ -1,7 +1,7 @@
 """Results store: one mosaic, each tile whole chunks of its own; CF and GeoZarr georeferencing.
 
 Zarr v3, unsharded, blosc. A chunk reaches its name by rename after fsync, so that a chunk that is there is
-whole, and its receipt (key, bytes, checksum) is what a tile's record later vouches for.
+whole, and its receipt (key, bytes, checksum) is kept in the tile's record.
 """
 
 from __future__ import annotations
@@ -246,7 +246,7 @@ def require_layout(
 def _attrs(spec: Variable, numbers: Sequence[int] | NDArray[Any], names: Sequence[str] | None) -> dict[str, Any]:
     attrs = schema.variable_attrs(spec)
     if spec.role == "class":
-        # NaN needs no _FillValue: it is one by itself
+        # NaN needs no _FillValue: it is a missing value to every reader
         attrs |= {"_FillValue": spec.fill_value, **schema.class_attrs([int(n) for n in numbers], names)}
     return attrs
 
@@ -296,7 +296,7 @@ def write_region(path: Path, maps: xr.Dataset, row: int, column: int) -> tuple[R
     from hsi_dask.io.local_stores import Ledger
 
     ledger = Ledger(path)
-    # chunks that hold no data are written too: what a record vouches for is there
+    # chunks that hold no data are written too, so that every chunk of a record exists
     with zarr.config.set({"array.write_empty_chunks": True}):
         planes = [plane for name in maps.data_vars for plane in _planes(ledger, maps[name], row, column)]
         writing = [_writers(os.getpid()).submit(plane.write) for plane in planes]

@@ -98,7 +98,7 @@ class CompileClock:
 
 @contextmanager
 def compilations_told(changed: Callable[[bool], None]) -> Iterator[None]:
-    """Context in which `changed` hears when this process begins to compile (True) and when it has ended (False)."""
+    """Context in which `changed` is called when this process begins to compile (True) and when it has ended (False)."""
     watchers = _listener().watchers
     watchers.append(changed)
     try:

@@ -16,7 +16,7 @@ from hsi_dask.sources import PieceSource, find_selection, find_source
 
 WINDOW = 32  # pixels: candidates come from square windows, because a stored chunk is read for one or for all
 PER_WINDOW = 16  # candidates a window: 20 000 pixels come from all windows of a tile of 1 km, fewer from a part of them
-_READ_BYTES = 16 * 2**20  # read at a time: little enough that memory is used again, not asked for anew
+_READ_BYTES = 16 * 2**20  # read at a time; so small that the allocator reuses the memory
 
 
 def sample_pixels(cube: xr.DataArray, size: int, *, seed: int = 0, where: xr.DataArray | None = None) -> xr.DataArray:

@@ -15,7 +15,7 @@ Found = TypeVar("Found")
 
 @dataclass
 class Work:
-    """Jobs of one stage after another, `total` by their weights; what hears of them is called by who takes results."""
+    """Stages of jobs, one after another, `total` by weight; `advanced` runs in the thread that consumes results."""
 
     pool: Executor
     total: float

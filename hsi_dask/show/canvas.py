@@ -67,7 +67,7 @@ class Canvas:
     Parameters
     ----------
     run_dir : path
-        Its overviews are made first if need be; `advanced` hears of that, as in `open_overviews`.
+        Its overviews are made first if need be; `advanced` is called as by `open_overviews`.
 
     Raises
     ------

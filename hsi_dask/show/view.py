@@ -34,7 +34,7 @@ def served(run_dir: str | os.PathLike[str], *, port: int = 0, advanced: Advanced
     Parameters
     ----------
     run_dir : path
-        Its overviews are made first if need be; `advanced` hears of that, as in `open_overviews`.
+        Its overviews are made first if need be; `advanced` is called as by `open_overviews`.
     port : 0 takes any that is free.
 
     Yields

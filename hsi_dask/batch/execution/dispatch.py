@@ -37,8 +37,7 @@ MEND = "make room or restore access, and run again to go on"
 ATTEMPTS = 3  # of a job whose workers died: an innocent tile is not blamed for its node
 _POLL = 2.0
 LOOK = 1.0  # seconds between looks at a tile in this process
-# Seconds that a stopped run waits for the tile's thread to let go: ended inside HDF5 with the process, it would leave
-# the library locked, and the process would never end
+# Grace period in seconds: a process that exits while a thread is inside HDF5 leaves its lock held and hangs at shutdown
 LET_GO = 5.0
 _ASIDE = "this process cannot put it aside, workers can (--cluster, see cluster_configs/local.yaml)"
 _LOOK = "look whether its file system answers, and run again"
@@ -65,7 +64,7 @@ def raise_if_fatal(failure: Failure) -> None:
 
 @dataclass(frozen=True)
 class Workers:
-    """Where jobs are computed: this process, or the workers of a client; who hears of it, and how long waits last."""
+    """Where jobs are computed (this process, or the workers of a client), the run's observer, and its time limits."""
 
     client: Client | None = None
     observer: Observer = field(default_factory=Observer)
@@ -93,10 +92,10 @@ def _here(work: Work, jobs: Sequence[Job], workers: Workers, should_stop: Should
 
 
 def _alone(work: Work, job: Job, threads: int, workers: Workers) -> Any:
-    """A job in a thread of its own, so that this one hears Ctrl-C while a read does not return.
+    """A job in a thread of its own, so that Ctrl-C reaches this one while a read does not return.
 
-    A thread cannot be ended: it lets go by itself at its next news. Where nothing moves for long the run ends, and the
-    thread with the process.
+    Threads cannot be killed; this one stops at its next progress report. Where it makes none for long the run ends,
+    and the thread with the process.
     """
     outcome: ThreadFuture[Any] = ThreadFuture()
     patience, left, compilations = Patience(), threading.Event(), [0]
@@ -138,7 +137,7 @@ def has_running_tile() -> bool:
 
 
 def cores() -> int:
-    """Threads of a process that works by itself: dask's own setting (DASK_NUM_WORKERS), or all cores it may use."""
+    """Threads of a process without a client: dask's own setting (DASK_NUM_WORKERS), or all cores it may use."""
     import dask
     from dask.system import CPU_COUNT
 
@@ -172,7 +171,7 @@ def _within(name: object, folder: str) -> bool:
 
 
 def _on_worker(work: Work, job: Job, topic: str) -> Any:
-    """Runs in a worker process: its threads are the tile's, and its news go out as events."""
+    """Runs in a worker process: all its threads compute the tile, and its progress is logged as events."""
     from distributed import get_worker
 
     worker = get_worker()

@@ -347,7 +347,7 @@ def _ensure_results(state: Run) -> None:
 
 
 def _require_results(state: Run) -> None:
-    """Without its store a run must not go on: records would vouch for what is gone, and tiles be blamed for it."""
+    """Refuse to go on without the results store: records would be of maps that are gone."""
     if not (state.results / "zarr.json").is_file():
         raise RunError(
             f"{state.results} is gone, finished tiles with it; put it back, or remove {state.path / RECORDS} to "
@@ -357,7 +357,7 @@ def _require_results(state: Run) -> None:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """SIGTERM ends a run as Ctrl-C does, unless whoever calls has decided already what it does."""
+    """SIGTERM ends a run as Ctrl-C does, unless the calling program has a handler of its own."""
     main = threading.current_thread() is threading.main_thread()
     if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield

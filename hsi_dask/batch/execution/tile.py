@@ -1,4 +1,4 @@
-"""One tile, from its file to its record: what a worker does. Reads and writes by itself; receipts come back."""
+"""One tile, from its file to its record: what a worker does. It reads and writes; only receipts are sent back."""
 
 from __future__ import annotations
 

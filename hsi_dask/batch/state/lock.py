@@ -269,7 +269,7 @@ def _await(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 def _sign(file: IO[str], text: str) -> None:
-    """Say who holds the lock; on a full disk nobody is told."""
+    """Write into the lock file who holds it; not on a full disk."""
     with suppress(OSError):
         os.ftruncate(file.fileno(), 0)
         os.write(file.fileno(), f"{text}\n".encode(errors="replace"))

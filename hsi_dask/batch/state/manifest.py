@@ -154,7 +154,7 @@ def now() -> str:
 
 
 def checksum_of(values: Mapping[str, Any]) -> str:
-    """Of a record's content, so that an edited one vouches for nothing."""
+    """Checksum of a record's content; an edited record is not trusted."""
     return digest(json.dumps(values, sort_keys=True).encode())
 
 

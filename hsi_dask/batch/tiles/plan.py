@@ -271,7 +271,7 @@ def make_plan(paths: Sequence[str | os.PathLike[str]], config: RunConfig, *, kep
 def _of_one_site(files: Sequence[TileSource]) -> tuple[list[TileSource], list[BadTile]]:
     """The files that share a grid and wavelengths, when they are more than half, and the others with the reason.
 
-    Without such a majority nobody can say which is the stranger: all stay, and laying them out refuses them.
+    Without such a majority all files are kept, and laying them out refuses them.
     """
     kinds: list[list[TileSource]] = []
     for file in files:
