@@ -228,3 +228,9 @@ def test_importing_is_cheap(module):
     code = f"import sys, {module}; print(sorted({heavy} & set(sys.modules)))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if layer(path) == "cli"], ids=name_of)
+def test_options_of_verbs_are_of_types_that_the_oldest_typer_knows(path):
+    """typer 0.16 fails for every verb if one of them has a Literal."""
+    assert "Literal[" not in path.read_text(encoding="utf-8")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,7 +25,7 @@ def library(
         int | None, typer.Option(metavar="N", min=1, help="Spectra of each material, at most (as many as it takes).")
     ] = None,
     method: Annotated[
-        Literal["ies", "ear", "masa", "cob"], typer.Option(help="By classification, averages, or counts.")
+        str, typer.Option(metavar="ies|ear|masa|cob", help="By classification, averages, or counts.")
     ] = "ies",
     max_rmse: Annotated[float, typer.Option(metavar="X", min=0, help="Within which a spectrum is modelled.")] = 0.025,
     material_column: Annotated[str | None, typer.Option(metavar="NAME", help="Which column names materials.")] = None,
@@ -42,10 +42,11 @@ def library(
     if out.suffix.lower() not in (".csv", ".sli"):
         raise ConfigError(f"--out is {out}; name a .csv or a .sli file")
     units: Any = library_units
+    chosen: Any = method
     spectra = read_spectra(file, units=units, material_column=material_column)
     with run_observer() as observer:
         observer.message(f"comparing {spectra.sizes['endmember']} spectra with each other")
-        kept = reduce_library(spectra, method=method, count=count, max_rmse=max_rmse)
+        kept = reduce_library(spectra, method=chosen, count=count, max_rmse=max_rmse)
     (write_table if out.suffix.lower() == ".csv" else write_library)(out, kept)
     _show(spectra, kept)
     return DONE
