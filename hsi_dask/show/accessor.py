@@ -127,16 +127,17 @@ class Pictures:
         return ax
 
     def plot_endmembers(self, *, ax: Axes | None = None) -> Axes:
-        """Endmember spectra, with gaps where wavelengths were left out."""
+        """Endmember spectra, with gaps where wavelengths were left out; those of a library in colours of materials."""
         from hsi_dask.show import figures, spectra
-        from hsi_dask.show.labels import labels_of
+        from hsi_dask.show.labels import drawn_of, lines_of
 
         endmembers = self._endmembers()
-        labels = labels_of(endmembers)
+        drawn = drawn_of(endmembers, spectra.MOST_LINES)
+        names, colours = lines_of(drawn)
         ax = ax or _new()
-        spectra.draw_spectra(ax, endmembers, labels.names, colours=labels.colours)
+        spectra.draw_spectra(ax, drawn, names, colours=colours)
         ax.set_title(f"{endmembers.sizes['endmember']} endmembers")
-        legend = ax.legend(frameon=False, fontsize="small", ncols=1 + endmembers.sizes["endmember"] // 9)
+        legend = ax.legend(frameon=False, fontsize="small", ncols=1 + len(set(names)) // 9)
         figures.as_they_are(legend.get_texts())
         return ax
 
@@ -204,11 +205,41 @@ class Pictures:
         return areas(self._dataset(), polygons, level)
 
     def plot_abundances(self) -> Figure:
-        """A map of every endmember's abundance on one scale, and below it the histogram; one figure."""
+        """A map of every endmember's abundance, or material's fraction, on one scale; below it the histogram.
+
+        Where the standard deviation is known, maps are hatched where the interval of 95 % is wider than 0.5.
+        """
         from hsi_dask.show.panels import draw_fractions
 
         name = self._first("fraction")
-        return draw_fractions(self._map(name), self._labels(name))
+        return draw_fractions(self._map(name), self._labels(name), self._uncertainty(name))
+
+    def plot_composite(self, names: Sequence[str] | None = None, *, ax: Axes | None = None) -> Axes:
+        """Three fractions as red, green and blue, such as ("soil", "vegetation", "litter").
+
+        Without names those with the largest means of what is drawn. Black is none of the three.
+        """
+        from hsi_dask.errors import SchemaError
+        from hsi_dask.show import figures, panels
+        from hsi_dask.show.composites import channels, composite, largest
+
+        name = self._first("fraction")
+        maps, own = self._map(name), self._labels(name).names
+        if len(own) < 3 or (names is not None and (len(names) != 3 or not set(names) <= set(own))):
+            raise SchemaError(f"a composite is of three of {', '.join(own)}, not of {names or 'fewer'}; name three")
+        ax = ax or _new_map(maps[0], legend=True)
+        thin = _thinned(maps, ax)
+        if names is None:
+            thin = thin.compute()
+            places = largest([float(plane) for plane in thin.mean(("y", "x"), dtype="float64")])
+        else:
+            places = tuple(own.index(one) for one in names)
+        shown = thin[list(places)].compute()
+        ax.imshow(composite(shown.values), extent=figures.extent_of(shown), interpolation="antialiased")
+        figures.furnish(ax, shown)
+        panels.add_patches(ax, list(channels(own, places).items()))
+        ax.set_title(f"{figures.label_of(maps)}: red, green, blue", parse_math=False)
+        return ax
 
     def plot_map(self, name: str, number: int | None = None, *, ax: Axes | None = None) -> Axes | Figure:
         """Any map by what it holds: classes and flags with their legend, numbers with a bar.
@@ -321,6 +352,15 @@ class Pictures:
                 return name
         raise SchemaError(f"the dataset has no map of a {role} but {', '.join(map(str, self._held.data_vars))}")
 
+    def _uncertainty(self, name: str) -> xr.DataArray | None:
+        """The map of a map's standard deviation, None without one."""
+        from hsi_dask.show.summaries import specifications
+
+        if isinstance(self._held, xr.DataArray):
+            return None
+        known = specifications(self._held).items()
+        return next((self._held[key] for key, spec in known if (spec.role, spec.of) == ("uncertainty", name)), None)
+
     def _class_map(self, method: str | None) -> str:
         from hsi_dask.show.summaries import class_map_in
 
@@ -336,11 +376,10 @@ class Pictures:
             return self._held
         if "endmembers" not in self._held.coords:
             raise SchemaError("these results are of no run directory; call endmembers.hsi.plot_endmembers()")
-        return (
-            self._held["endmembers"]
-            .reset_coords(drop=True)
-            .assign_coords({name: self._held[name] for name in ("name",) if name in self._held.coords})
-        )
+        from hsi_dask.show.summaries import with_materials
+
+        names = {name: self._held[name] for name in ("name",) if name in self._held.coords}
+        return with_materials(self._held["endmembers"].reset_coords(drop=True).assign_coords(names), self._held)
 
 
 def _reflectance(cube: xr.DataArray) -> xr.DataArray:

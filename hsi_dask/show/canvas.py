@@ -22,6 +22,7 @@ from hsi_dask.io.store import Grid
 from hsi_dask.ops.classes import class_map
 from hsi_dask.overviews.overviews import open_overviews
 from hsi_dask.schema import CLASS_DIMS, ENDMEMBER, MATERIAL, WAVELENGTH, Variable, X, Y
+from hsi_dask.show.composites import composite
 from hsi_dask.show.facts import usual_range
 from hsi_dask.show.figures import BANDS, picture_of
 from hsi_dask.show.labels import Labels, dim_of, labels_of
@@ -90,7 +91,11 @@ class Canvas:
         """The maps, which change when classes are saved."""
         self.variables = {variable.name: variable for variable in self.overviews.variables}
         self.levels = {factor: self.overviews.level(factor, chunks=None) for factor in self.grids}
-        self.layers: Mapping[str, Layer] = layers_of(self.overviews.variables, self.labels)
+        self.layers: Mapping[str, Layer] = layers_of(self.overviews.variables, self.labels, self._means)
+
+    def _means(self, variable: Variable) -> list[float]:
+        """Of each plane, over all pixels."""
+        return [plane.mean for plane in self.overviews.statistics[variable.name]]
 
     @property
     def bounds(self) -> Bounds:
@@ -120,6 +125,8 @@ class Canvas:
             values = (part if thresholds is None else self._classified(layer.spec, part, thresholds)).values
             rgba = self.table(layer)[values.astype(np.int64)]
             return Painted(rgba, bounds, factor, _shares(values, layer.spec.fill_value))
+        if layer.mix:
+            return Painted(composite(part.values), bounds, factor, {})
         if layer.picture:
             return Painted(picture_of(part.values, self.stretch(layer.picture)), bounds, factor, {})
         return Painted(_coloured(part.values, self.limits(layer), self.colour_map(layer)), bounds, factor, {})
@@ -230,11 +237,13 @@ class Canvas:
     def _read(self, layer: Layer, factor: int, rows: slice, columns: slice, *, stored: bool) -> xr.DataArray:
         """The layer's pixels at a level, in memory; of classes that are not the stored ones, all scores."""
         name = layer.variable if stored or layer.role != "class" else str(layer.spec.of)
-        key = name, layer.picture, layer.number, factor, str(rows), str(columns)
+        key = name, layer.picture, layer.mix, layer.number, factor, str(rows), str(columns)
         if key not in self._held:
             part = self.levels[factor][name].isel({Y: rows, X: columns})
             if layer.picture:
                 part = part.sel({WAVELENGTH: list(BANDS[_of_quicklook(layer.picture)])}, method="nearest")
+            elif layer.mix:
+                part = part[list(layer.mix)]
             elif layer.number:
                 part = part[layer.plane]
             while len(self._held) >= _HELD:
@@ -272,9 +281,35 @@ class Canvas:
         """The mean spectrum inside a polygon, metres; or why it cannot be had."""
         return self.tiles.region(x, y)
 
+    @property
+    def model(self) -> Variable | None:
+        """The map of the library's spectra that stand for each material."""
+        return next((v for v in self.variables.values() if v.role == "model" and MATERIAL in v.dims), None)
+
+    def parts(self, pixel: Pixel) -> dict[str, xr.DataArray]:
+        """What a pixel's mixture model is the sum of, by words: each library spectrum times its fraction.
+
+        Empty without a map of models. Fractions of the lit part are brought back to the whole pixel by its shade.
+        """
+        model, variables = self.model, list(self.variables.values())
+        fraction = next((v for v in variables if model and (v.role, v.dims) == ("fraction", model.dims)), None)
+        if model is None or fraction is None or not np.isfinite(pixel.maps[fraction.name]).all():
+            return {}
+        numbers, shares = pixel.maps[model.name], pixel.maps[fraction.name].astype(np.float64)
+        shade = next((v.name for v in variables if v.role == "shade"), None)
+        if shade is not None and shares.sum():
+            shares = shares * (1 - float(pixel.maps[shade])) / shares.sum()
+        names = dict(zip(self.names.numbers, self.names.names, strict=True))
+        return {
+            f"{share:.2f} x {names[number]}": share * self.endmembers.sel({ENDMEMBER: number})
+            for number, share in zip(numbers.tolist(), shares.tolist(), strict=True)
+            if number in names
+        }
+
     def fits(self, pixel: Pixel) -> dict[str, xr.DataArray]:
-        """By map of fractions, (wavelength,) reflectance that a pixel's fractions make of the endmembers."""
-        found = {}
+        """By map of fractions, or of models, (wavelength,) reflectance that a pixel's fractions make of the spectra."""
+        parts = list(self.parts(pixel).values())
+        found = {self.model.name: sum(parts[1:], parts[0])} if self.model and parts else {}
         for name, variable in self.variables.items():
             if variable.role == "fraction" and variable.dims == (ENDMEMBER, *CLASS_DIMS):
                 fractions = pixel.maps[name]

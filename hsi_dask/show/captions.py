@@ -11,6 +11,7 @@ import numpy as np
 from hsi_dask.escaping import visible
 from hsi_dask.schema import CLASS_DIMS, FLAGS, Variable
 from hsi_dask.show.canvas import Canvas, Painted
+from hsi_dask.show.composites import channels
 from hsi_dask.show.figures import share_text
 from hsi_dask.show.labels import title_of, units_of
 from hsi_dask.show.layers import Layer
@@ -61,11 +62,15 @@ def legend(canvas: Canvas, layer: Layer, painted: Painted, note: str = "") -> st
     size = painted.factor
     coarse = f'<p class="soft">Each dot is {size} x {size} pixels.</p>' if size > 1 else ""
     warning = f'<p class="warn">{_text(note)}</p>' if note else ""
+    if layer.mix:
+        entries = [(name, rgb, "") for name, rgb in channels(canvas.labels(layer.spec).names, layer.mix).items()]
+        mixed = "<p class='soft'>Mixtures have mixed colours; black is none of the three.</p>"
+        return f"{_list(entries)}{mixed}{coarse}{warning}"
     if layer.picture:
         return f"{_of_picture(canvas, layer)}{coarse}{warning}"
     if layer.role in ("class", "flag", "model"):
-        entries = {"class": _classes, "flag": _flags, "model": _models}[layer.role](canvas, layer, painted)
-        return f"{_list(entries)}<p class='soft'>Shares of what is in view.</p>{coarse}{warning}"
+        found = {"class": _classes, "flag": _flags, "model": _models}[layer.role](canvas, layer, painted)
+        return f"{_list(found)}<p class='soft'>Shares of what is in view.</p>{coarse}{warning}"
     low, high = canvas.limits(layer)
     colours = ", ".join("#{:02x}{:02x}{:02x}".format(*colour) for colour in canvas.colour_map(layer)[::17])
     words = _text(f"{layer.spec.long_name}{units_of(layer.spec)}{_remark(canvas, layer)}")

@@ -31,6 +31,7 @@ from hsi_dask.io.libraries import write_library, write_table
 from hsi_dask.overviews.overviews import Overviews, kept_overviews
 from hsi_dask.overviews.statistics import Statistics
 from hsi_dask.schema import FLAGS, QUALITY_OF_AREA, Variable
+from hsi_dask.show.composites import MIX, has_composite, largest, virtual_raster
 from hsi_dask.show.geotiff import MapImage, value_colours
 from hsi_dask.show.labels import Labels, dim_of, labels_of
 from hsi_dask.show.palettes import ramp_of
@@ -73,7 +74,8 @@ def export(
         A GeoTIFF for every map of the run, by its name: fractions and scores with one band an endmember (float32, NaN
         where no data), residuals, classes (uint8, 255 where no data, with colours; their names are in an `.aux.xml`
         beside each), models (int16, -1 where none), `quality.tif` (flags, 1 where no data); beside each a `.qml`, by
-        which QGIS draws it. Tags tell its role and, of classes, their threshold.
+        which QGIS draws it. Beside fractions of three or more a `.vrt`: the three largest as red, green and blue, a
+        picture that GDAL makes of the GeoTIFF. Tags tell its role and, of classes, their threshold.
         `endmembers.sli` and `.hdr` (ENVI), `endmembers.csv`.
 
     Raises
@@ -125,6 +127,12 @@ def _files(overviews: Overviews, part: Path, target: Path, compress: bool) -> It
                 compress=compress or variable.dtype == "uint8",
             )  # fmt: skip
             yield put_in_place(part / f"{name}.tif", target / f"{name}.tif", beside(image))
+            statistics = overviews.statistics[name]
+            if has_composite(variable, len(statistics)):
+                chosen = largest([plane.mean for plane in statistics])
+                text = virtual_raster(f"{name}.tif", run.manifest.grid, labels.names, chosen)
+                write_file(target / f"{name}_{MIX}.vrt", text.encode())
+                yield [target / f"{name}_{MIX}.vrt"]
     yield write_library(target / "endmembers.sli", spectra)
     yield [write_table(target / "endmembers.csv", spectra)]
 

@@ -9,7 +9,15 @@ import numpy as np
 import xarray as xr
 
 from hsi_dask.escaping import visible
-from hsi_dask.schema import ENDMEMBER, MATERIAL, UNCLASSIFIED, Variable, endmember_names, endmember_numbers
+from hsi_dask.schema import (
+    ENDMEMBER,
+    MATERIAL,
+    UNCLASSIFIED,
+    Variable,
+    endmember_materials,
+    endmember_names,
+    endmember_numbers,
+)
 from hsi_dask.show.palettes import UNCLASSIFIED_COLOUR, colours_of
 
 _ACRONYM = 4  # letters, at most, of a method's name that is written in capitals
@@ -48,6 +56,29 @@ def labels_of(endmembers: xr.DataArray, dim: str = ENDMEMBER) -> Labels:
         tuple(name if name == no_name else f"{number} {visible(name)}"
               for number, name, no_name in zip(numbers, own, plain, strict=True)),
     )  # fmt: skip
+
+
+def lines_of(endmembers: xr.DataArray) -> tuple[list[str], list[str]]:
+    """The name and the colour of each spectrum's line: its material's, where spectra have one, else its own."""
+    own, materials = labels_of(endmembers), endmember_materials(endmembers)
+    if materials is None:
+        return list(own.names), own.colours
+    of = labels_of(endmembers, MATERIAL)
+    colours = dict(zip(of.names, of.colours, strict=True))
+    names = [visible(material) for material in materials]
+    return names, [colours[name] for name in names]
+
+
+def drawn_of(endmembers: xr.DataArray, most: int) -> xr.DataArray:
+    """The spectra that are drawn: all up to so many; of more, about as many evenly from each material."""
+    count = endmembers.sizes[ENDMEMBER]
+    if count <= most:
+        return endmembers
+    materials = np.array(endmember_materials(endmembers) or [""] * count)
+    kinds = [np.flatnonzero(materials == one) for one in np.unique(materials)]
+    room = max(most // len(kinds), 1)
+    chosen = [own[np.unique(np.linspace(0, own.size - 1, min(room, own.size)).astype(int))] for own in kinds]
+    return endmembers.isel({ENDMEMBER: np.sort(np.concatenate(chosen))})
 
 
 def dim_of(variable: Variable, variables: Mapping[str, Variable]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from hsi_dask.schema import CLASS_DIMS, QUICKLOOK, Variable
+from hsi_dask.show.composites import MIX, has_composite, largest
 from hsi_dask.show.figures import PICTURES
 from hsi_dask.show.labels import Labels, title_of
 
@@ -19,6 +20,7 @@ class Layer(NamedTuple):
     number : of the plane's endmember or material; 0 of a map without planes
     plane : where it is among the planes
     picture : "true", "cir", "band" or "rgb"
+    mix : where the three planes are that are red, green and blue
     """
 
     group: str
@@ -27,6 +29,7 @@ class Layer(NamedTuple):
     number: int = 0
     plane: int = 0
     picture: str = ""
+    mix: tuple[int, ...] = ()
 
     @property
     def variable(self) -> str:
@@ -35,19 +38,24 @@ class Layer(NamedTuple):
 
     @property
     def key(self) -> str:
-        return "/".join(filter(None, (self.variable, self.picture or str(self.number or ""))))
+        part = MIX if self.mix else self.picture or str(self.number or "")
+        return "/".join(filter(None, (self.variable, part)))
 
     @property
     def role(self) -> str:
-        return "picture" if self.picture else self.spec.role
+        return "picture" if self.picture else "mix" if self.mix else self.spec.role
 
 
-def layers_of(variables: Sequence[Variable], labels: Callable[[Variable], Labels]) -> dict[str, Layer]:
-    """Every layer of these maps by its key, in groups; `labels` are of a map's planes."""
-    return {layer.key: layer for layer in _layers(variables, labels)}
+def layers_of(
+    variables: Sequence[Variable], labels: Callable[[Variable], Labels], means: Callable[[Variable], Sequence[float]]
+) -> dict[str, Layer]:
+    """Every layer of these maps by its key, in groups; `labels` and `means` are of a map's planes."""
+    return {layer.key: layer for layer in _layers(variables, labels, means)}
 
 
-def _layers(variables: Sequence[Variable], labels: Callable[[Variable], Labels]) -> Iterator[Layer]:
+def _layers(
+    variables: Sequence[Variable], labels: Callable[[Variable], Labels], means: Callable[[Variable], Sequence[float]]
+) -> Iterator[Layer]:
     for name, title in (PICTURES | CHOSEN).items():
         yield Layer("Picture", title, QUICKLOOK, picture=name)
     for variable in variables:
@@ -57,6 +65,9 @@ def _layers(variables: Sequence[Variable], labels: Callable[[Variable], Labels])
     beside = [variable for variable in planes if variable.role == "uncertainty"]
     for variable in planes:
         if variable not in beside:
+            if has_composite(variable, len(found := means(variable))):
+                title = title_of(variable)
+                yield Layer(_capital(title), f"{title}, three as colours", variable, mix=largest(found))
             yield from _of_planes(variable, labels)
             for unsure in (one for one in beside if one.of == variable.name):
                 yield from _of_planes(unsure, labels)
@@ -70,4 +81,8 @@ def _layers(variables: Sequence[Variable], labels: Callable[[Variable], Labels])
 def _of_planes(variable: Variable, labels: Callable[[Variable], Labels]) -> Iterator[Layer]:
     title, known = title_of(variable), labels(variable)
     for plane, (number, name) in enumerate(zip(known.numbers, known.names, strict=True)):
-        yield Layer(title[:1].upper() + title[1:], f"{title}, {name}", variable, number, plane)
+        yield Layer(_capital(title), f"{title}, {name}", variable, number, plane)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -74,7 +74,12 @@ class Page:
         run = self.canvas.run
         self.document.template = Environment(autoescape=False).from_string(_TEMPLATE.read_text(encoding="utf-8"))
         self.document.title = visible(f"{run.path.resolve().name} - hsi_dask")
-        told = {"heading": run.path.resolve().name, "told": about(self.canvas)}
+        entries = sum(len(legend.items) for legend in self.profiles.figure.legend)
+        told = {
+            "height": str(240 + 20 * -(-entries // widgets.LEGEND_COLUMNS)),
+            "heading": run.path.resolve().name,
+            "told": about(self.canvas),
+        }
         self.document.template_variables.update({key: escape(visible(text)) for key, text in told.items()})
         self.document.on_session_destroyed(lambda _: self.background.end())
         self.arrange()
@@ -86,9 +91,8 @@ class Page:
 
         wide = {"sizing_mode": "stretch_width"}
         limits = [row(*(one.all for one in pair), spacing=16, **wide) for pair in _pairs(list(self.limits.values()))]
-        self.single = column(
-            *(row(*pair, spacing=16, **wide) for one in self.limits.values() for pair in _pairs(one.each)), **wide
-        )
+        each = [row(*pair, spacing=16, **wide) for one in self.limits.values() for pair in _pairs(one.each)]
+        self.single = column(*(each or [widgets.text_block("no_sliders")]), **wide)  # an empty layout makes Bokeh warn
         self.saving = row(self.name, self.save, **wide)
         self.picking = row(*self.bands, **wide)
         self.address.visible = False

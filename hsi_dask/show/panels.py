@@ -18,23 +18,36 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _ROOM = 600  # pixels along a side of a map in a figure of several
+_NOT_SURE = 0.25 / 1.96  # standard deviation of a fraction from which on a map is hatched
 _MOST_LEGEND = 25  # classes in a column of a legend
 
 
-def draw_fractions(maps: xr.DataArray, labels: Labels) -> Figure:
-    """A map of each fraction on one scale, and below it the histogram of all pixels."""
+def draw_fractions(maps: xr.DataArray, labels: Labels, unsure: xr.DataArray | None = None) -> Figure:
+    """A map of each fraction on one scale, below it the histogram of all pixels; hatched where it is not sure.
+
+    Not sure is where the interval of 95 % reaches farther than 0.25 to either side.
+    """
     figure, axes = _grid(maps, below=0.9)
     panels = []
-    for plane, name, (above, below) in zip(maps, labels.names, axes, strict=True):
+    for number, (plane, name, (above, below)) in enumerate(zip(maps, labels.names, axes, strict=True)):
         image = figures.draw_plane(above, _thin(plane).compute(), cmap=SEQUENTIAL, limits=(0.0, 1.0), bar=False)
         counts, edges, mean = _distribution(plane)
         figures.draw_bins(below, counts, edges, label=str(maps.name), cmap=SEQUENTIAL, mean=mean)
+        if unsure is not None:
+            _hatch(above, _thin(unsure[number]).compute())
         above.set_title(f"{name}: mean {figures.share_text(mean)}", parse_math=False)
         panels.append(above)
     bar = figure.colorbar(image, ax=panels, shrink=0.6, aspect=30)
     bar.set_label(str(maps.name), parse_math=False)
     figure.suptitle(figures.label_of(maps), parse_math=False)
     return figure
+
+
+def _hatch(ax: Axes, std: xr.DataArray) -> None:
+    where = std.values > _NOT_SURE
+    if where.any() and min(where.shape) > 1:
+        ax.contourf(where, levels=[0.5, 1.5], colors="none", hatches=["/////"], extent=figures.extent_of(std),
+                    origin="upper")  # fmt: skip
 
 
 def draw_planes(maps: xr.DataArray, spec: Variable, labels: Labels) -> Figure:
@@ -97,17 +110,18 @@ def add_legend(ax: Axes, classes: xr.DataArray, labels: Labels) -> None:
     found = set(np.unique(classes.values).tolist())
     first, *rest = labels.classes
     entries = [labels.classes[value] for value in (*rest, first) if value in found]
-    _add_patches(ax, entries)
+    add_patches(ax, entries)
 
 
 def add_flags(ax: Axes, quality: xr.DataArray) -> None:
     """The reasons that occur, beside the map."""
     found = int(np.bitwise_or.reduce(np.asarray(quality), axis=None))
     names = [name for name, bit in FLAGS.items() if found & bit and name != "no_data"]
-    _add_patches(ax, [("good", GOOD_COLOUR), *((name.replace("_", " "), flag_colour(name)) for name in names)])
+    add_patches(ax, [("good", GOOD_COLOUR), *((name.replace("_", " "), flag_colour(name)) for name in names)])
 
 
-def _add_patches(ax: Axes, entries: list[tuple[str, str]]) -> None:
+def add_patches(ax: Axes, entries: list[tuple[str, str]]) -> None:
+    """A legend of names and colours beside the map."""
     from matplotlib.patches import Patch
 
     handles = [Patch(color=colour, label=name) for name, colour in entries]

@@ -15,6 +15,7 @@ from hsi_dask.schema import FLAGS, WATER_VAPOUR_WINDOWS, Variable
 from hsi_dask.show import figures, palettes, spectra
 from hsi_dask.show.facts import Facts, area
 from hsi_dask.show.frames import Frame, Picture, drawn, encoded, frame_of, map_figure
+from hsi_dask.show.labels import drawn_of, lines_of
 
 STYLE: Any = {
     "font.size": 9, "axes.edgecolor": "#999999", "axes.linewidth": 0.7, "axes.labelcolor": "#444444",
@@ -57,13 +58,15 @@ def endmembers(facts: Facts) -> tuple[Picture, Picture]:
 def _spectra(facts: Facts, size: tuple[float, float]) -> Picture:
     from matplotlib.figure import Figure
 
+    drawn = drawn_of(facts.endmembers, spectra.MOST_LINES)
+    names, colours = lines_of(drawn)
     columns = max(2, int(size[0] / 1.5))
-    rows = -(-len(facts.labels.names) // columns)
-    below = (0.5 + 0.22 * rows) / size[1]
-    figure = Figure(figsize=size)
-    ax = figure.add_axes((0.55 / size[0], below, 1 - 0.7 / size[0], 0.97 - below))
+    legend = 0.5 + 0.22 * -(-len(set(names)) // columns)
+    whole = size[0], size[1] + max(legend - 1.4, 0)  # many names make it taller
+    figure = Figure(figsize=whole)
+    ax = figure.add_axes((0.55 / whole[0], legend / whole[1], 1 - 0.7 / whole[0], 0.97 - legend / whole[1]))
     windows = facts.first.windows if facts.first else WATER_VAPOUR_WINDOWS
-    spectra.draw_spectra(ax, facts.endmembers, facts.labels.names, windows, facts.labels.colours)
+    spectra.draw_spectra(ax, drawn, names, windows, colours)
     figure.legend(loc="lower center", frameon=False, fontsize="small", ncols=columns)
     stream = io.BytesIO()
     figure.savefig(stream, format="svg", metadata={"Date": None})

@@ -67,6 +67,7 @@ class Profiles:
         fits = self.canvas.fits(pixel)
         for name, source in self.fit_lines.items():
             source.data = widgets.line_data(fits.get(name), f"fit of {name}")
+        self.lines["parts"].data = widgets.parts_data(self.canvas.parts(pixel))
         self.lines["pixel"].data = widgets.line_data(None)
         self.changed()
 

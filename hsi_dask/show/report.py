@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shlex
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 from pathlib import Path
@@ -22,11 +23,11 @@ from hsi_dask.escaping import visible_lines
 from hsi_dask.io.durable import sync_folders, write_file
 from hsi_dask.io.regions import extent_text
 from hsi_dask.overviews.overviews import kept_overviews
-from hsi_dask.schema import ENDMEMBER, FLAGS, QUALITY, X, Y, endmember_names
+from hsi_dask.schema import ENDMEMBER, FLAGS, QUALITY, X, Y, endmember_materials, endmember_names
 from hsi_dask.show import palettes, pictures, sections, tables
 from hsi_dask.show.facts import Facts, area, bytes_text, duration
 from hsi_dask.show.figures import share_text
-from hsi_dask.show.labels import title_of
+from hsi_dask.show.labels import lines_of, title_of
 from hsi_dask.show.thresholds import Wanted, thresholds_of
 
 REPORT = "report.html"
@@ -188,7 +189,10 @@ def _parts(found: Mapping[str, int]) -> str:
 
 
 def _origins(facts: Facts) -> Iterator[dict[str, Any]]:
-    """Where each endmember came from."""
+    """Where each endmember came from; of a library, how many spectra each material has."""
+    if endmember_materials(facts.endmembers) is not None:
+        yield from _materials(facts)
+        return
     spectra, known = facts.endmembers, set(facts.endmembers.coords)
     files = {str(tile): facts.file(str(tile)) for tile in np.unique(spectra["tile"])} if "tile" in known else {}
     for number, (name, colour) in enumerate(zip(facts.labels.names, facts.labels.colours, strict=True)):
@@ -201,6 +205,13 @@ def _origins(facts: Facts) -> Iterator[dict[str, Any]]:
             "date": ", ".join(file.dates) if file else "", "line": ", ".join(file.flight_lines) if file else "",
             "means": [share_text(facts.statistics[fraction][number].mean) for fraction in _fractions(facts)],
         }  # fmt: skip
+
+
+def _materials(facts: Facts) -> Iterator[dict[str, Any]]:
+    names, colours = lines_of(facts.endmembers)
+    counts, own = Counter(names), dict(zip(names, colours, strict=True))
+    for name in sorted(counts):
+        yield {"name": name, "colour": own[name], "spectra": counts[name]}
 
 
 def _fractions(facts: Facts) -> list[str]:

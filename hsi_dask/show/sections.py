@@ -10,6 +10,7 @@ import numpy as np
 from hsi_dask.overviews.statistics import Statistics
 from hsi_dask.schema import CLASS_DIMS, Variable
 from hsi_dask.show import palettes, pictures
+from hsi_dask.show.composites import channels, composite, has_composite, largest
 from hsi_dask.show.facts import Facts, area
 from hsi_dask.show.figures import share_text
 from hsi_dask.show.frames import Frame, Picture
@@ -43,7 +44,8 @@ def sections(facts: Facts, frames: Frames, step: Callable[[], None]) -> Iterator
         if len(variable.dims) == len(CLASS_DIMS):
             yield told | _single(facts, frames.of(WIDE), variable, beside.get(variable.name))
         else:
-            yield told | {"planes": list(_planes(facts, frames, variable, beside.get(variable.name), step))}
+            planes = list(_planes(facts, frames, variable, beside.get(variable.name), step))
+            yield told | {"planes": planes, "mix": _mix(facts, frames.of(WIDE), variable)}
         step()
 
 
@@ -91,6 +93,16 @@ def _planes(
             one |= {"unsure": _plane(frame, unsure, plane, ends), "unsure_scale": _scale(unsure, ends)}
         step()
         yield one
+
+
+def _mix(facts: Facts, frame: Frame, variable: Variable) -> dict[str, Any] | None:
+    """The three largest fractions as one picture, and which colour is which."""
+    statistics, names = facts.statistics[variable.name], facts.labels_of(variable).names
+    if not has_composite(variable, len(statistics)):
+        return None
+    chosen = largest([plane.mean for plane in statistics])
+    rgba = composite(facts.maps[variable.name].values[list(chosen)])
+    return {"picture": frame.photo(rgba), "colours": channels(names, chosen)}
 
 
 def _area(facts: Facts, variable: Variable, number: int) -> str:

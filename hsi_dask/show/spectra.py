@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _GAP = 2.5  # steps between wavelengths: a wider one is a window that was left out
 _BESIDE = 15.0  # nm beside a water-vapour window in which air is nearly opaque
 _SHORT = 400.0  # nm below which sensors see little but noise
+MOST_LINES = 100  # spectra in a figure; of larger libraries some of each material
 _ROOM = 1.08  # of the axis above the largest value
 
 
@@ -28,12 +29,17 @@ def draw_spectra(
     windows: Sequence[tuple[float, float]] = (),
     colours: Sequence[str] | None = None,
 ) -> None:
-    """Spectra (n, wavelength) against nm, with gaps where wavelengths were left out, and windows (nm) shaded."""
+    """Spectra (n, wavelength) against nm, with gaps where wavelengths were left out, and windows (nm) shaded.
+
+    Of several lines of one name the legend has the first.
+    """
     wavelength = np.asarray(spectra[WAVELENGTH], np.float64)
     values = np.asarray(spectra.transpose(..., WAVELENGTH), np.float32)
     grid, gapped = with_gaps(wavelength, values)
+    width, labelled = 1.6 if len(set(names)) == len(names) else 0.8, set[str]()  # a bundle's lines share a name
     for spectrum, name, colour in zip(gapped, names, colours or class_colours(len(names)), strict=True):
-        ax.plot(grid, spectrum, color=colour, linewidth=1.6, label=name)
+        ax.plot(grid, spectrum, color=colour, linewidth=width, label="_" if name in labelled else name)
+        labelled.add(name)
     for low, high in windows:
         ax.axvspan(low, high, color="#ededed", linewidth=0, zorder=0)
     ax.set_xlabel("wavelength (nm)")

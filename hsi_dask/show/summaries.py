@@ -11,6 +11,7 @@ from hsi_dask.batch.state.manifest import MANIFEST
 from hsi_dask.batch.state.run_directory import Run
 from hsi_dask.errors import RunError, SchemaError
 from hsi_dask.escaping import visible
+from hsi_dask.io.store import ENDMEMBERS, open_endmembers
 from hsi_dask.methods.registry import METHODS, variable
 from hsi_dask.schema import CLASS_DIMS, ENDMEMBER, MATERIAL, QUALITY, Role, Variable
 from hsi_dask.show.labels import Labels, dim_of, labels_of
@@ -30,6 +31,21 @@ def _of_run(maps: xr.Dataset) -> dict[str, Variable]:
         return {variable.name: variable for variable in Run.open(folder).manifest.variables}
     except RunError:
         return {}
+
+
+def with_materials(endmembers: xr.DataArray, maps: xr.Dataset) -> xr.DataArray:
+    """The endmembers of maps with the material of each, as their run has it; as they are where that cannot be had.
+
+    In the maps themselves `material` is a dimension.
+    """
+    folder = Path(maps.encoding.get("source", "")).parent
+    if MATERIAL not in maps.coords or not (folder / ENDMEMBERS).is_dir():
+        return endmembers
+    stored = open_endmembers(folder)
+    if MATERIAL not in stored.coords or not set(endmembers[ENDMEMBER].values) <= set(stored[ENDMEMBER].values):
+        return endmembers
+    own = stored[MATERIAL].sel({ENDMEMBER: endmembers[ENDMEMBER].values})
+    return endmembers.assign_coords({MATERIAL: (ENDMEMBER, own.values)})
 
 
 def _guessed(array: xr.DataArray) -> Variable:

@@ -8,16 +8,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from hsi_dask.schema import ENDMEMBER, WAVELENGTH, X, Y
+from hsi_dask.schema import ENDMEMBER, MATERIAL, WAVELENGTH, X, Y
 from hsi_dask.show.canvas import Canvas
 from hsi_dask.show.captions import STYLE
+from hsi_dask.show.labels import drawn_of, labels_of, lines_of
 from hsi_dask.show.layers import Layer
 from hsi_dask.show.palettes import class_colours
-from hsi_dask.show.spectra import with_gaps
+from hsi_dask.show.spectra import MOST_LINES, with_gaps
 
 _FEWEST_PIXELS = 8  # along a side of the map: closer in, coordinates in metres would all read the same
 _FARTHEST = 8  # times the mosaic's longer side
 _INK, _FIT = "#1f2328", "#d6006c"
+LEGEND_COLUMNS = 3
 MOST_KEPT = 12  # spectra that are kept for comparison
 
 
@@ -101,7 +103,7 @@ def _in_metres(shown: Any) -> None:
 
 
 class Spectra(NamedTuple):
-    """The figure of spectra, and sources by what they are of: "pixel", "fit <map>" and "kept"."""
+    """The figure of spectra, and sources by what they are of: "pixel", "fit <map>", "parts" and "kept"."""
 
     figure: Any
     lines: Mapping[str, Any]
@@ -119,16 +121,29 @@ def spectra_of(canvas: Canvas) -> Spectra:
     )  # fmt: skip
     wavelength = np.asarray(canvas.endmembers[WAVELENGTH], np.float64)
     renderers, items = [], []
-    for name, colour, values in zip(canvas.names.names, canvas.names.colours, canvas.endmembers.values, strict=True):
-        at, gapped = with_gaps(wavelength, values)
-        source = ColumnDataSource({"wavelength": at, "reflectance": gapped, "of": [name] * len(at)})
-        line = shown.line("wavelength", "reflectance", source=source, color=colour, line_width=1.5, line_alpha=0.75,
-                          name=name)  # fmt: skip
-        renderers.append(line)
-        items.append((name, [line]))
+    bundles, spectra = [], drawn_of(canvas.endmembers, MOST_LINES)
+    materials, colours = lines_of(spectra)
+    if MATERIAL in spectra.coords:
+        for name, colour in dict(zip(materials, colours, strict=True)).items():
+            own = spectra.isel({ENDMEMBER: [n for n, one in enumerate(materials) if one == name]})
+            at, gapped = with_gaps(wavelength, own.values)
+            source = ColumnDataSource({"xs": [at] * len(gapped), "ys": list(gapped), "of": list(labels_of(own).names)})
+            line = shown.multi_line("xs", "ys", source=source, line_color=colour, line_width=1, line_alpha=0.5,
+                                    name=name)  # fmt: skip
+            bundles.append(line)
+            items.append((name, [line]))
+    else:
+        for name, colour, values in zip(materials, colours, spectra.values, strict=True):
+            at, gapped = with_gaps(wavelength, values)
+            source = ColumnDataSource({"wavelength": at, "reflectance": gapped, "of": [name] * len(at)})
+            line = shown.line("wavelength", "reflectance", source=source, color=colour, line_width=1.5,
+                              line_alpha=0.75, name=name)  # fmt: skip
+            renderers.append(line)
+            items.append((name, [line]))
     lines = {}
     dashes = ("dashed", "dotted", "dotdash", "dashdot")
-    fits = [v.name for v in canvas.variables.values() if v.role == "fraction" and v.dims[0] == ENDMEMBER]
+    variables = canvas.variables.values()
+    fits = [v.name for v in variables if v == canvas.model or (v.role == "fraction" and v.dims[0] == ENDMEMBER)]
     for number, name in enumerate(fits):
         lines[f"fit {name}"] = source = ColumnDataSource(line_data(None))
         line = shown.line("wavelength", "reflectance", source=source, color=_FIT, line_width=2,
@@ -139,11 +154,16 @@ def spectra_of(canvas: Canvas) -> Spectra:
     pixel = shown.line("wavelength", "reflectance", source=lines["pixel"], color="black", line_width=2)
     lines["kept"] = ColumnDataSource({"xs": [], "ys": [], "colour": [], "of": []})
     kept = shown.multi_line("xs", "ys", source=lines["kept"], line_color="colour", line_width=2)
+    lines["parts"] = ColumnDataSource({"xs": [], "ys": [], "colour": [], "of": []})
+    parts = shown.multi_line("xs", "ys", source=lines["parts"], line_color="colour", line_width=1.5,
+                             line_dash="dotted")  # fmt: skip
+    if canvas.model:
+        items.append(("parts of the model", [parts]))
     items = [("pixel", [pixel]), *items]
     tips = [("", "@of"), ("nm", "@wavelength{0.0}"), ("reflectance", "@reflectance{0.0000}")]
     shown.add_tools(HoverTool(renderers=[*renderers, pixel], tooltips=tips, mode="mouse", line_policy="nearest"))
     tips = [("", "@of"), ("nm", "$x{0.0}"), ("reflectance", "$y{0.0000}")]
-    shown.add_tools(HoverTool(renderers=[kept], tooltips=tips, line_policy="nearest"))
+    shown.add_tools(HoverTool(renderers=[kept, parts, *bundles], tooltips=tips, line_policy="nearest"))
     _add_legend(shown, items)
     shown.toolbar.logo = None
     shown.grid.grid_line_color = "#ebedf0"
@@ -156,8 +176,8 @@ def _add_legend(shown: Any, items: Sequence[tuple[str, Sequence[Any]]]) -> None:
     from bokeh.models import Legend, LegendItem
 
     entries = [LegendItem(label={"value": name}, renderers=list(lines)) for name, lines in items]
-    legend = Legend(items=entries, click_policy="hide", orientation="horizontal", ncols=3, padding=2, spacing=8,
-                    margin=2, label_text_font_size="11px", glyph_height=12, label_height=12,
+    legend = Legend(items=entries, click_policy="hide", orientation="horizontal", ncols=LEGEND_COLUMNS, padding=2,
+                    spacing=8, margin=2, label_text_font_size="11px", glyph_height=12, label_height=12,
                     border_line_alpha=0)  # fmt: skip
     shown.add_layout(legend, "below")
 
@@ -168,6 +188,15 @@ def line_data(spectrum: xr.DataArray | None, of: str = "") -> dict[str, Any]:
         return {"wavelength": [], "reflectance": [], "of": []}
     wavelength, values = with_gaps(np.asarray(spectrum[WAVELENGTH], np.float64), np.asarray(spectrum, np.float32))
     return {"wavelength": wavelength, "reflectance": values, "of": [of] * len(wavelength)}
+
+
+def parts_data(parts: Mapping[str, xr.DataArray]) -> dict[str, Any]:
+    """What a figure needs to draw the parts of a model, by their words."""
+    drawn = [line_data(one) for one in parts.values()]
+    return {
+        "xs": [one["wavelength"] for one in drawn], "ys": [one["reflectance"] for one in drawn],
+        "colour": [kept_colour(number + MOST_KEPT) for number in range(len(drawn))], "of": list(parts),
+    }  # fmt: skip
 
 
 def kept_colour(number: int) -> str:

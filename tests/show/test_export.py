@@ -398,7 +398,7 @@ def test_the_command_lists_what_it_wrote(run_dir, tmp_path, capsys):
     )
     assert (
         shown.out.splitlines()[-1]
-        == f"23 files in {tmp_path / 'gis'}, of 5 of {len(Run.open(run_dir).manifest.tiles)} tiles"
+        == f"24 files in {tmp_path / 'gis'}, of 5 of {len(Run.open(run_dir).manifest.tiles)} tiles"
     )
 
 

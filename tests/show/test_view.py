@@ -69,7 +69,8 @@ def corner(canvas, pixels):
 
 
 def test_there_is_a_layer_for_every_map_and_every_endmember(canvas):
-    planes = [f"{name}/{n}" for name in ("abundance", "sam_angle", "sid_divergence") for n in (1, 2, 3)]
+    planes = ["abundance/rgb"]
+    planes += [f"{name}/{n}" for name in ("abundance", "sam_angle", "sid_divergence") for n in (1, 2, 3)]
     pictures = [f"quicklook/{name}" for name in ("true", "cir", "band", "rgb")]
     classes = ["abundance_class", "sam_class", "sid_class"]
     assert list(canvas.layers) == [*pictures, *classes, *planes, "residual", "quality"]
