@@ -29,6 +29,7 @@ from hsi_dask.kernels.mixtures.prefix import (
 Floats = NDArray[np.float64]
 MOST_MATERIALS = 3  # in a model: the sums over models are written out for so many
 SMOOTHING = 5e-4  # of the library's total variance, in every direction: noise, and what the library does not have
+_ALIKE = 1e-20  # of the spectra's mean energy: less variation within materials is rounding of their means
 _FLOOR = np.float32(1e-6)  # of a pixel's energy: what float32 leaves of an exact fit
 _NONE, _ONE, _TINY, _HEAVY = np.float32(0), np.float32(1), np.float32(1e-30), np.float32(100)
 # rows of the buffer: of the prefix, and weighted sums over models, of which fractions b and c are the prefix's last two
@@ -159,7 +160,7 @@ def metric(vertices: Floats, starts: NDArray[np.int64]) -> Floats:
     covariance = within.T @ within / len(within)
     variances, axes = np.linalg.eigh(covariance)
     total = variances.clip(0).sum()
-    if total <= 0:
+    if total <= _ALIKE * np.square(vertices).sum(axis=1).mean():
         return np.eye(len(covariance))
     white: Floats = axes.T / np.sqrt(variances.clip(0) + SMOOTHING * total)[:, None]
     return white
