@@ -41,7 +41,11 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="keep the simulated tiles here (14 GB for all groups)")
     parser.add_argument("--rounds", type=int, default=5, help="paired measurements of each ratio")
     parser.add_argument("--json", type=Path, help="write the results to this file")
+    parser.add_argument("--plot", type=Path, help="only draw how often intervals of `cover` hold, into this file")
     options = parser.parse_args()
+    if options.plot:
+        cover.plot(options.plot)
+        return
     folder = options.folder or Path(tempfile.mkdtemp(prefix="hsi-dask-benchmarks-"))
     folder.mkdir(parents=True, exist_ok=True)
     console = Console(width=130)

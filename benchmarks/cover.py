@@ -1,17 +1,17 @@
 """Fractional cover and MESMA on bundles of real spectra: accuracy, honesty of the error bars, speed, and the peer.
 
 Half of the spectra of a bundle make the pixels, the other half are the library: no method sees what a pixel is made
-of. `pip install --no-deps earthlib==1.1.0 mesma==1.0.8` brings the spectra and the peer; `python -m benchmarks.cover
-FILE.png` draws how often the intervals hold.
+of. `pip install --no-deps earthlib==1.1.0 mesma==1.0.8` brings the spectra and the peer; `python -m benchmarks cover
+--plot FILE` draws how often the intervals hold.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
-import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from csv import DictReader
 from functools import cache
@@ -20,10 +20,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 import hsi_dask as hsi
-from benchmarks.measure import Claim, claim, ratios
+from benchmarks import tiles
+from benchmarks.measure import Claim, claim, process, ratios
+from hsi_dask.batch.tiles.plan import make_plan
+from hsi_dask.io.libraries import write_table
 from hsi_dask.kernels.fcls import fcls
 from hsi_dask.kernels.mixtures.calibration import calibrate
 from hsi_dask.kernels.mixtures.library import Library
@@ -57,10 +61,11 @@ class Bundles(NamedTuple):
 
 
 def cover(folder: Path, rounds: int) -> list[Claim]:
-    """Accuracy over three seeds, and times of a million pixels; nothing without earthlib, whose spectra they need."""
+    """Accuracy and times of a million pixels, if earthlib with its spectra is there; intervals of areas; memory."""
+    found = [*_areas(), *_memory(folder)]
     if importlib.util.find_spec("earthlib") is None:
-        return []
-    return [*_accuracy(), *_speed(rounds), *_peer()]
+        return found
+    return [*_accuracy(), *_speed(rounds), *_peer(), *found]
 
 
 def simulate(seed: int, *, size: int = 20, pixels: int = 4000, wavelengths: int | None = None) -> Bundles:
@@ -263,6 +268,61 @@ def _package(scene: Bundles, settings: MesmaSettings) -> tuple[float, NDArray[np
     return spent, *results[0]
 
 
+# ------------------------------------------------------------------------------------------ areas, memory
+
+
+def _areas() -> list[Claim]:
+    """How often intervals hold the areas of simulated scenes, whose spectra the library does not have."""
+    inside = [
+        row["fraction_low"] <= true <= row["fraction_high"]
+        for seed in range(6)
+        for variability in (0.05, 0.12)
+        for patch in (6.0, 20.0)
+        for true, row in _covered(seed, variability, patch)
+    ]
+    return [claim(f"95 % intervals hold the area, of {len(inside)} areas", [float(np.mean(inside))], "", ">= 0.92")]
+
+
+def _covered(seed: int, variability: float, patch: float) -> Iterator[tuple[float, Any]]:
+    """True hectares of each material, and what the maps say."""
+    scene = hsi.synthetic.simulate_scene(
+        (120, 150), materials=("vegetation", "soil", "dry_vegetation"), seed=seed, variability=variability, patch=patch,
+        illumination=(0.6, 1.0), noise=0.002, wavelength=hsi.synthetic.neon_wavelengths(100, step=20.0),
+    )  # fmt: skip
+    labels = {"y": scene.y, "x": scene.x, "wavelength": scene.wavelength}
+    cube = xr.DataArray((scene.reflectance() / 1e4).astype(np.float32), labels, ("y", "x", "wavelength"))
+    bands: dict[str, Any] = {"windows": [(1330, 1455), (1780, 1965)], "drop_last": 5}
+    library = scene.library(15, seed=seed)
+    maps = hsi.fractional_cover(hsi.select_bands(cube, **bands), hsi.select_bands(library, **bands))
+    found = maps.hsi.areas()
+    for name, abundance in zip(scene.names, scene.abundance, strict=True):
+        yield float(abundance.sum(dtype=np.float64)) / 1e4, found.loc[name]
+
+
+def _memory(folder: Path) -> list[Claim]:
+    """Peak memory of MESMA with 90 and 300 spectra on a tile of each layout, and as the plan projects it."""
+    claims = []
+    for layout in tiles.LAYOUTS:
+        path = tiles.tile(folder, layout)
+        for count in (30, 100):
+            with tempfile.TemporaryDirectory(dir=folder) as scratch:
+                library = write_table(Path(scratch) / "library.csv", _simulated_library(count))
+                words = ("run", str(path), "--library", str(library), "--method", "mesma", "--no-report")
+                peak = process(*words, "--out", f"{scratch}/run").peak
+                config = hsi.RunConfig(tiles=[str(path)], endmembers={"file": str(library)}, methods=["mesma"])
+                projected = make_plan([path], config).memory(THREADS) / 2**20
+            what = f"MESMA, {3 * count} spectra, {layout}"
+            target = "<= 1000" if count == 30 else ""
+            claims.append(claim(f"{what}, peak memory", [peak], "MB", target))
+            claims.append(claim(f"{what}, peak / projected memory", [peak / projected], "x", "<= 1"))
+    return claims
+
+
+def _simulated_library(count: int) -> xr.DataArray:
+    materials = ("vegetation", "soil", "dry_vegetation")
+    return hsi.synthetic.simulate_scene((10, 10), materials=materials, variability=0.05).library(count)
+
+
 # -------------------------------------------------------------------------------------------------- plot
 
 
@@ -291,7 +351,7 @@ def plot(path: Path) -> None:
     right.axline((0, 0), slope=1, color="k", ls=":", lw=1)
     right.set(xlabel="standard deviation", ylabel="root mean square error", xlim=(0, None), ylim=(0, None))
     figure.suptitle("Fractional cover of spectra that the library lacks")
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=90)
 
 
 def _scored(scene: Bundles, name: str) -> tuple[Floats, Floats]:
@@ -303,7 +363,3 @@ def _quantile(probability: float) -> float:
     from statistics import NormalDist
 
     return NormalDist().inv_cdf(probability)
-
-
-if __name__ == "__main__":
-    plot(Path(sys.argv[1]))

@@ -31,7 +31,7 @@ from hsi_dask.io.store import Grid, endmember_planes
 from hsi_dask.io.tile_source import TileSource
 from hsi_dask.methods.registry import method, variables
 from hsi_dask.ops.grids import corner_name
-from hsi_dask.schema import CLASS_DIMS, ENDMEMBER, QUALITY, QUALITY_OF_AREA, Variable
+from hsi_dask.schema import CLASS_DIMS, ENDMEMBER, QUALITY, QUALITY_OF_AREA, WAVELENGTH, Variable
 
 # Memory of one tile's task, measured on tiles of 1 km in both chunk layouts:
 #   what a process holds before its first tile: interpreter, libraries, compiled kernels, the sample
@@ -182,6 +182,8 @@ class Plan:
     def tile_memory(self, tile: Tile, threads: int) -> int:
         """Projected peak bytes of a process that works on this tile."""
         count = self.sizes[ENDMEMBER]
+        if self.spectra is not None:  # pixels are projected on a basis of them, which has no more than all wavelengths
+            count = min(count, self.spectra.sizes[WAVELENGTH])
         pixels = max(stop - start for start, stop in tile.slabs) * tile.shape[1]
         if tile.block_pixels < pixels:
             stored = threads * tile.block_bytes * _COPIES_OF_BLOCK
