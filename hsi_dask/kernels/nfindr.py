@@ -2,7 +2,8 @@
 
 The determinant is linear in each vertex, so one pass over the pixels scores every replacement of a vertex.
 Where a pixel stands plays no part: starts are extremes along directions, never random positions, and each
-pixel's score is the same sum in the same order. BLAS sees (count x count) matrices only: too small to thread.
+pixel's score is the same sum in the same order, with pixels side by side in the processor's vectors. BLAS sees
+(count x count) matrices only: too small to thread.
 """
 
 import math
@@ -11,12 +12,13 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hsi_dask.kernels.compiled import compiled
+from hsi_dask.kernels.compiled import as_input, compiled
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
 
 GAIN = 1e-12  # relative: more than the rounding of a determinant, so that equal simplices do not alternate
+_TILE = 1024  # pixels: their sums stay in the first-level cache
 FLAT = 1e-10  # of the widest extent: a thousand times what rounding leaves where a coordinate should be zero
 
 
@@ -66,10 +68,11 @@ def nfindr(reduced: Floats, count: int, *, restarts: int = 10, seed: int | np.ra
     rng = np.random.default_rng(seed)
     found, replacements = np.zeros((restarts, count), np.intp), np.zeros(restarts, np.intp)
     heights = np.full(restarts, -np.inf)  # log |det|: the volume itself may underflow at large counts
+    planes = as_input(points.T)
     for restart in range(restarts):
-        indices, flat = _start(points, rng if restart else None)
+        indices, flat = _start(planes, rng if restart else None)
         if not flat:
-            indices, replacements[restart] = climb(points, indices)
+            indices, replacements[restart] = _climb(planes, indices)
         found[restart] = indices = indices[np.lexsort(reduced[indices].T[::-1])]
         if not flat:
             heights[restart] = _log_determinant(points[indices])  # sorted: equal sets, equal digits
@@ -105,33 +108,42 @@ def _unit_box(reduced: Floats) -> tuple[Floats, Floats]:
     return points, extents
 
 
-def _start(points: Floats, rng: np.random.Generator | None) -> tuple[Indices, bool]:
-    """Take, `count` times, the extreme along a direction normal to those before; True if that is ever zero.
-
-    The direction is random or, without `rng`, the axis that those rows cover least.
-    """
-    count = points.shape[1]
-    indices, flat = np.zeros(count, dtype=np.intp), False
-    for done in range(count):
-        basis = np.linalg.qr(points[indices[:done]].T).Q  # not pinv: of a thin set that would leave rows over
-        normal = np.eye(count) - basis @ basis.T
-        drawn = normal[normal.diagonal().argmax()] if rng is None else normal @ rng.standard_normal(count)
-        indices[done], distance = _farthest(points, drawn / np.linalg.norm(drawn))
-        flat = flat or distance <= FLAT
-    return indices, flat
-
-
 def climb(points: Floats, start: Indices) -> tuple[Indices, int]:
+    """Replace vertices of a simplex while that enlarges it.
+
+    Parameters
+    ----------
+    points : (n, count) coordinates and a 1 of every pixel.
+    start : (count,) indices of the vertices.
+
+    Returns
+    -------
+    Indices of the vertices reached, and how many were replaced on the way.
+
+    Examples
+    --------
+    >>> points = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 1.0], [0.2, 0.1, 1.0], [3.0, 0.0, 1.0]])
+    >>> found, replaced = climb(points, np.array([0, 1, 2]))
+    >>> sorted(found.tolist()), replaced
+    ([0, 1, 3], 2)
+    """
+    return _climb(as_input(points.T), start)
+
+
+def _climb(planes: Floats, start: Indices) -> tuple[Indices, int]:
     """Replace vertices while that enlarges the determinant; as computed it only ever grows, so this ends."""
-    indices, height = start, _log_determinant(points[start])
+    indices, height = start, _log_determinant(planes[:, start])
+    cofactors = np.linalg.inv(planes[:, start])  # over the determinant, a vertex a row
     replacements = vertex = unchanged = 0
     while unchanged < len(indices):
-        cofactors = np.linalg.solve(points[indices], np.eye(len(indices))[vertex])  # over the determinant
-        candidate = indices.copy()
-        candidate[vertex], _ = _farthest(points, cofactors)
-        reached = _log_determinant(points[candidate])
-        if reached > height + GAIN:
-            indices, height, unchanged, replacements = candidate, reached, 0, replacements + 1
+        farthest, _ = _farthest(planes, cofactors[vertex])
+        if farthest != indices[vertex]:
+            candidate = indices.copy()
+            candidate[vertex] = farthest
+            reached = _log_determinant(planes[:, candidate])
+            if reached > height + GAIN:
+                indices, height, unchanged, replacements = candidate, reached, 0, replacements + 1
+                cofactors = np.linalg.inv(planes[:, candidate])
         unchanged, vertex = unchanged + 1, (vertex + 1) % len(indices)
     return indices, replacements
 
@@ -140,15 +152,52 @@ def _log_determinant(rows: Floats) -> float:
     return float(np.linalg.slogdet(rows).logabsdet)
 
 
+def _start(planes: Floats, rng: np.random.Generator | None) -> tuple[Indices, bool]:
+    """Take, `count` times, the extreme along a direction normal to those before; True if that is ever zero.
+
+    The direction is random or, without `rng`, the axis that those rows cover least.
+    """
+    count = len(planes)
+    basis, indices, flat = np.zeros((count, count)), np.zeros(count, dtype=np.intp), False
+    for done in range(count):
+        known = basis[:done]
+        if rng is None:
+            drawn = np.zeros(count)
+            drawn[(1.0 - np.einsum("ij,ij->j", known, known)).argmax()] = 1.0
+        else:
+            drawn = rng.standard_normal(count)
+        indices[done], distance = _farthest(planes, _normal(drawn, known))
+        flat = flat or distance <= FLAT
+        basis[done] = _normal(planes[:, indices[done]], known)
+    return indices, flat
+
+
+def _normal(vector: Floats, basis: Floats) -> Floats:
+    """What of a vector is normal to orthonormal rows, at length 1."""
+    for _ in range(2):  # the second time for what rounding left
+        vector = vector - (basis @ vector) @ basis
+        vector = vector / (np.sqrt(vector @ vector) or 1.0)
+    return vector
+
+
 @compiled()
-def _farthest(points: Floats, weights: Floats) -> tuple[int, float]:
-    """Return the first index of the largest |points @ weights|, and that value; stores nothing of size n."""
-    # no fastmath: every sum keeps its order, so that equal pixels score equally wherever they stand
-    best, farthest = -1.0, 0
-    for index in range(points.shape[0]):
-        score = 0.0
-        for axis in range(points.shape[1]):
-            score += points[index, axis] * weights[axis]
-        if abs(score) > best:
-            best, farthest = abs(score), index
-    return farthest, best
+def _farthest(planes: Floats, weights: Floats) -> tuple[int, float]:
+    """Return the first index of the largest |weights @ planes|, and that value.
+
+    Every pixel's sum keeps its order, whatever its place: equal pixels score equally.
+    """
+    count, pixels = planes.shape
+    sums = np.empty(_TILE)
+    largest, farthest = -1.0, 0
+    for start in range(0, pixels, _TILE):
+        size = min(_TILE, pixels - start)
+        for i in range(size):
+            sums[i] = 0.0
+        for axis in range(count):
+            weight, plane = weights[axis], planes[axis, start : start + size]
+            for i in range(size):
+                sums[i] += weight * plane[i]
+        for i in range(size):
+            if abs(sums[i]) > largest:
+                largest, farthest = abs(sums[i]), start + i
+    return farthest, largest

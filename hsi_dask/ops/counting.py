@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from hsi_dask.counts.registry import ESTIMATORS
 from hsi_dask.errors import ConfigError, EndmemberError
@@ -123,14 +126,19 @@ def stable_count(pixels: xr.DataArray, most: int, *, seed: int = 0, **how: Any) 
     tried = np.arange(2, most + 1)
     row = xr.DataArray(pixels.values[None], {WAVELENGTH: pixels[WAVELENGTH]}, ("y", "x", WAVELENGTH))
     apart, residual = np.full(tried.size, np.nan), np.full(tried.size, np.nan)
-    for place, count in enumerate(tried.tolist()):
-        try:
-            one, other = (find_endmembers(half, count, seed=seed, **how) for half in halves)
-            whole = find_endmembers(pixels, count, seed=seed, **how)
-        except EndmemberError:  # no more dimensions than noise has
-            break
-        apart[place] = _farthest_match(one.values, other.values)
-        residual[place] = float(unmix(row, whole).residual.mean())
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        searches = [
+            [pool.submit(find_endmembers, part, count, seed=seed, **how) for part in (*halves, pixels)]
+            for count in tried.tolist()
+        ]
+        for place, search in enumerate(searches):
+            try:
+                one, other, whole = (future.result() for future in search)
+            except EndmemberError:  # no more dimensions than noise has
+                pool.shutdown(wait=False, cancel_futures=True)
+                break
+            apart[place] = _farthest_match(one.values, other.values)
+            residual[place] = float(unmix(row, whole).residual.mean())
     agree = np.flatnonzero(apart < _SAME_MATERIAL)
     count = int(tried[agree[-1]]) if agree.size else 2
     curves = {"apart": ("tried", apart), "residual": ("tried", residual)}
