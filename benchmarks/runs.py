@@ -172,7 +172,7 @@ def _prepared(path: Path) -> Iterator[tuple[Callable[[], object], Callable[[], o
         run(config, scratch + "/run")
         (tile,) = make_plan([path], config).tiles
         job = Job(tile, scratch + "/run", config)
-        drawn = replace(job, size=config.endmembers.sample)
+        drawn = replace(job, size=config.endmembers.sampled)
         yield (
             lambda: process_tile(job, THREADS, lambda fraction: None),
             lambda: sample_tile(drawn, THREADS, lambda fraction: None),

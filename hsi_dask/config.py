@@ -19,6 +19,7 @@ from hsi_dask.methods.registry import DEFAULT, METHODS, in_order
 from hsi_dask.parameters import Parameter, filled
 from hsi_dask.yaml_text import joined, load, load_file, shortened, unknown_key
 
+_SAMPLE = 20_000  # pixels that endmembers are found among
 _MOST = 254  # endmembers: classes are uint8 and 255 means no data (schema.MAX_ENDMEMBERS)
 
 
@@ -112,14 +113,10 @@ class EndmemberConfig(_Section):
             if any(p.name != "restarts" for p in spec.parameters)
         ),
     )  # fmt: skip
-    sample: int = _option(
-        20_000,
-        "a whole number from 1 to 10000000",
-        "pixels to search, over all tiles together",
-        strict=True,
-        ge=1,
-        le=10_000_000,
-    )
+    sample: Annotated[int, Field(strict=True, ge=1, le=10_000_000)] | Literal["all"] = _option(
+        _SAMPLE, "a whole number from 1 to 10000000, or all",
+        "pixels to search, over all tiles together; all: every pixel, beginning with a sample; of nfindr alone",
+    )  # fmt: skip
     sample_tiles: Annotated[int, Field(strict=True, ge=1, le=10_000)] | None = _option(
         None, "null or a whole number from 1 to 10000",
         "at most this many tiles, spread over all, are read for it; null: 16",
@@ -132,6 +129,11 @@ class EndmemberConfig(_Section):
         ge=0,
         lt=2**32,
     )
+
+    @property
+    def sampled(self) -> int:
+        """How many pixels are sampled."""
+        return _SAMPLE if self.sample == "all" else self.sample
 
 
 class BandConfig(_Section):
@@ -342,6 +344,9 @@ class RunConfig(_Section):
             raise ValueError("area.bounds and area.region are both set; set one of them to null")
         if self.area.bounds_crs is not None and self.area.bounds is None:
             raise ValueError(f"area.bounds_crs is {self.area.bounds_crs}, but area.bounds is not set; set both")
+        few = self.endmembers.count != "auto" and self.endmembers.count < 2
+        if self.endmembers.sample == "all" and (self.endmembers.method != "nfindr" or few):
+            raise ValueError("endmembers.sample is all, which is for 2 or more endmembers by nfindr; give a number")
         low, high = self.masks.not_vegetation, self.masks.vegetation
         if low is not None and high is not None and low >= high:
             raise ValueError(

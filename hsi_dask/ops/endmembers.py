@@ -137,8 +137,7 @@ def _among_all(
     ]
     with threadpool_limits(1, user_api="blas"):  # the same digits whatever the number of threads
         found = whole_scene.search_cube(cube, sample, np.array(chosen), seed=seed, robust=robust)
-    kept = {name: first.attrs[name] for name in ("method", "robust", "seed", *options) if name in first.attrs}
-    how = {**kept, "sample": sample.sizes[PIXEL], **whole_scene.told(found, cube, robust)}
+    how = first.attrs | {"sample": sample.sizes[PIXEL], **whole_scene.told(found, cube, robust)}
     return _numbered(whole_scene.endmembers_of(cube, found).rename({PIXEL: ENDMEMBER}), how)
 
 

@@ -111,13 +111,18 @@ def _places(cube: xr.DataArray, numbers: NDArray[np.int64]) -> NDArray[np.int64]
 
 
 def told(found: Vertices, cube: xr.DataArray, robust: bool) -> dict[str, Any]:
-    """What attributes say of the search."""
+    """What attributes say of the search in a cube."""
     at = dict(zip((Y, X), _places(cube, found.dropped), strict=True))
     places = {f"dropped_{dim}": np.asarray(cube[dim])[at[dim]].tolist() for dim in at if dim in cube.coords}
+    return certificate(found, robust) | (places if robust else {})
+
+
+def certificate(found: Vertices, robust: bool) -> dict[str, Any]:
+    """What attributes say of a search, and what it proves."""
     support = {"support": found.support.tolist(), "dropped_support": found.dropped_support.tolist()} if robust else {}
     return {
         "pixels": found.known, "volume": math.exp(found.log_volume), "log_volume": found.log_volume,
-        "rounds": found.rounds, "gain": found.gain, **support, **places,
+        "rounds": found.rounds, "gain": found.gain, **support,
         "certificate": f"no {'supported ' if robust else ''}pixel of {found.known} enlarges the volume by more than "
         f"{max(found.gain, kernel.GAIN):.0e} of itself",
     }  # fmt: skip

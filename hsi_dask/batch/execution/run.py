@@ -25,7 +25,7 @@ from hsi_dask.batch.state.lock import Part, turn
 from hsi_dask.batch.state.manifest import MANIFEST, RECORDS, TileRecord
 from hsi_dask.batch.state.opening import open_run_directory
 from hsi_dask.batch.state.run_directory import Run, create_results, kept_region
-from hsi_dask.batch.state.scene import scene_thresholds
+from hsi_dask.batch.state.scene import forget_search, scene_thresholds
 from hsi_dask.batch.tiles.mixture import words
 from hsi_dask.batch.tiles.plan import Plan, Tile, free_bytes, make_plan
 from hsi_dask.batch.tiles.search import find_tiles
@@ -297,6 +297,7 @@ def _workers(dask_scheduler: Any) -> list[tuple[str, int, int]]:
 def _ensure_endmembers(state: Run, plan: Plan, workers: Workers) -> None:
     """Find the run's endmembers once, or take those given; they are reused by every later start."""
     if state.endmembers.exists():
+        forget_search(state.path)
         stored = store.endmembers_digest(store.read_endmembers(state.endmembers))
         if plan.spectra is not None and store.endmembers_digest(plan.spectra) != stored:
             file = plan.config.endmembers.file
@@ -335,7 +336,13 @@ def _found_endmembers(state: Run, plan: Plan, workers: Workers) -> xr.DataArray:
         count = int(stable_count(pixels, wanted.most, **how)["count"])
         observer.message(f"{count} endmembers come back from either half of the sample: these are looked for")
     observer.message(f"finding {count} endmembers among {told}")
-    return find_endmembers(pixels, count, **how)
+    endmembers = find_endmembers(pixels, count, **how)
+    if wanted.sample == "all":
+        from hsi_dask.batch.execution.vertices import search_site
+
+        endmembers = search_site(state, plan, workers, pixels, endmembers)
+        observer.message(endmembers.attrs["certificate"])
+    return endmembers
 
 
 def _ensure_results(state: Run) -> None:

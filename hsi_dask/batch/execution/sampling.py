@@ -21,7 +21,7 @@ def sample_site(plan: Plan, run_dir: Path, workers: Workers) -> xr.DataArray:
     """
     wanted = plan.config.endmembers
     order, count = plan.in_sampling_order(), plan.sampled
-    size = -(-wanted.sample // count)
+    size = -(-wanted.sampled // count)
     found: dict[str, xr.DataArray] = {}
     reason = ""
     while order and len(found) < count:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-import xarray as xr
-
 from hsi_dask.batch.execution.dispatch import Failure, Workers, carry_out, raise_if_fatal
-from hsi_dask.batch.execution.tile import Job, open_tile, working
+from hsi_dask.batch.execution.tile import Job, counted_pixels, open_tile, working
 from hsi_dask.batch.observer import Advanced
 from hsi_dask.batch.state.run_directory import Run
 from hsi_dask.batch.state.scene import (
@@ -19,12 +17,10 @@ from hsi_dask.batch.state.scene import (
     tile_identity,
     whole_folder,
 )
-from hsi_dask.batch.tiles.masks import tile_flags
 from hsi_dask.batch.tiles.plan import Plan, Tile
 from hsi_dask.errors import RunError
 from hsi_dask.io.scene import Arrays, read_arrays, write_arrays
 from hsi_dask.scene.reduction import Reduction
-from hsi_dask.schema import X, Y
 
 logger = logging.getLogger(__name__)
 
@@ -46,14 +42,11 @@ def ensure_scene(state: Run, plan: Plan, workers: Workers) -> None:
 def reduce_tile(job: Job, threads: int, advanced: Advanced) -> str:
     """Reduce a tile and keep the arrays with the run; returns the tile's id."""
     with working(threads, advanced):
-        file, cube, inside = open_tile(job)
-        flags = tile_flags(file, cube, job.config.masks)
-        where = None if flags is None else (flags == 0).compute()
-        if inside is not None:
-            where = xr.DataArray(inside, dims=(Y, X)) & (True if where is None else where)
+        opened = open_tile(job)
+        where = counted_pixels(opened, job.config.masks)
         run_dir = Path(job.run_dir)
         reduction = reduction_of(run_dir, job.config, job.reduction)
-        arrays = reduction.reduce(cube, where)
+        arrays = reduction.reduce(opened.cube, where)
         folder = tile_folder(run_dir, reduction, job.tile)
         write_arrays(folder, arrays, tile_identity(reduction, job.config, job.tile))
         return job.tile.id

@@ -23,7 +23,7 @@ from hsi_dask.batch.state.scene import scene_background, scene_ranges
 from hsi_dask.batch.tiles.area import cut
 from hsi_dask.batch.tiles.masks import tile_flags, unmasked_pixels
 from hsi_dask.batch.tiles.plan import Tile
-from hsi_dask.config import RunConfig
+from hsi_dask.config import MaskConfig, RunConfig
 from hsi_dask.errors import FileFormatError
 from hsi_dask.io import store
 from hsi_dask.io.readers import read_source
@@ -34,7 +34,7 @@ from hsi_dask.ops.bands import select_bands
 from hsi_dask.ops.materials import mapped
 from hsi_dask.ops.passes import ZERO
 from hsi_dask.ops.quality import count_flags, mask_maps
-from hsi_dask.schema import PIXEL
+from hsi_dask.schema import PIXEL, X, Y
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +56,7 @@ class Job:
     seed: int = 0
     reduction: str = ""  # of the scene
     region: Region | None = None  # the area of interest
+    asked: Any = None  # of a stage that asks more of a tile
 
 
 def process_tile(job: Job, threads: int, advanced: Advanced) -> TileRecord:
@@ -140,6 +141,16 @@ class OpenTile(NamedTuple):
     file: TileSource
     cube: xr.DataArray
     inside: NDArray[np.bool_] | None
+
+
+def counted_pixels(opened: OpenTile, masks: MaskConfig) -> xr.DataArray | None:
+    """(y, x) bool, computed: pixels in the area of interest that are not masked; None where all are."""
+    flags = tile_flags(opened.file, opened.cube, masks)
+    where = None if flags is None else (flags == 0).compute()
+    if opened.inside is None:
+        return where
+    inside = xr.DataArray(opened.inside, dims=(Y, X))
+    return inside if where is None else inside & where
 
 
 def open_tile(job: Job) -> OpenTile:

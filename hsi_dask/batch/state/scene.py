@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -72,6 +73,16 @@ def scene_thresholds(run_dir: Path, config: RunConfig) -> dict[str, list[float]]
         if limits is not None and spec.classes and spec.classed:
             found[spec.classes.name] = [float(limit) for limit in absolute_limits(limits, known, spec.classed)]
     return found
+
+
+def search_folder(run_dir: Path) -> Path:
+    """Of what a search for endmembers among every pixel keeps until they are found."""
+    return run_dir / SCENE / "vertices"
+
+
+def forget_search(run_dir: Path) -> None:
+    """Remove what a search has kept."""
+    shutil.rmtree(search_folder(run_dir), ignore_errors=True)
 
 
 def whole_folder(run_dir: Path, reduction: Reduction) -> Path:

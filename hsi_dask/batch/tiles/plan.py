@@ -45,6 +45,8 @@ _COPIES_OF_BLOCK = 2
 _COPIES_OF_MAPS = 3
 #   masks, of every pixel: layers as stored, planes of indices in float32, least and largest values, flags
 _MASK_BYTES = 40
+#   a search over every pixel: 21 planes in float32, once more as they are written, and sums in float64
+_SEARCH_BYTES = 21 * 4 * 3
 
 _WHOLE = Share(1.0, 1, 1)  # of a tile, without an area of interest
 
@@ -195,7 +197,8 @@ class Plan:
         sums = (planes * 8 + own) * min(pixels, (threads + 1) * tile.block_pixels)
         maps = sum(map(self._bytes_a_pixel, self.variables)) * pixels
         masks = _MASK_BYTES * pixels if self.config.masks != MaskConfig() else 0
-        return _PROCESS + stored + max(sums + maps, maps * _COPIES_OF_MAPS) + masks
+        searched = _SEARCH_BYTES * pixels if self.config.endmembers.sample == "all" and self.spectra is None else 0
+        return _PROCESS + stored + max(sums + maps, maps * _COPIES_OF_MAPS, searched) + masks
 
     def _bytes_a_pixel(self, variable: Variable) -> int:
         planes = self.sizes.get(variable.dims[0], 1) if len(variable.dims) > len(CLASS_DIMS) else 1

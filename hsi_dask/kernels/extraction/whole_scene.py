@@ -23,8 +23,8 @@ from hsi_dask.kernels.support import FACTOR, NEIGHBOURS
 Planes = NDArray[np.floating[Any]]
 
 GAIN = 1e-6  # relative: planes are float32, and what rounding alone enlarges is no vertex
-MOST = 64  # pixels of each vertex that are looked at in a round
-REFERENCE = 300  # pixels behind the median distance: known to 4 %
+MOST = 24  # pixels of each vertex that are looked at in a round
+REFERENCE = 100  # pixels behind the median distance: known to 7 %, and the factor is uncritical from 3 to 6
 _PIXELS = 2**16  # of a part that are looked at together
 _DIMENSIONS = 20  # some more than materials, so that noise does not hide what stands alone
 
