@@ -39,5 +39,9 @@ class RunError(HsiDaskError, RuntimeError):
     """A run directory cannot be used: it is another run's, in use, damaged or not writable."""
 
 
+class DownloadError(HsiDaskError, RuntimeError):
+    """A service cannot be reached or refuses, or a file does not arrive as it should."""
+
+
 class ClusterError(HsiDaskError, RuntimeError):
     """Workers cannot be had or reached."""

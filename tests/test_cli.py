@@ -386,8 +386,8 @@ def test_wrong_requests_as_processes_end_with_2_and_help_and_version_with_0():
     assert (right.returncode, right.stderr) == (0, "")
     verbs = re.findall(r"^  (\w+)  ", right.stdout.partition("Commands:")[2], re.MULTILINE)
     assert verbs == [
-        *("demo", "info", "run", "count", "name", "library", "submit", "status", "verify", "report", "export", "view"),
-        *("config", "warm", "cluster"),
+        *("demo", "download", "info", "run", "count", "name", "library", "submit", "status", "verify", "report"),
+        *("export", "compare", "view", "config", "warm", "cluster"),
     ]
     assert version.stdout == f"hsi-dask {hsi.__version__}\n"
 

@@ -54,10 +54,11 @@ MAY_IMPORT = {
         *("errors", "escaping", "schema", "yaml_text", "kernels", "methods", "io", "ops", "batch", "overviews"),
         "comparison",
     },
+    "download": {"errors", "io"},
     "progress": {"batch", "escaping"},
     "cli": {
         *("errors", "escaping", "schema", "config", "yaml_text", "cluster", "synthetic", "kernels", "io", "ops"),
-        *("batch", "show", "progress", "__init__"),
+        *("batch", "show", "progress", "download", "__init__"),
     },
     "__main__": {"cli"},
     "__init__": {
@@ -82,7 +83,7 @@ HOMES = {
     "cvxopt": {"kernels"},
     "numba": {"kernels"},
     "distributed": {"cluster", "batch"},
-    "pydantic": {"config", "cluster", "methods", "extractors", "counts", "parameters"},
+    "pydantic": {"download", "config", "cluster", "methods", "extractors", "counts", "parameters"},
     "yaml": {"yaml_text", "config"},
     "dask_jobqueue": {"cluster"},
     "typer": {"cli"},

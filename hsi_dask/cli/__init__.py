@@ -8,18 +8,7 @@ __all__ = ["main"]
 
 # in the order in which --help lists them
 for _verbs in (
-    *(
-        "demo",
-        "info",
-        "run",
-        "endmembers",
-        "library",
-        "clusters",
-        "state",
-        "results",
-        "compare",
-        "configuration",
-        "warm",
-    ),
+    *("demo", "download", "info", "run", "endmembers", "library", "clusters", "state", "results", "compare"),
+    *("configuration", "warm"),
 ):
     import_module(f"hsi_dask.cli.{_verbs}")

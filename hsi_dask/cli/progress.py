@@ -51,3 +51,10 @@ def _stage(what: str) -> contextlib.AbstractContextManager[Advanced]:
     from hsi_dask.progress import stage
 
     return stage(what, _terminal())
+
+
+@contextlib.contextmanager
+def downloading_progress() -> Iterator[Advanced]:
+    """The download of files on stderr."""
+    with _stage("downloading") as advanced:
+        yield advanced
