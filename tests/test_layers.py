@@ -80,6 +80,8 @@ HOMES = {
     "imagecodecs": {"io", "synthetic"},
     "zarr": {"io"},
     "pyproj": {"io"},
+    "geopandas": {"io"},
+    "shapely": {"io"},
     "cvxopt": {"kernels"},
     "numba": {"kernels"},
     "distributed": {"cluster", "batch"},

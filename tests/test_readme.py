@@ -36,8 +36,7 @@ def test_every_command_and_option_it_names_exists():
     verbs = set(re.findall(r"hsi-dask (?!--)([a-z]+)", README))
     assert verbs == set(re.findall(r"^  (\w+)  ", help_of().partition("Commands:")[2], re.MULTILINE))
     options = set(re.findall(r"(?<!-)--[a-z][a-z-]+", README)) - {"--version"}
-    verbs_with_options = (["run"], ["download"], ["status"], ["submit"], ["export"], ["view"], ["cluster", "check"])
-    helps = "".join(help_of(*words) for words in verbs_with_options)
+    helps = "".join(help_of(verb) for verb in sorted(verbs)) + help_of("cluster", "check")
     assert options <= set(re.findall(r"--[a-z-]+", helps))
 
 

@@ -9,6 +9,6 @@ __all__ = ["main"]
 # in the order in which --help lists them
 for _verbs in (
     *("demo", "download", "info", "run", "endmembers", "library", "clusters", "state", "results", "compare"),
-    *("configuration", "warm"),
+    *("places", "configuration", "warm"),
 ):
     import_module(f"hsi_dask.cli.{_verbs}")

@@ -44,24 +44,25 @@ class Delimited(NamedTuple):
     comma: bool
 
 
-def read_delimited(path: Path) -> Delimited:
+def read_delimited(path: Path, what: str = "spectra") -> Delimited:
     """The cells of a table, without blank lines, comments, empty rows and empty columns at the end.
 
     Lines that begin with #, and those with ; before the names, are comments. The separator is a tab, a semicolon or a
     comma, whichever gives all rows the same number of cells. UTF-8, or UTF-16 with its byte order mark.
+    Errors say that it cannot be read as `what`.
 
     Raises
     ------
     EndmemberError
         No text, other encodings, rows of another length, too many or too long lines.
     """
-    numbered = _lines(_text(path), path)
+    numbered = _lines(_text(path, what), path)
     separator = _stated_separator(numbered)
     numbered = _without_comments(numbered)
     separator = separator or _separator([line for _, line in numbered[:_LOOKED_AT]])
-    rows = _rows(numbered, separator, path)
+    rows = _rows(numbered, separator, path, what)
     line, head = next(rows, (1, [""]))
-    begin = [cells for _, cells in islice(_rows(numbered, separator, path), 1, _LOOKED_AT)]
+    begin = [cells for _, cells in islice(_rows(numbered, separator, path, what), 1, _LOOKED_AT)]
     numbers = [cell for cells in begin for cell in cells]
     comma = any(map(_COMMA.fullmatch, numbers)) and not any("." in c and _POINT.fullmatch(c) for c in numbers)
     return Delimited(line, head, _fitted(rows, head, separator, path), comma)
@@ -127,7 +128,7 @@ def with_formula(cell: str) -> str:
     return cell[1:] if cell[:1] == "'" and cell.lstrip("'")[:1] in _NO_TEXT else cell
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, what: str) -> str:
     data = read_regular(path, MAX_BYTES)
     wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     encoding, name = ("utf-16", "UTF-16, as its byte order mark says,") if wide else ("utf-8-sig", "UTF-8")
@@ -137,12 +138,12 @@ def _text(path: Path) -> str:
         before = data[: error.start].decode(encoding, "replace")
         line = 1 + before.count("\n" if "\n" in before else "\r")
         raise EndmemberError(
-            f"{path} cannot be read as spectra: it is not {name} in line {line}; save it as CSV UTF-8"
+            f"{path} cannot be read as {what}: it is not {name} in line {line}; save it as CSV UTF-8"
         ) from error
     if "\0" in text:
         line = 1 + text.count("\n", 0, text.index("\0"))
         raise EndmemberError(
-            f"{path} cannot be read as spectra: it has a null character in line {line}, as other files than text, and "
+            f"{path} cannot be read as {what}: it has a null character in line {line}, as other files than text, and "
             "UTF-16 without its mark; save it as CSV UTF-8"
         )
     return text
@@ -198,7 +199,7 @@ def _sizes(lines: list[str], separator: str) -> set[int]:
         return set()
 
 
-def _rows(numbered: list[tuple[int, str]], separator: str, path: Path) -> Iterator[tuple[int, list[str]]]:
+def _rows(numbered: list[tuple[int, str]], separator: str, path: Path, what: str) -> Iterator[tuple[int, list[str]]]:
     """Stripped cells of each row that has any, with the number of its line."""
     reader = csv.reader((line + "\n" for _, line in numbered), delimiter=separator)
     while True:
@@ -209,7 +210,7 @@ def _rows(numbered: list[tuple[int, str]], separator: str, path: Path) -> Iterat
             return
         except csv.Error as error:
             raise EndmemberError(
-                f"{path} cannot be read as spectra: {error} in line {numbered[min(at, len(numbered) - 1)][0]}; "
+                f"{path} cannot be read as {what}: {error} in line {numbered[min(at, len(numbered) - 1)][0]}; "
                 "a quotation mark may be open"
             ) from error
         if any(row):

@@ -204,6 +204,65 @@ class Pictures:
 
         return areas(self._dataset(), polygons, level)
 
+    def at(
+        self, points: Any, *, buffer: float | None = None, crs: str | int | None = None, layer: str | None = None
+    ) -> pd.DataFrame:
+        """The maps, or the spectra of a cube, at points or in polygons; only chunks that hold such pixels are read.
+
+        Parameters
+        ----------
+        points : path, GeoDataFrame, GeoSeries, DataFrame or array (n, 2)
+            A table (.csv) with columns x and y, easting and northing, or lon and lat; GeoJSON, GeoPackage or shapefile;
+            or what holds the same in memory. Files of vectors need geopandas: `pip install "hsi-dask[vector]"`.
+        buffer : float, optional
+            Metres: pixels whose centres are no farther from a place.
+        crs : str or int, optional
+            Of the coordinates, where these do not tell it: by default lon and lat are WGS 84, x and y as the maps'.
+        layer : str, optional
+            Of a file that has several.
+
+        Returns
+        -------
+        DataFrame
+            A row each, in their order, a GeoDataFrame for one; its own columns, then `state` (inside, partly outside,
+            outside, no data, no geometry), `pixels` with data, and a column for each plane of each map, named after
+            endmembers that have names: `abundance_roof`, `sam_class` with `sam_class_name`. At a point these are the
+            values of the pixel that holds it. In polygons and with a buffer numbers are means of the pixels whose
+            centres are inside, beside their standard deviation `abundance_roof_spread`; classes, flags and models are
+            the commonest value, and of classes there is the share of each: `sam_class_share_roof`. NaN where nothing
+            is known.
+
+        Raises
+        ------
+        FileFormatError, SchemaError, ConfigError
+            Places that cannot be read, maps without coordinates, a CRS that contradicts the file's.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import hsi_dask as hsi
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     site = hsi.synthetic.simulate_site(f"{folder}/tiles", tiles=(1, 1), size=40, no_data=0)
+        ...     summary = hsi.run(hsi.RunConfig(tiles=[f"{folder}/tiles"]), f"{folder}/run")
+        ...     results = hsi.open_results(f"{folder}/run")
+        ...     plots = results.hsi.at([(368010.5, 4306010.5), (0.0, 0.0)], buffer=5)
+        >>> plots[["state", "pixels"]].values.tolist()
+        [['inside', 81], ['outside', 0]]
+        >>> bool(plots.abundance_1.isna()[1])
+        True
+        """
+        from hsi_dask.io.places import read_places
+        from hsi_dask.show.places import values_at
+
+        held = self._held
+        maps = held if isinstance(held, xr.Dataset) else _reflectance(held).to_dataset(name=held.name or "value")
+        found = values_at(maps, read_places(points, crs=crs, layer=layer), buffer=buffer)
+        if hasattr(points, "geometry") and hasattr(points, "set_geometry"):
+            found = type(points)(found, geometry=points.geometry.to_numpy(), crs=points.crs)
+        if hasattr(points, "index") and hasattr(points, "loc"):
+            found.index = points.index
+        return found
+
     def plot_abundances(self) -> Figure:
         """A map of every endmember's abundance, or material's fraction, on one scale; below it the histogram.
 
