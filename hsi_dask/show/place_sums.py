@@ -71,12 +71,12 @@ class Sums:
     count: NDArray[np.int64] = field(init=False)
     total: NDArray[np.float64] = field(init=False)
     squares: NDArray[np.float64] = field(init=False)
-    pairs: list[dict[int, int]] = field(init=False)
+    pairs: list[list[tuple[NDArray[np.int64], NDArray[np.int64]]]] = field(init=False)
 
     def __post_init__(self) -> None:
         shape = len(self.layers.columns), self.places
         self.count, self.total, self.squares = np.zeros(shape, np.int64), np.zeros(shape), np.zeros(shape)
-        self.pairs = [{} for _ in self.layers.columns]
+        self.pairs = [[] for _ in self.layers.columns]
 
     @property
     def of_codes(self) -> bool:
@@ -92,9 +92,7 @@ class Sums:
             self.count[n] += np.bincount(here, minlength=self.places)
             if self.of_codes:
                 pairs = (here.astype(np.int64) << 32) + values[good].astype(np.int64) + _OFFSET
-                codes, counts = np.unique(pairs, return_counts=True)
-                for code, times in zip(codes.tolist(), counts.tolist(), strict=True):
-                    self.pairs[n][code] = self.pairs[n].get(code, 0) + times
+                self.pairs[n].append(np.unique(pairs, return_counts=True))
             else:
                 weights = values[good].astype(np.float64)
                 self.total[n] += np.bincount(here, weights, self.places)
@@ -116,21 +114,29 @@ class Sums:
 
     def _of_codes(self, name: str, n: int) -> Iterator[tuple[str, Any]]:
         """The commonest value, of classes its name and the shares of all."""
-        majority, most = np.full(self.places, np.nan), np.zeros(self.places, np.int64)
-        shares: dict[int, NDArray[np.float64]] = {}
-        for code, times in sorted(self.pairs[n].items()):
-            place, value = code >> 32, (code & 0xFFFFFFFF) - _OFFSET
-            if times > most[place]:
-                majority[place], most[place] = value, times
-            own = shares.setdefault(value, np.where(self.count[n] > 0, 0.0, np.nan))
-            own[place] = times / self.count[n][place]
+        place, value, times = self._counts(n)
+        order = np.lexsort((value, -times, place))
+        first = order[np.diff(place[order], prepend=-1) > 0]
+        majority = np.full(self.places, np.nan)
+        majority[place[first]] = value[first]
         yield name, majority
         if self.layers.labels is None:
             return
         known = self.layers.labels.classes.items()
-        names = {value: text.removeprefix(f"{value} ") for value, (text, _) in known}
+        names = {number: text.removeprefix(f"{number} ") for number, (text, _) in known}
         yield f"{name}_name", [names.get(int(v), str(int(v))) if v == v else "" for v in majority]
         if not self.single:
-            blank = np.where(self.count[n] > 0, 0.0, np.nan)
-            for value, text in names.items():
-                yield f"{name}_share_{_word(text, value)}", shares.get(value, blank)
+            for number, text in names.items():
+                share = np.where(self.count[n] > 0, 0.0, np.nan)
+                own = value == number
+                share[place[own]] = times[own] / self.count[n][place[own]]
+                yield f"{name}_share_{_word(text, number)}", share
+
+    def _counts(self, n: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Place, value, and how many pixels of that place have it."""
+        if not self.pairs[n]:
+            return (np.empty(0, np.int64),) * 3
+        codes, times = (np.concatenate(values) for values in zip(*self.pairs[n], strict=True))
+        found, at = np.unique(codes, return_inverse=True)
+        counts = np.bincount(at, times, found.size).astype(np.int64)
+        return found >> 32, (found & 0xFFFFFFFF) - _OFFSET, counts

@@ -104,25 +104,25 @@ def _radius(buffer: float | None, crs: str | None) -> float:
 # ------------------------------------------------------------------------------------------------ reading
 
 
-def _batches(
-    places: Places, lattice: Lattice, radius: float, found: Sequence[str], most: int
-) -> Iterator[list[Pixels]]:
+def _batches(places: Places, lattice: Lattice, radius: float, found: NDArray[Any], most: int) -> Iterator[Pixels]:
     """Pixels of places that lie on the grid, neighbours together, so many at a time at most."""
-    held: list[Pixels] = []
-    size = 0
-    for place in _in_order(places, lattice):
-        if found[place] in (OUTSIDE, NO_GEOMETRY):
-            continue
-        for part in pixels_of(places, int(place), lattice, radius):
-            for start in range(0, part.rows.size, most):
-                piece = Pixels(part.place, *(side[start : start + most] for side in part[1:]))
-                if held and size + piece.rows.size > most:
-                    yield held
-                    held, size = [], 0
-                held.append(piece)
-                size += piece.rows.size
+    order = _in_order(places, lattice)
+    chosen = order[(found[order] != OUTSIDE) & (found[order] != NO_GEOMETRY)]
+    held, size = list[Pixels](), 0
+    for pixels in pixels_of(places, chosen, lattice, radius):
+        for start in range(0, pixels.rows.size, most):
+            piece = pixels.part(slice(start, start + most))
+            if held and size + piece.rows.size > most:
+                yield _joined(held)
+                held, size = [], 0
+            held.append(piece)
+            size += piece.rows.size
     if held:
-        yield held
+        yield _joined(held)
+
+
+def _joined(held: Sequence[Pixels]) -> Pixels:
+    return Pixels(*(np.concatenate(values) for values in zip(*held, strict=True)))
 
 
 def _in_order(places: Places, lattice: Lattice) -> NDArray[np.intp]:
@@ -131,15 +131,14 @@ def _in_order(places: Places, lattice: Lattice) -> NDArray[np.intp]:
     for n, shape in enumerate(places.shapes):
         if shape is not None:
             x[n], y[n] = shape.bounds[0], shape.bounds[3]
-    row, column = lattice.at(x, y)
-    return np.asarray(np.lexsort((column // _BLOCK, row // _BLOCK)), np.intp)
+    down, across = lattice.at(x, y)
+    return np.asarray(np.lexsort((across // _BLOCK, down // _BLOCK)), np.intp)
 
 
-def _add(maps: xr.Dataset, batch: Sequence[Pixels], sums: Mapping[str, Sums], known: NDArray[np.int64]) -> None:
+def _add(maps: xr.Dataset, batch: Pixels, sums: Mapping[str, Sums], known: NDArray[np.int64]) -> None:
     """Read the maps at these pixels and add them to the sums of their places."""
-    place = np.repeat([part.place for part in batch], [part.rows.size for part in batch])
-    rows, columns = (np.concatenate([part[n] for part in batch]) for n in (1, 2))
-    at = {Y: xr.DataArray(rows, dims="pixel"), X: xr.DataArray(columns, dims="pixel")}
+    place = batch.place
+    at = {Y: xr.DataArray(batch.rows, dims="pixel"), X: xr.DataArray(batch.columns, dims="pixel")}
     values = maps[list(sums)].isel(at).compute()
     has_data = np.zeros(place.size, bool)
     for name, one in sums.items():
