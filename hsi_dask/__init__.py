@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from hsi_dask.ops.sampling import sample_pixels
     from hsi_dask.ops.statistics import scene_statistics
     from hsi_dask.ops.transforms import denoise, inverse_transform, mnf, pca
+    from hsi_dask.show.accuracy import accuracy
     from hsi_dask.show.change_report import export_changes
     from hsi_dask.show.export import export
     from hsi_dask.show.report import report
@@ -92,6 +93,7 @@ __all__ = [
     "SchemaError",
     "__version__",
     "absorption",
+    "accuracy",
     "apply",
     "classify",
     "compare",
@@ -156,6 +158,7 @@ _HOMES = {
     "ops.sampling": ("sample_pixels",),
     "ops.statistics": ("scene_statistics",),
     "ops.transforms": ("denoise", "inverse_transform", "mnf", "pca"),
+    "show.accuracy": ("accuracy",),
     "show.change_report": ("export_changes",),
     "show.export": ("export",),
     "show.report": ("report",),

@@ -387,7 +387,7 @@ def test_wrong_requests_as_processes_end_with_2_and_help_and_version_with_0():
     verbs = re.findall(r"^  (\w+)  ", right.stdout.partition("Commands:")[2], re.MULTILINE)
     assert verbs == [
         *("demo", "download", "info", "run", "count", "name", "library", "submit", "status", "verify", "report"),
-        *("export", "compare", "view", "config", "warm", "cluster"),
+        *("export", "view", "compare", "extract", "accuracy", "config", "warm", "cluster"),
     ]
     assert version.stdout == f"hsi-dask {hsi.__version__}\n"
 

@@ -47,7 +47,7 @@ def areas(maps: xr.Dataset, polygons: Any = None, level: float = LEVEL) -> pd.Da
     """Hectares of each class and fraction, as `Pictures.areas` tells."""
     if not 0 < level < 1:
         raise ConfigError(f"level is {level}; give a probability between 0 and 1, such as 0.95")
-    hectares, specs = _pixel_area(maps), specifications(maps)
+    hectares, specs = pixel_hectares(maps), specifications(maps)
     unsure = {str(spec.of): name for name, spec in specs.items() if spec.role == "uncertainty"}
     lengths = {name: lengths_of(maps[name]) for name in unsure if name in specs and specs[name].role == "fraction"}
     if polygons is None:
@@ -91,7 +91,7 @@ def _table(
     columns: dict[str, dict[str, float]] = {}
     for name, spec in specs.items():
         if spec.role == "class":
-            counts = _class_counts(maps[name])
+            counts = class_counts(maps[name])
             classes = labels_in(maps, name).classes
             columns[name] = {text: float(counts[value] * hectares) for value, (text, _) in classes.items()}
         elif spec.role == "fraction":
@@ -187,7 +187,7 @@ def _any_map(maps: xr.Dataset) -> xr.DataArray:
     return next(maps[name] for name in maps if {Y, X} <= set(maps[name].dims))
 
 
-def _pixel_area(maps: xr.Dataset) -> float:
+def pixel_hectares(maps: xr.Dataset) -> float:
     """Hectares."""
     one = next((maps[name] for name in maps if {Y, X} <= set(maps[name].dims)), None)
     if one is None or not are_metres(one) or min(one.sizes[Y], one.sizes[X]) < 2:
@@ -196,7 +196,7 @@ def _pixel_area(maps: xr.Dataset) -> float:
     return steps[0] * steps[1] / _HECTARE
 
 
-def _class_counts(classes: xr.DataArray) -> Any:
+def class_counts(classes: xr.DataArray) -> Any:
     """(256,) pixels by class value."""
     if hasattr(classes.data, "dask"):
         import dask.array as da

@@ -164,20 +164,20 @@ def write_values(found: pd.DataFrame, places: Places, maps: xr.Dataset, out: Pat
         It cannot be written.
     """
     if out is None or out.suffix.lower() in TABLES:
-        text = csv_text([list(found.columns), *([_cell(v) for v in row] for row in found.itertuples(index=False))])
+        text = csv_text([list(found.columns), *([csv_value(v) for v in row] for row in found.itertuples(index=False))])
         if out is not None:
-            with _writable(out):
+            with writable(out):
                 write_file(out, text.encode())
                 sync_folders([out.parent])
         return text
     if out.suffix.lower() not in VECTORS:
         raise ConfigError(f"--out {out} is of no known kind; give one of {', '.join((*TABLES, *VECTORS))}")
-    with _writable(out):
+    with writable(out):
         write_vectors(out, found, places if places.crs else places.to_crs(_crs(maps) or ""))
     return ""
 
 
-def _cell(value: Any) -> Any:
+def csv_value(value: Any) -> Any:
     """Numbers with nine digits, and nothing where there is none."""
     if isinstance(value, float):
         return "" if value != value else f"{value:.9g}"
@@ -185,7 +185,7 @@ def _cell(value: Any) -> Any:
 
 
 @contextmanager
-def _writable(out: Path) -> Iterator[None]:
+def writable(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
