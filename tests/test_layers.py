@@ -93,7 +93,6 @@ HOMES = {
     "matplotlib": {"show"},
     "jinja2": {"show"},
     "rasterio": {"show", "io"},
-    "geopandas": {"io"},
     "pyogrio": {"io"},
     "bokeh": {"show"},
     "sklearn": {"ops"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from statistics import NormalDist
 from typing import Any
@@ -17,6 +17,7 @@ from hsi_dask.comparison.spectra import material_names
 from hsi_dask.errors import ConfigError
 from hsi_dask.io.store import open_maps
 from hsi_dask.kernels import transitions as kernels
+from hsi_dask.overviews.statistics import Cell
 from hsi_dask.schema import (
     CLASS_DIMS,
     ENDMEMBER,
@@ -146,10 +147,23 @@ def _specs(pair: Pair, variable: Variable) -> dict[str, Variable]:
 def _maps(pair: Pair, number: int) -> xr.Dataset:
     """The maps of one of the runs on the common pixels, in the chunks of the common grid."""
     run, (rows, columns) = (pair.before, pair.after)[number], pair.windows[number]
-    names = [v.name for v in (*pair.variables, *pair.stds.values())]
-    maps = open_maps(run.results)[names].isel({Y: rows, X: columns})
+    specs = {v.name: v for v in (*pair.variables, *pair.stds.values())}
+    maps = open_maps(run.results)[list(specs)]
+    if not pair.complete[number]:
+        cells = {cell for record in run.records() for cell in record.cells}
+        maps = maps.assign({name: _finished(maps[name], spec, cells) for name, spec in specs.items()})
+    maps = maps.isel({Y: rows, X: columns})
     tall, wide = pair.grid.chunk
     return maps.chunk({Y: tall, X: wide})
+
+
+def _finished(array: xr.DataArray, spec: Variable, cells: Collection[Cell]) -> xr.DataArray:
+    """A map in chunks as stored, without what a killed run left of tiles that are not done."""
+
+    def kept(block: Any, block_id: tuple[int, ...]) -> Any:
+        return block if block_id[-2:] in cells else np.full_like(block, spec.fill_value)
+
+    return array.copy(data=da.map_blocks(kept, array.data, dtype=array.dtype, meta=array.data._meta))
 
 
 def _of_fractions(

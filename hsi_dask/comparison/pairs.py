@@ -32,6 +32,7 @@ class Pair:
     endmembers : (endmember, wavelength) of the first, with the names that either has
     variables : maps of fractions, shade and classes that both have
     stds : by name of a fraction its map of standard deviations, where both have it
+    complete : whether each has all its tiles
     notes : sentences on what differs although they can be compared
     """
 
@@ -42,6 +43,7 @@ class Pair:
     endmembers: xr.DataArray
     variables: tuple[Variable, ...]
     stds: dict[str, Variable]
+    complete: tuple[bool, bool]
     notes: tuple[str, ...]
 
     @property
@@ -71,8 +73,12 @@ def open_pair(run_a: str | os.PathLike[str], run_b: str | os.PathLike[str]) -> P
     spectra = tuple(read_endmembers(run.endmembers) for run in (before, after))
     endmembers = require_same_endmembers(spectra[0], spectra[1], (str(before.path), str(after.path)))
     shared, stds = _shared(before, after)
-    notes = (*partly, *_band_notes(*spectra), *_settings_notes(before, after), *_tiles_notes(before, after))
-    return Pair(before, after, grid, windows, endmembers, shared, stds, notes)
+    lacking = tuple(len(run.pending()) + len(run.failed()) for run in (before, after))
+    tiles = (f"{run.path} is not complete: {n} of its tiles have no data"
+             for run, n in zip((before, after), lacking, strict=True) if n)  # fmt: skip
+    notes = (*partly, *_band_notes(*spectra), *_settings_notes(before, after), *tiles)
+    complete = not lacking[0], not lacking[1]
+    return Pair(before, after, grid, windows, endmembers, shared, stds, complete, notes)
 
 
 # ------------------------------------------------------------------------------------------------ grids
@@ -150,8 +156,3 @@ def _settings_notes(before: Run, after: Run) -> tuple[str, ...]:
         return ()
     telling = [text for text in differences if not text.startswith(_OWN_TO_A_YEAR)]
     return (f"the runs' settings differ, which may look like change: {'; '.join(telling)}",) if telling else ()
-
-
-def _tiles_notes(before: Run, after: Run) -> tuple[str, ...]:
-    found = ((run, len(run.pending()) + len(run.failed())) for run in (before, after))
-    return tuple(f"{run.path} is not complete: {lacking} tiles have no data" for run, lacking in found if lacking)

@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -15,15 +14,14 @@ from numpy.typing import NDArray
 from hsi_dask.errors import ConfigError, EndmemberError, FileFormatError, GridError, SchemaError
 from hsi_dask.io import crs as reference
 from hsi_dask.io.delimited import clean, number, read_delimited, shown, with_formula
-from hsi_dask.io.durable import PART, sync_folders
+from hsi_dask.io.vector_files import VECTORS, read_frame
 
-TABLES, VECTORS = (".csv", ".txt", ".tsv"), (".geojson", ".json", ".gpkg", ".shp", ".fgb")
+TABLES = (".csv", ".txt", ".tsv")
 _DEGREES = "EPSG:4326"
 # Names of coordinates in tables of plots and trees, NEON's among them; upper and lower case are the same
 _METRES = (("x", "y"), ("easting", "northing"), ("adjeasting", "adjnorthing"), ("utm_x", "utm_y"))
 _ANGLES = (("lon", "lat"), ("longitude", "latitude"), ("long", "lat"), ("decimallongitude", "decimallatitude"),
            ("adjdecimallongitude", "adjdecimallatitude"))  # fmt: skip
-_NEEDED = 'needs geopandas: pip install "hsi-dask[vector]"'
 
 
 @dataclass(frozen=True)
@@ -63,6 +61,14 @@ class Places:
             shapes = shapely.transform(shapes, lambda xy: np.column_stack(change.transform(xy[:, 0], xy[:, 1])))
         return replace(self, x=np.asarray(x), y=np.asarray(y), shapes=shapes, crs=crs)
 
+    def geometry(self) -> list[Any]:
+        """Of each place what shapely has for it: a polygon, a point, or None."""
+        import shapely
+
+        shapes = self.shapes if self.shapes.size else [None] * self.count
+        points = (None if x != x or y != y else shapely.Point(x, y) for x, y in zip(self.x, self.y, strict=True))
+        return [point if shape is None else shape for shape, point in zip(shapes, points, strict=True)]
+
 
 def read_places(points: Any, *, crs: str | int | None = None, layer: str | None = None) -> Places:
     """Places from what people have them in.
@@ -93,7 +99,7 @@ def read_places(points: Any, *, crs: str | int | None = None, layer: str | None 
         if path.suffix.lower() in TABLES:
             return _from_table(path, own)
         if path.suffix.lower() in VECTORS:
-            return _from_vectors(path, own, layer)
+            return _from_geometry(read_frame(path, layer), own, str(path))
         raise FileFormatError(f"{path} is of no known kind; give one of {', '.join((*TABLES, *VECTORS))}")
     if hasattr(points, "geometry") and hasattr(points, "crs"):
         return _from_geometry(points, own, "the points")
@@ -170,58 +176,6 @@ def _numbers(columns: Mapping[str, Sequence[Any]], name: str, what: str) -> NDAr
 
 
 # ------------------------------------------------------------------------------------------------ vectors
-
-
-def geopandas() -> Any:
-    """The library, or ConfigError that says how to have it."""
-    try:
-        import geopandas as library
-    except ImportError as error:
-        raise ConfigError(f"this {_NEEDED}, or give places as CSV with columns x and y") from error
-    return library
-
-
-def _from_vectors(path: Path, crs: str | None, layer: str | None) -> Places:
-    library = geopandas()
-    try:
-        layers = library.list_layers(path)["name"].tolist()
-    except Exception as error:  # of GDAL, by way of pyogrio, which has no class that is not its own
-        raise FileFormatError(f"{path} cannot be read as points or polygons ({_first_line(error)})") from error
-    if layer is None and len(layers) > 1:
-        raise ConfigError(f"{path} has the layers {', '.join(map(shown, layers[:12]))}; --layer says which")
-    if layer is not None and layer not in layers:
-        raise ConfigError(f"{path} has no layer {shown(layer)} but {', '.join(map(shown, layers[:12]))}")
-    try:
-        frame = library.read_file(path, layer=layer or layers[0])
-    except Exception as error:
-        raise FileFormatError(f"{path} cannot be read as points or polygons ({_first_line(error)})") from error
-    if not hasattr(frame, "geometry") or not hasattr(frame, "crs"):
-        raise FileFormatError(f"{path} has no geometry; give points or polygons")
-    return _from_geometry(frame, crs, str(path))
-
-
-def write_vectors(path: Path, columns: Any, places: Places) -> None:
-    """A vector file of places with the columns of a DataFrame; whole, or not there.
-
-    Raises
-    ------
-    ConfigError
-        There is no geopandas.
-    OSError
-    """
-    library = geopandas()
-    geometry = library.points_from_xy(places.x, places.y)
-    if places.shapes.size:
-        geometry = [point if shape is None else shape for point, shape in zip(geometry, places.shapes, strict=True)]
-    frame = library.GeoDataFrame(columns, geometry=geometry, crs=places.crs)
-    with TemporaryDirectory(suffix=PART, prefix=f".{path.name}-", dir=path.parent) as folder:
-        frame.to_file(Path(folder) / path.name)
-        os.replace(Path(folder) / path.name, path)
-    sync_folders([path.parent])
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:200]
 
 
 def _from_geometry(frame: Any, crs: str | None, what: str) -> Places:

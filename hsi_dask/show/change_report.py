@@ -33,6 +33,7 @@ from hsi_dask.show.tables import csv_text
 
 PAGE = "change.html"
 _TILES_LOOKED_AT = 20  # whose dates a page tells
+_MOST_CLASSES = 25  # of a matrix on the page; the files have all
 
 
 def export_changes(
@@ -211,7 +212,8 @@ def _class_section(changes: Changes, drawn: ChangePictures, variable: Variable) 
         for at, ((name, colour), row) in enumerate(zip(names, found.hectares, strict=True))
     ]  # fmt: skip
     return {
-        "id": variable.name, "title": title_of(variable), "words": variable.long_name, "names": names, "rows": rows,
+        "id": variable.name, "title": title_of(variable), "words": variable.long_name, "names": names,
+        "rows": rows if len(rows) <= _MOST_CLASSES else [],
         "picture": drawn.classes(variable), "sums": [_hectares(v) for v in found.hectares.sum(axis=0)],
         "changed": f"{found.changed:.1%}", "areas": [_row(one) for one in tables.areas_of(changes, variable)],
     }  # fmt: skip

@@ -15,7 +15,8 @@ from hsi_dask.errors import ConfigError, RunError, SchemaError
 from hsi_dask.io import crs as reference
 from hsi_dask.io.durable import sync_folders, write_file
 from hsi_dask.io.footprints import NO_GEOMETRY, OUTSIDE, Lattice, Pixels, pixels_of, states
-from hsi_dask.io.places import TABLES, VECTORS, Places, write_vectors
+from hsi_dask.io.places import TABLES, Places
+from hsi_dask.io.vector_files import VECTORS, write_frame
 from hsi_dask.schema import FLAGS, GRID_MAPPING, QUALITY, X, Y
 from hsi_dask.show.place_sums import Sums, layers_of
 from hsi_dask.show.tables import csv_text
@@ -173,7 +174,7 @@ def write_values(found: pd.DataFrame, places: Places, maps: xr.Dataset, out: Pat
     if out.suffix.lower() not in VECTORS:
         raise ConfigError(f"--out {out} is of no known kind; give one of {', '.join((*TABLES, *VECTORS))}")
     with writable(out):
-        write_vectors(out, found, places if places.crs else places.to_crs(_crs(maps) or ""))
+        write_frame(out, found, places.geometry(), places.crs or _crs(maps))
     return ""
 
 

@@ -53,6 +53,11 @@ def _guessed(array: xr.DataArray) -> Variable:
     if array.name == QUALITY.name:
         return QUALITY
     attrs, planes = array.attrs, array.ndim > len(CLASS_DIMS)
+    if attrs.get("role") in ("change", "uncertainty"):  # of a comparison
+        limits = (-1.0, 1.0) if attrs["role"] == "change" else None
+        words = str(attrs.get("long_name") or array.name)
+        return Variable(str(array.name), tuple(map(str, array.dims)), str(array.dtype), words, attrs.get("units"),
+                        role=attrs["role"], limits=limits)  # fmt: skip
     role: Role = "class" if "flag_values" in attrs else "score" if planes else "residual"
     name, units = str(attrs.get("long_name") or array.name), attrs.get("units")
     return Variable(str(array.name), tuple(map(str, array.dims)), str(array.dtype), name, units, role=role)

@@ -1,5 +1,8 @@
 """Change between two runs against the arrays of both, and against a simulated change that is known."""
 
+import shutil
+from pathlib import Path
+
 import dask
 import numpy as np
 import pytest
@@ -142,3 +145,27 @@ def test_chunks_that_do_not_fit_change_nothing(years, tmp_path):
 
 def test_what_differs_is_told(years):
     assert open_pair(years.first, years.second).notes == ("the runs were mapped at 83 and 80 wavelengths",)
+
+
+def test_tiles_that_are_not_done_have_no_data_whatever_was_written(years, tmp_path):
+    """A run killed between the chunks of a tile and its record."""
+    second = Path(shutil.copytree(years.second, tmp_path / "b"))
+    (second / "records" / "368080_4306000.json").unlink()
+    found = hsi.compare(years.first, second)
+    assert any("b is not complete: 1 of its tiles have no data" in note for note in found.attrs["notes"])
+    whole = hsi.compare(years.first, years.second).load()
+    for name, none in (("sam_class_change", -1), ("abundance_significant", 255)):
+        expected = whole[name].copy()
+        expected[..., 80:, 80:] = none
+        np.testing.assert_array_equal(found[name], expected)
+    assert int(found.sam_class_transitions.sum()) == int((found.sam_class_change != -1).sum())
+
+
+def test_changes_are_drawn_by_what_they_are(change):
+    import matplotlib.pyplot as plt
+
+    plt.switch_backend("agg")
+    figure = change.hsi.plot_map("abundance_change")
+    images = [image for ax in figure.axes for image in ax.images]
+    assert {(image.get_cmap().name, *image.get_clim()) for image in images} == {("coolwarm_r", -1.0, 1.0)}
+    plt.close("all")

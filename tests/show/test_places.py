@@ -254,10 +254,21 @@ def geojson(kind, coordinates):
         ("a.geojson", geojson("Point", [0, 0]), ("--crs", "EPSG:32618"), "is in EPSG:4326, not EPSG:32618"),
         ("a.geojson", geojson("Point", [0, 0]), ("--layer", "trees"), "has no layer 'trees' but 'a'"),
         ("none.csv", None, (), "does not exist or is no file"),
+        ("a.json", "<OGRVRTDataSource></OGRVRTDataSource>", (), "cannot be read as points or polygons"),
+        ("a.json", '{"type": "gdal_streamed_alg", "command_line": "gdal vector pipeline"}', (), "cannot be read as"),
+        ("a.json", "[1]", (), "is no GeoJSON"),
+        ("a.gpkg", "<OGRVRTDataSource></OGRVRTDataSource>", (), "does not begin as a .gpkg file does"),
+        ("a.shp", "no", (), "does not begin as a .shp file does"),
+        (
+            "a.geojson",
+            '{"type": "Point", "coordinates": [0, 0], "crs": {"properties": {"name": "x"}}}',
+            (),
+            "the CRS 'x'",
+        ),
     ],
 )
 def test_places_that_cannot_be_read_are_refused_in_a_sentence(run_dir, tmp_path, capsys, name, text, words, sentence):
-    if ".geojson" in name:
+    if name.partition(".")[2] in ("geojson", "json", "gpkg", "shp"):
         pytest.importorskip("geopandas")
     if text is not None:
         (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -265,6 +276,29 @@ def test_places_that_cannot_be_read_are_refused_in_a_sentence(run_dir, tmp_path,
     assert (code, out) == (2, "")
     assert sentence in err
     assert len(err.strip().splitlines()) == 1
+
+
+def test_vector_files_of_all_kinds_give_the_same(results, tmp_path):
+    geopandas, shapely = pytest.importorskip("geopandas"), pytest.importorskip("shapely")
+    shapes = [
+        shapely.box(WEST + 50, SOUTH + 5, WEST + 58, SOUTH + 9),
+        shapely.box(WEST + 9, SOUTH + 5, WEST + 14, SOUTH + 8),
+    ]
+    crowns = geopandas.GeoDataFrame({"tree": ["oak", "elm"]}, geometry=shapes, crs=32618)
+    expected = results.hsi.at(crowns)["residual"].to_numpy()
+    for name in ("crowns.gpkg", "crowns.shp", "crowns.fgb", "crowns.geojson"):
+        crowns.to_file(tmp_path / name)
+        found = results.hsi.at(tmp_path / name)
+        assert sorted(found["tree"]) == ["elm", "oak"]
+        np.testing.assert_allclose(found.set_index("tree").loc[["oak", "elm"], "residual"], expected, rtol=1e-6)
+    crowns.to_file(tmp_path / "crowns.gpkg", layer="more")
+    with pytest.raises(ConfigError, match=r"has the layers 'crowns', 'more'; say which \(--layer\)"):
+        results.hsi.at(tmp_path / "crowns.gpkg")
+    assert len(results.hsi.at(tmp_path / "crowns.gpkg", layer="more")) == 2
+    alone = json.dumps({"type": "Point", "coordinates": [WEST + 50.5, SOUTH + 10.5],
+                        "crs": {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32618"}}})  # fmt: skip
+    (tmp_path / "alone.json").write_text(alone)
+    assert results.hsi.at(tmp_path / "alone.json")["state"].tolist() == ["inside"]
 
 
 def test_maps_without_places_are_refused(results):
