@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from hsi_dask.io.vector_files import VECTORS, read_frame
 
 TABLES = (".csv", ".txt", ".tsv")
 _DEGREES = "EPSG:4326"
+_PLAIN = re.compile(r"-?(?:0|[1-9][0-9]{0,9})(?:[.,][0-9]{1,6})?")  # what float64 gives back as it was
 # Names of coordinates in tables of plots and trees, NEON's among them; upper and lower case are the same
 _METRES = (("x", "y"), ("easting", "northing"), ("adjeasting", "adjnorthing"), ("utm_x", "utm_y"))
 _ANGLES = (("lon", "lat"), ("longitude", "latitude"), ("long", "lat"), ("decimallongitude", "decimallatitude"),
@@ -145,7 +147,12 @@ def _from_table(path: Path, crs: str | None) -> Places:
 
 
 def _typed(cells: list[str], comma: bool) -> list[Any]:
-    """Numbers where all cells are some, else text."""
+    """Numbers where all cells are plain ones, which come out as they went in; else text: 007 is a name."""
+    filled = [cell for cell in cells if cell]
+    if not filled or not all(map(_PLAIN.fullmatch, filled)) or (comma and any("." in cell for cell in filled)):
+        return cells
+    if len(filled) == len(cells) and not any(set(cell) & set(".,") for cell in cells):
+        return list(map(int, cells))
     found = [number(cell, comma) for cell in cells]
     return cells if None in found else found
 
@@ -165,14 +172,21 @@ def _from_columns(columns: Mapping[str, Sequence[Any]], crs: str | None, what: s
 
 
 def _numbers(columns: Mapping[str, Sequence[Any]], name: str, what: str) -> NDArray[np.float64]:
-    values = columns[name]
+    found = [_number(value) for value in columns[name]]
+    if None in found:
+        wrong = columns[name][found.index(None)]
+        raise FileFormatError(f"{what} has {shown(str(wrong))} in column {shown(name)}; coordinates must be numbers")
+    return np.array(found, np.float64)
+
+
+def _number(value: Any) -> float | None:
+    """A coordinate; NaN where there is none, None where it is something else."""
+    if isinstance(value, str):
+        return next((found for comma in (False, True) if (found := number(value.strip(), comma)) is not None), None)
     try:
-        return np.array([np.nan if value is None or value == "" else float(value) for value in values], np.float64)
+        return np.nan if value is None else float(value)
     except (TypeError, ValueError):
-        wrong = next(value for value in values if isinstance(value, str) and number(value) is None)
-        raise FileFormatError(
-            f"{what} has {shown(wrong)} in column {shown(name)}; coordinates must be numbers"
-        ) from None
+        return None
 
 
 # ------------------------------------------------------------------------------------------------ vectors

@@ -33,6 +33,7 @@ from hsi_dask.show.tables import csv_text
 
 PAGE = "change.html"
 _TILES_LOOKED_AT = 20  # whose dates a page tells
+_OTHER_LIGHT = 0.02  # of shade, that a page tells of
 _MOST_CLASSES = 25  # of a matrix on the page; the files have all
 
 
@@ -156,7 +157,7 @@ def _page(changes: Changes, confidence: float, files: list[str]) -> str:
             after=pair.after.path.resolve().name,
             paths=[pair.before.path.resolve(), pair.after.path.resolve()],
             summary=list(_summary(changes, confidence)),
-            notes=pair.notes,
+            notes=[*pair.notes, *_light_notes(changes)],
             classes=[_class_section(changes, drawn, variable) for variable in tables.of_role(changes, "class")],
             fractions=list(_fraction_sections(changes, drawn, confidence)),
             files=files,
@@ -187,6 +188,18 @@ def _summary(changes: Changes, confidence: float) -> Iterator[tuple[str, str, st
     yield "grid", grid.label, f"{west:.9g} to {east:.9g} E, {south:.9g} to {north:.9g} N"
     if pair.stds:
         yield "confidence", f"{confidence:.0%}", "of what counts as larger than its error"
+
+
+def _light_notes(changes: Changes) -> Iterator[str]:
+    """That light differs, as far as maps of shade tell."""
+    for variable in tables.of_role(changes, "shade"):
+        mean = changes.statistics[f"{variable.name}_change"][0].mean
+        if abs(mean) > _OTHER_LIGHT:
+            yield (
+                f"the second run is {'darker' if mean > 0 else 'brighter'}: its mean {variable.name} is "
+                f"{'higher' if mean > 0 else 'lower'} by {abs(mean):.2f}; fractions that are not normalised by shade "
+                "change with it"
+            )
 
 
 def _flown(run: Run) -> str:

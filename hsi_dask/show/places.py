@@ -165,7 +165,9 @@ def write_values(found: pd.DataFrame, places: Places, maps: xr.Dataset, out: Pat
         It cannot be written.
     """
     if out is None or out.suffix.lower() in TABLES:
-        text = csv_text([list(found.columns), *([csv_value(v) for v in row] for row in found.itertuples(index=False))])
+        digits = [17 if n < len(places.columns) else 9 for n in range(len(found.columns))]  # its own stay as they are
+        rows = (list(map(csv_value, row, digits)) for row in found.itertuples(index=False))
+        text = csv_text([list(found.columns), *rows])
         if out is not None:
             with writable(out):
                 write_file(out, text.encode())
@@ -178,10 +180,11 @@ def write_values(found: pd.DataFrame, places: Places, maps: xr.Dataset, out: Pat
     return ""
 
 
-def csv_value(value: Any) -> Any:
-    """Numbers with nine digits, and nothing where there is none."""
+def csv_value(value: Any, digits: int = 9) -> Any:
+    """Numbers with so many digits, of 17 all that they need, and nothing where there is none."""
     if isinstance(value, float):
-        return "" if value != value else f"{value:.9g}"
+        text = repr(float(value)) if digits >= 17 else f"{value:.{digits}g}"
+        return "" if value != value else text.removesuffix(".0")
     return "" if value is None else value
 
 

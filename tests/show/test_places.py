@@ -211,6 +211,11 @@ def test_the_verb_writes_tables_without_formulas_and_vectors(run_dir, maps, tmp_
     assert (far["state"], far["pixels"], far["residual"]) == ("outside", "0", "")
     assert "abundance_roof" not in first
     assert "of 2 places 1 outside" in err
+    cells = ["007", "12", "368050.123456", "1e5", "", "NA"]
+    plots.write_text(f"x,y,a,b,c,d,e,f\n{WEST},{SOUTH},{','.join(cells)}\n{WEST},{SOUTH},008,13,2.5,7,1,2\n")
+    code, out, _ = call(capsys, "extract", run_dir, plots, "--variable", "residual")
+    assert out.splitlines()[1].split(",")[2:8] == cells
+    plots.write_text(f'plot,x,y\n"=cmd()",{WEST + 50.5},{SOUTH + 10.5}\nfar,0,0\n')
     code, out, _ = call(capsys, "extract", run_dir, plots, "--out", tmp_path / "values.csv")
     assert (code, out) == (0, f"2 places, 22 columns: {tmp_path / 'values.csv'}\n")
     geopandas = pytest.importorskip("geopandas")
