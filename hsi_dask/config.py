@@ -295,6 +295,11 @@ class RunConfig(_Section):
         "may tiles be of several products (.001, .002), sites or years? Their reflectances differ by design or by time",
         strict=True,
     )  # fmt: skip
+    overlap: Literal["error", "first", "last"] = _option(
+        "error", "error, first or last",
+        "what holds where tiles or flight lines overlap: the first or last that has data, by their paths in order; the "
+        "run then maps cells of 1 km instead of files. error: such tiles are refused",
+    )  # fmt: skip
     area: AreaConfig = Field(AreaConfig(), description="which part of the site is mapped; without any, all of it")
     endmembers: EndmemberConfig = Field(
         EndmemberConfig(), description="how the endmember spectra are found, or where they are given"
@@ -416,6 +421,8 @@ class RunConfig(_Section):
     def fingerprint(self) -> str:
         """sha256 over everything that decides the numbers: not which tiles, nor settings of methods not asked for."""
         settings = self.model_dump(mode="json", exclude=_NOT_NUMBERS)
+        if self.overlap == "error":  # no tiles of such a run overlap
+            del settings["overlap"]
         for section in ("thresholds", "options"):
             settings[section] = {name: v for name, v in settings[section].items() if name in self.methods}
         if self.thresholds.relative:

@@ -54,6 +54,10 @@ def run(
     bounds: Bounds = None,
     bounds_crs: BoundsCrs = None,
     region: RegionFile = None,
+    overlap: Annotated[
+        str | None,
+        typer.Option(metavar="WHICH", help="Where tiles overlap, the first or the last that has data holds."),
+    ] = None,
     sample_tiles: Annotated[int | None, typer.Option(metavar="N", help="Tiles to find endmembers in (16).")] = None,
     keep_outliers: Annotated[
         bool, typer.Option("--keep-outliers", help="Endmembers may be single pixels that stand alone.")
@@ -87,6 +91,7 @@ def run(
     )  # fmt: skip
     settings = settings if count is None else settings.replace(endmembers={"count": count_of(count)})
     settings = settings.replace(mix=True) if mix else settings
+    settings = settings if overlap is None else settings.replace(overlap=overlap)
     if dry_run:
         return _show_plan(settings, out)
     summary = carry_out_run(settings, out, cluster, part, same_content=same_content)
@@ -100,7 +105,7 @@ def _show_plan(settings: RunConfig, out: Path) -> int:
     from dask.system import CPU_COUNT
 
     from hsi_dask.batch.state.manifest import MANIFEST
-    from hsi_dask.batch.state.run_directory import Run, kept_region
+    from hsi_dask.batch.state.run_directory import Run, input_paths, kept_region
     from hsi_dask.batch.tiles.mixture import words
     from hsi_dask.batch.tiles.plan import free_bytes, make_plan
     from hsi_dask.batch.tiles.search import search_tiles
@@ -108,8 +113,8 @@ def _show_plan(settings: RunConfig, out: Path) -> int:
 
     before = Run.open(out) if (out / MANIFEST).is_file() else None
     found = search_tiles(settings.tiles) if settings.tiles or before is None else None
-    paths = found.paths if found else [t.path for t in before.manifest.tiles] if before else []
-    plan = make_plan(paths, settings, kept_region=kept_region(out, settings))
+    paths = found.paths if found else input_paths(before) if before else []
+    plan = make_plan(paths, settings, kept_region=kept_region(out, settings), run_dir=out)
     done = len(before.done()) if before else 0
     (rows, columns), (tall, wide) = plan.grid.shape, plan.grid.chunk
     wanted, masks = plan.config.endmembers, plan.config.masks.model_dump(exclude_defaults=True)

@@ -98,12 +98,12 @@ def _warning_ends() -> Iterator[None]:
 
 def require_memory(place: ClusterConfig, settings: RunConfig, out: Path) -> None:
     """Refuse workers that are too small for the largest tile, before any job is submitted for them."""
-    from hsi_dask.batch.state.run_directory import Run
+    from hsi_dask.batch.state.run_directory import Run, input_paths
     from hsi_dask.batch.tiles.plan import make_plan
     from hsi_dask.batch.tiles.search import find_tiles
     from hsi_dask.io.readers import identity
 
-    paths = find_tiles(settings.tiles) if settings.tiles else [Path(t.path) for t in Run.open(out).manifest.tiles]
+    paths = find_tiles(settings.tiles) if settings.tiles else input_paths(Run.open(out))
     if (size := place.worker_size()) is None or not (present := [path for path in paths if path.exists()]):
         return
     threads, limit = size

@@ -140,6 +140,14 @@ def put(chunk: NDArray[Any], parts: tuple[Part, ...], out: NDArray[Any]) -> None
         out[tuple(t for _, t in runs)] = take(chunk, tuple(s for s, _ in runs))
 
 
+def read_into(stored: Any, index: tuple[Index, ...], out: NDArray[Any], spread: Spread) -> None:
+    """What an ascending index asks of any stored array, to `out`."""
+    if not isinstance(stored, ChunkedArray):
+        out[...] = stored[index]
+    elif all(map(length, index)):
+        stored.fill(tuple(map(_want, index, stored.stored_chunks)), out, spread)
+
+
 def narrowed(index: Index, parts: list[Part], chunk: int) -> Cut:
     """Of an ascending index what it asks of some chunks that follow each other, and where that stands in the whole."""
     target = slice(parts[0].runs[0][1].start, parts[-1].runs[-1][1].stop)

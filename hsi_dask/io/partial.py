@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsi_dask.io.blocks import StoredCube
-from hsi_dask.io.chunked import ChunkedArray, Cut, Part, Want, narrowed
+from hsi_dask.io.chunked import ChunkedArray, Cut, Part, Want, narrowed, read_into
 from hsi_dask.sources import Piece, Spread
 
 
@@ -69,10 +69,8 @@ class PartOfCube(ChunkedArray):
             target = out[to_rows, to_columns]
             if not is_needed:
                 target.fill(self.void)
-            elif isinstance(self.stored, ChunkedArray):
-                self.stored.fill((y, x, deep), target, spread)
             else:
-                target[...] = self.stored[y.along, x.along, deep.along]
+                read_into(self.stored, (y.along, x.along, deep.along), target, spread)
 
     def _rectangles(self, down: list[Part], across: list[Part]) -> Iterator[tuple[bool, list[Part], list[Part]]]:
         """Parts of chunks, all needed or none: rows of chunks that are needed alike, cut where that changes."""

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 GROUP = "hsi_dask.readers"
 _SHOWN = 200  # characters of an error that is not ours
-_BUILT_IN = ("hsi_dask.io.neon.reader", "hsi_dask.io.envi", "hsi_dask.io.grid")
+_BUILT_IN = ("hsi_dask.io.neon.reader", "hsi_dask.io.envi", "hsi_dask.io.grid", "hsi_dask.io.cells")
 
 
 def file_identity(path: str) -> tuple[int, int]:
@@ -219,4 +219,5 @@ def _recognises(reader: Reader, path: str) -> bool:
 
 
 def _known_formats() -> str:
-    return "; ".join(f"{reader.title} ({', '.join(reader.suffixes)})" for reader in known_readers())
+    known = (reader for reader in known_readers() if reader.suffixes)
+    return "; ".join(f"{reader.title} ({', '.join(reader.suffixes)})" for reader in known)

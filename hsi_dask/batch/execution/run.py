@@ -24,7 +24,7 @@ from hsi_dask.batch.observer import Observer
 from hsi_dask.batch.state.lock import Part, turn
 from hsi_dask.batch.state.manifest import MANIFEST, RECORDS, TileRecord
 from hsi_dask.batch.state.opening import open_run_directory
-from hsi_dask.batch.state.run_directory import Run, create_results, kept_region
+from hsi_dask.batch.state.run_directory import Run, create_results, input_paths, kept_region
 from hsi_dask.batch.state.scene import forget_search, scene_thresholds
 from hsi_dask.batch.tiles.mixture import words
 from hsi_dask.batch.tiles.plan import Plan, Tile, free_bytes, make_plan
@@ -146,7 +146,8 @@ def run(
         share_heap()
     workers = Workers(client, observer or Observer(), limits or Limits())
     part = Part(*part) if isinstance(part, tuple) else part
-    plan = make_plan(_paths(config, Path(run_dir)), config, kept_region=kept_region(run_dir, config))
+    kept = kept_region(run_dir, config)
+    plan = make_plan(_paths(config, Path(run_dir)), config, kept_region=kept, run_dir=run_dir)
     with (
         _terminable(),
         _warned() as warned,
@@ -162,7 +163,7 @@ def run(
 
 def _paths(config: RunConfig, run_dir: Path) -> list[Path]:
     if not config.tiles and (run_dir / MANIFEST).is_file():
-        return [Path(tile.path) for tile in Run.open(run_dir).require_current().manifest.tiles]
+        return input_paths(Run.open(run_dir).require_current())
     return find_tiles(config.tiles)
 
 

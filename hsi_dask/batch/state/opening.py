@@ -29,6 +29,7 @@ from hsi_dask.batch.state.manifest import (
     write_json,
 )
 from hsi_dask.batch.state.run_directory import OWN_NAMES, Run, require_plain
+from hsi_dask.batch.tiles.cells import CELLS
 from hsi_dask.batch.tiles.plan import BadTile, Plan, Tile, on_grid
 from hsi_dask.errors import RunError
 from hsi_dask.io.durable import PART, sync_folders, write_file
@@ -119,9 +120,14 @@ def _created(path: Path, plan: Plan) -> Run:
         contents=plan.contents,
         region=plan.region,
     )
+    cells = {Path(tile.path).name: tile.cell for tile in plan.tiles if tile.cell is not None}
     config = plan.config.replace(tiles=[os.path.abspath(os.path.expanduser(t)) for t in plan.config.tiles])
     with _writable(path):
         write_file(path / CONFIG, config.commented_yaml().encode())
+        if cells:
+            _make_folders(path, (CELLS,))
+        for name, cell in cells.items():
+            write_json(path / CELLS / name, cell.document())
         sync_folders([path])  # before the manifest, which makes it a run
         values = asdict(manifest) | {"variables": [stored(variable) for variable in manifest.variables]}
         if manifest.region is None:

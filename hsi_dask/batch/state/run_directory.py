@@ -33,12 +33,14 @@ from hsi_dask.batch.state.manifest import (
     write_json,
 )
 from hsi_dask.batch.tiles.area import with_whole_path
+from hsi_dask.batch.tiles.cells import CELLS
 from hsi_dask.batch.tiles.mixture import words
 from hsi_dask.batch.tiles.plan import BadTile, Plan, Tile
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import ConfigError, RunError
 from hsi_dask.escaping import visible
 from hsi_dask.io import readers, store
+from hsi_dask.io.cells import parts_of
 from hsi_dask.io.documents import (
     as_typed,
     read_document,
@@ -58,6 +60,7 @@ _FOLDERS = (
     RECORDS,
     FAILURES,
     PARTS,
+    CELLS,
     *(name + end for name in (ENDMEMBERS, RESULTS, OVERVIEWS, SCENE) for end in ("", PART)),
 )
 OWN_NAMES = {*_FILES, *_FOLDERS} - {OVERVIEWS, OVERVIEWS + PART}
@@ -226,15 +229,18 @@ class Run:
             return True  # inputs may be moved away once their tile is done
 
 
+def input_paths(run: Run) -> list[Path]:
+    """The files that a run is of, also where its tiles are cells of overlapping ones."""
+    paths = (path for tile in run.manifest.tiles for path in parts_of(tile.path))
+    return [Path(path) for path in dict.fromkeys(paths)]
+
+
 def kept_region(run_dir: str | os.PathLike[str], config: RunConfig) -> Region | None:
     """The area of a run that a configuration goes on with, as the run keeps it: its file of polygons may be gone."""
     if not (Path(run_dir) / MANIFEST).is_file():
         return None
     run = Run.open(run_dir)
     return run.manifest.region if with_whole_path(config.area) == run.config.area else None
-
-
-# ------------------------------------------------------------------------------------------------ create, resume
 
 
 def record_of(

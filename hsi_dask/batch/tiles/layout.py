@@ -36,21 +36,32 @@ class Layout(NamedTuple):
     boxes: tuple[Box, ...]
 
 
-def lay_out(files: Sequence[TileSource], reserved: Sequence[str] = ()) -> Layout:
+class Lines(NamedTuple):
+    """Where cells are: rows and columns of one, and west and north of a corner."""
+
+    size: tuple[int, int]
+    corner: tuple[float, float]
+
+
+def lay_out(files: Sequence[TileSource], reserved: Sequence[str] = (), lines: Lines | None = None) -> Layout:
     """Place files on one grid of cells, one tile a cell.
 
     Parameters
     ----------
     files : at least one
     reserved : paths of tiles that cannot be read now; room is left where their names put them
+    lines : of the cells, if they are known
 
     Raises
     ------
     GridError
         Different CRS, resolution, wavelengths or pixel grids; two tiles in one cell. Names both files.
     """
-    boxes = [_box(files[0], file) for file in files]
-    if len(files) == 1:
+    boxes = boxes_of(files)
+    if lines is not None:
+        (dx, dy), (west, north) = files[0].resolution, lines.corner
+        cell, origin = lines.size, (round((files[0].north - north) / dy), round((west - files[0].west) / dx))
+    elif len(files) == 1:
         (box,) = boxes
         cell, origin = _rows_of_chunks(files[0]), (box.top, box.left)
     else:
@@ -70,6 +81,11 @@ def lay_out(files: Sequence[TileSource], reserved: Sequence[str] = ()) -> Layout
         chunk=(min(cell[0], bottom - top), min(cell[1], right - left)),
     )
     return Layout(grid, tuple(Box(b.top - top, b.left - left, b.bottom - top, b.right - left) for b in boxes))
+
+
+def boxes_of(files: Sequence[TileSource]) -> list[Box]:
+    """Each file's pixels, counted from the north-west pixel of the first; GridError where their grids do not align."""
+    return [_box(files[0], file) for file in files]
 
 
 def slabs(file: TileSource, grid: Grid) -> tuple[tuple[int, int], ...]:
@@ -127,13 +143,15 @@ def _clash(
         if (other := taken.setdefault(at, file)) is not file:
             return (
                 f"{other.path} {_place(other)} and {file.path} {_place(file)} overlap or share one cell of "
-                f"{cell[0]} x {cell[1]} pixels; run them in directories of their own"
+                f"{cell[0]} x {cell[1]} pixels; {_APART}, or say which holds where they overlap (--overlap first or "
+                "last)"
             )
         if _cell_of(Box(box.bottom - 1, box.right - 1, 0, 0), cell, origin) != at:
             neighbour = next((f for f in files if f is not file), file)
             return (
                 f"{file.path} {_place(file)} lies across the cells of {cell[0]} x {cell[1]} pixels that "
-                f"{neighbour.path} {_place(neighbour)} is on; run it in a directory of its own"
+                f"{neighbour.path} {_place(neighbour)} is on; run it in a directory of its own, or cut all "
+                "into cells (--overlap first or last)"
             )
     return None
 

@@ -15,6 +15,7 @@ import xarray as xr
 
 from hsi_dask.batch.stalls import REMARK, Patience
 from hsi_dask.batch.tiles.area import Share, area_note, may_touch, region_of, touching, with_whole_path
+from hsi_dask.batch.tiles.cells import CELLS, Cut, cut_into_cells
 from hsi_dask.batch.tiles.common_bands import with_common_windows
 from hsi_dask.batch.tiles.layout import difference, lay_out, slabs
 from hsi_dask.batch.tiles.masks import missing_layer
@@ -24,6 +25,7 @@ from hsi_dask.config import MaskConfig, RunConfig
 from hsi_dask.errors import ConfigError, FileFormatError, GridError
 from hsi_dask.escaping import visible
 from hsi_dask.io import blocks, chunked
+from hsi_dask.io.cells import Cell
 from hsi_dask.io.durable import digest
 from hsi_dask.io.readers import corner_in_name, identity, read_source
 from hsi_dask.io.regions import Region
@@ -69,7 +71,8 @@ class Tile:
     row, column : of its north-west pixel in the mosaic
     slabs : row ranges of the tile, computed and written one after another
     block_bytes, block_pixels : stored integers of one dask block, and its pixels
-    inside, read : shares of its pixels and of its stored chunks that are in the area of interest
+    inside, read : shares of its pixels that are in the area of interest, and of its stored bytes that are read
+    cell : which files it is of, where tiles overlap; then `path` is of the document that says so
     """
 
     id: str
@@ -84,6 +87,7 @@ class Tile:
     block_pixels: int
     inside: float = 1.0
     read: float = 1.0
+    cell: Cell | None = None
 
 
 @dataclass(frozen=True)
@@ -205,7 +209,13 @@ class Plan:
         return planes * np.dtype(variable.dtype).itemsize
 
 
-def make_plan(paths: Sequence[str | os.PathLike[str]], config: RunConfig, *, kept_region: Region | None = None) -> Plan:
+def make_plan(
+    paths: Sequence[str | os.PathLike[str]],
+    config: RunConfig,
+    *,
+    kept_region: Region | None = None,
+    run_dir: str | os.PathLike[str] = ".",
+) -> Plan:
     """Plan a run over these files, or those of them that touch the area of interest.
 
     A file whose metadata cannot be read is put aside in `Plan.bad`, unless none can be read; so is one of another site,
@@ -214,6 +224,7 @@ def make_plan(paths: Sequence[str | os.PathLike[str]], config: RunConfig, *, kep
     Parameters
     ----------
     kept_region : the area as an earlier start of the run kept it, for where its file is gone
+    run_dir : where the documents of cells will be, if tiles overlap
 
     Raises
     ------
@@ -236,19 +247,26 @@ def make_plan(paths: Sequence[str | os.PathLike[str]], config: RunConfig, *, kep
         more = f" (and {len(bad) - 1} more files cannot be read either)" if len(bad) > 1 else ""
         raise FileFormatError(bad[0].reason + more)
     files, strangers = _of_one_site(files)
-    shares, notes = [_WHOLE] * len(files), list[str]()
+    shares, notes, everything = [_WHOLE] * len(files), list[str](), len(files)
     config = config.replace(area=with_whole_path(config.area).model_dump())
     if (region := region_of(config.area, files[0].crs, kept_region, reread=bool(config.tiles))) is not None:
-        everything = len(files)
         bad = [tile for tile in bad if may_touch(tile.path, files[0], region)]
         files, shares = touching(files, region)
-        notes.append(area_note(region, shares, everything))
     if not config.mix:
         require_unmixed(files)
+    whole, contents = files, contents_of(files)
+    cut = _cut(files, config, Path(os.path.abspath(run_dir)) / CELLS)
+    if cut is not None:
+        notes.append(f"{len(files)} overlapping tiles are cut into {len(cut.files)} cells; the {config.overlap} holds")
+        files, everything = list(cut.files), len(cut.files)
+        shares = [_WHOLE] * everything
+        files, shares = (files, shares) if region is None else touching(files, region)
+    if region is not None:
+        notes.append(area_note(region, shares, everything))
     _require_layers(files, config)
-    layout = lay_out(files, [tile.path for tile in bad])
+    layout = lay_out(files, [] if cut else [tile.path for tile in bad], cut.lines if cut else None)
     own_windows = config.bands.windows is not None
-    config, of_windows = with_common_windows(files, config)
+    config, of_windows = with_common_windows(whole, config)
     config, spectra, inherited = supplied_endmembers(config, files[0], own_windows=own_windows)
     tiles = tuple(
         Tile(
@@ -263,14 +281,32 @@ def make_plan(paths: Sequence[str | os.PathLike[str]], config: RunConfig, *, kep
             block_bytes=math.prod(block) * file.reflectance.dtype.itemsize,
             block_pixels=math.prod(block[:2]),
             inside=share.pixels,
-            read=share.chunks / share.of_chunks,
+            read=share.chunks / share.of_chunks * (cut.read_share(file) if cut else 1.0),
+            cell=cut.cells[file.path] if cut else None,
         )
         for file, box, share in zip(files, layout.boxes, shares, strict=True)
         for block in [blocks.block_shape(file.reflectance)]
     )
     aside = _with_unique_ids([*bad, *strangers], {tile.id for tile in tiles})
     notes += (*of_windows, *inherited)
-    return Plan(config, layout.grid, tiles, aside, spectra, contents_of(files), region, tuple(notes))
+    return Plan(config, layout.grid, tiles, aside, spectra, contents, region, tuple(notes))
+
+
+def _cut(files: Sequence[TileSource], config: RunConfig, folder: Path) -> Cut | None:
+    """Cells, where tiles cannot be laid out side by side and the configuration says which holds; None where they can.
+
+    Raises
+    ------
+    GridError
+        The tiles' pixel grids do not align.
+    """
+    if config.overlap == "error":
+        return None
+    try:
+        lay_out(files)
+    except GridError:
+        return cut_into_cells(files, config.overlap, folder)
+    return None
 
 
 def _of_one_site(files: Sequence[TileSource]) -> tuple[list[TileSource], list[BadTile]]:

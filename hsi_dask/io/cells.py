@@ -1,0 +1,190 @@
+"""Cells of a mosaic of overlapping files: of each, the pixels that the first or last file with data has there.
+
+A run over flight lines maps cells, not files. What a cell is of is a small document in the run directory, which this
+reader reads like a tile.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from math import nan
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hsi_dask.errors import FileFormatError, GridError, RunError
+from hsi_dask.io import blocks, readers
+from hsi_dask.io.blocks import StoredCube
+from hsi_dask.io.chunked import ChunkedArray, Want, read_into
+from hsi_dask.io.documents import Count, Form, as_typed, between, read_json
+from hsi_dask.io.tile_source import TileSource
+from hsi_dask.io.zarr_metadata import Side
+from hsi_dask.sources import Index, Spread
+
+SUFFIX = ".cell.json"
+Order = Literal["first", "last"]  # which holds where files overlap
+_Path = Annotated[
+    str, Form("an absolute path of a tile", lambda path: os.path.isabs(path) and not path.endswith(SUFFIX))
+]
+_Degrees = Annotated[float, between(-1e9, 1e9)]  # or metres
+# Stored numbers of a strip of a cell, whole spectra: files are not stored along the cells' lines, and the chunks at its
+# edges are inflated for two strips
+_STRIP_BYTES = 2 * blocks.BLOCK_BYTES
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file that a cell has pixels of, as it was."""
+
+    path: _Path
+    file_size: Count
+    mtime_ns: Annotated[int, between(-(2**63), 2**63)]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Where a cell is, and whose pixels it has: of the first part that has data."""
+
+    west: _Degrees
+    north: _Degrees
+    shape: tuple[Side, Side]
+    parts: Annotated[tuple[Part, ...], Form("a list of files", lambda parts: 0 < len(parts) <= 10_000)]
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """Size and time of the last change, as if the cell were a file."""
+        return sum(part.file_size for part in self.parts), max(part.mtime_ns for part in self.parts)
+
+    def document(self) -> dict[str, Any]:
+        """As JSON keeps it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Layers(ChunkedArray):
+    """Stored cubes over each other, each at a row and column of a common grid: the first that has data holds.
+
+    parts : cube, and row and column of its north-west pixel, which may lie outside
+    void : what means no data
+    """
+
+    parts: tuple[tuple[StoredCube, int, int], ...]
+    shape: tuple[int, ...]
+    void: float | None
+
+    @property
+    def dtype(self) -> np.dtype[Any]:  # type: ignore[override]
+        return self.parts[0][0].dtype
+
+    @property
+    def stored_chunks(self) -> tuple[int, ...]:  # type: ignore[override]
+        """Strips of whole spectra; of files in whole planes, planes."""
+        rows, columns, bands = self.shape
+        planes = [stored.stored_chunks for stored, _, _ in self.parts if stored.stored_chunks[2] < bands]
+        if any(down * across * 4 >= rows * columns and down >= rows for down, across, _ in planes):
+            return rows, columns, max(deep for _, _, deep in planes)
+        return max(1, min(rows, _STRIP_BYTES // (columns * bands * self.dtype.itemsize))), columns, bands
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        from dask.base import normalize_token
+
+        return type(self).__name__, self.shape, self.void, normalize_token(self.parts)
+
+    def fill(self, wanted: tuple[Want, ...], out: NDArray[Any], spread: Spread) -> None:
+        rows, columns, bands = (want.along for want in wanted)
+        out.fill(nan if self.dtype.kind == "f" else self.void or 0)
+        for number, (stored, top, left) in enumerate(self.parts):
+            (y, to_rows), (x, to_columns) = (
+                _shared(along, start, size)
+                for along, start, size in ((rows, top, stored.shape[0]), (columns, left, stored.shape[1]))
+            )
+            target = out[to_rows, to_columns]
+            if not target.size:
+                continue
+            if number == 0:
+                read_into(stored, (y, x, bands), target, spread)
+            elif (free := self._free(target)).any():
+                values = np.empty((target.shape[2], *target.shape[:2]), target.dtype).transpose(1, 2, 0)
+                read_into(stored, (y, x, bands), values, spread)
+                np.copyto(target, values, where=free)
+
+    def _free(self, values: NDArray[Any]) -> NDArray[np.bool_]:
+        """Where there is no data yet."""
+        void = np.equal(values, 0 if self.void is None else self.void)
+        return np.asarray(void if self.dtype.kind != "f" else np.isnan(values) | void)
+
+
+def _shared(along: Index, start: int, size: int) -> tuple[Index, slice]:
+    """Of an ascending index on the common grid, what lies in a cube that begins at `start`; and where it stands."""
+    if isinstance(along, slice):
+        low, high = max(along.start, start), min(along.stop, start + size)
+        high = max(low, high)
+        return slice(low - start, high - start), slice(low - along.start, high - along.start)
+    first, stop = np.searchsorted(along, (start, start + size)).tolist()
+    return along[first:stop] - start, slice(first, stop)
+
+
+# ------------------------------------------------------------------------------------------------ a cell as a tile
+
+
+def cell_source(cell: Cell, path: str, files: Sequence[TileSource]) -> TileSource:
+    """A cell as a tile at this path, of its files in their order.
+
+    Raises
+    ------
+    GridError
+        The files hold numbers that mean different things.
+    """
+    first, (dx, dy) = files[0], files[0].resolution
+    for file in files[1:]:
+        mine, theirs = (_meaning(one) for one in (first, file))
+        if mine != theirs:
+            raise GridError(f"{first.path} holds {mine}, but {file.path} {theirs}; one cannot stand for the other")
+    parts = tuple(
+        (file.reflectance, round((cell.north - file.north) / dy), round((file.west - cell.west) / dx)) for file in files
+    )
+    bad = np.any([~file.good_wavelength if file.bad is None else file.bad for file in files], axis=0)
+    size, mtime_ns = cell.identity
+    return replace(
+        first, path=path, west=cell.west, north=cell.north, bad=bad if bad.any() else first.bad,
+        reflectance=Layers(parts, (*cell.shape, first.shape[2]), first.fill_value),
+        dates=tuple(sorted({date for file in files for date in file.dates})),
+        flight_lines=tuple(sorted({line for file in files for line in file.flight_lines})),
+        layer_names=(), remarks={}, notes=(), reader="cell", file_size=size, mtime_ns=mtime_ns,
+    )  # fmt: skip
+
+
+def _meaning(file: TileSource) -> str:
+    return f"{file.reflectance.dtype} by {file.scale_factor:g} without data {file.fill_value}"
+
+
+def parts_of(path: str) -> tuple[str, ...]:
+    """The files that a cell is of; of any other path the path itself. FileFormatError where it cannot be read."""
+    return tuple(part.path for part in _document(path).parts) if path.endswith(SUFFIX) else (path,)
+
+
+def _document(path: str) -> Cell:
+    try:
+        return as_typed(read_json(Path(path)), Cell, Path(path))
+    except RunError as error:
+        raise FileFormatError(str(error)) from None
+
+
+def _read(path: str) -> TileSource:
+    cell = _document(path)
+    return cell_source(cell, path, [readers.read_source(part.path) for part in cell.parts])
+
+
+def _identity(path: str) -> tuple[int, int]:
+    """As the document says, unless a file has changed since."""
+    cell = _document(path)
+    now = [Part(part.path, *readers.identity(part.path)) for part in cell.parts]
+    size, mtime_ns = replace(cell, parts=tuple(now)).identity
+    return size, mtime_ns + sum(one != before for one, before in zip(now, cell.parts, strict=True))
+
+
+READER = readers.Reader("cell", "cells of overlapping tiles", (), lambda path: path.endswith(SUFFIX), _read, _identity)

@@ -1,0 +1,169 @@
+"""Runs over tiles and flight lines that overlap, against the maps of `open_mosaic` with the same rule."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import hsi_dask as hsi
+from hsi_dask.batch.execution.run import run
+from hsi_dask.batch.state.run_directory import Run
+from hsi_dask.batch.state.verify import verify
+from hsi_dask.batch.tiles.plan import make_plan
+from hsi_dask.config import RunConfig
+from hsi_dask.errors import FileFormatError, GridError, RunError
+from hsi_dask.io.cells import Cell, Layers, Part
+from hsi_dask.io.chunked import InMemory
+from hsi_dask.io.readers import identity, read_source
+from hsi_dask.io.store import open_endmembers
+from hsi_dask.synthetic import neon_wavelengths, simulate_scene, write_neon_tile
+
+WAVELENGTH = neon_wavelengths(60, step=30.0)
+SETTINGS: dict[str, Any] = {"endmembers": {"count": 3, "sample": 600, "restarts": 2}, "bands": {"drop_last": 5}}
+Store = Callable[[Path], dict[str, bytes]]
+
+
+@pytest.fixture(scope="module", params=[(0, 0, 1), (16, 9, 27)], ids=["planes", "small chunks"])
+def lines(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three lines of 85 x 40 pixels that overlap by 10 columns and carry other numbers there; with no-data corners."""
+    folder = tmp_path_factory.mktemp("lines")
+    for number, (east, north) in enumerate([(0, 15), (30, 0), (60, 10)]):
+        scene = simulate_scene(
+            (85, 40), wavelength=WAVELENGTH, seed=6 + number, no_data=0.2 if number else 0.05,
+            origin=(368000 + east, 4306000 + north),
+        )  # fmt: skip
+        write_neon_tile(folder / f"line{number}.h5", scene, chunks=request.param)
+    return folder
+
+
+def config(folder: Path, rule: str, **more: Any) -> RunConfig:
+    return RunConfig(tiles=[str(folder)], overlap=rule, **SETTINGS | more)
+
+
+@pytest.mark.parametrize("rule", ["first", "last"])
+def test_a_run_of_overlapping_lines_equals_the_maps_of_their_mosaic(lines: Path, tmp_path: Path, rule: Any) -> None:
+    summary = run(config(lines, rule), tmp_path / "run")
+    assert not summary.failed
+    assert len(summary.done) > 1
+    results = hsi.open_results(tmp_path / "run").load()
+    mosaic = hsi.open_mosaic(sorted(lines.glob("*.h5")), overlap=rule)
+    cube = hsi.select_bands(mosaic.sel(y=results.y, x=results.x), drop_last=5).load()
+    expected = hsi.map_materials(cube, open_endmembers(tmp_path / "run"))
+    np.testing.assert_array_equal(results.quality == 1, cube.isnull().any("wavelength"))
+    for name in ("abundance", "sam_angle", "residual"):
+        np.testing.assert_allclose(results[name], expected[name], rtol=2e-5, atol=2e-6, err_msg=name)
+    assert (results.sam_class != expected.sam_class).mean() < 1e-3
+
+
+def test_the_rule_decides(lines: Path, tmp_path: Path) -> None:
+    run(config(lines, "first"), tmp_path / "first")
+    endmembers = {"file": str(tmp_path / "first"), "count": 3}
+    run(config(lines, "last", endmembers=endmembers), tmp_path / "last")
+    first, last = (hsi.open_results(tmp_path / name).residual.load() for name in ("first", "last"))
+    differs = (first != last) & first.notnull()
+    columns = np.flatnonzero(differs.any("y"))
+    assert columns.size > 0
+    assert set(columns) <= set(range(30, 40)) | set(range(60, 70)), "where two lines overlap"
+
+
+def test_without_a_rule_overlapping_lines_are_refused_with_the_way_out(lines: Path) -> None:
+    with pytest.raises(GridError, match=r"overlap or share one cell .*--overlap first or last|lies across .*--overlap"):
+        make_plan(sorted(lines.glob("*.h5")), RunConfig(**SETTINGS))
+
+
+def test_tiles_that_do_not_overlap_stay_tiles(site: Any) -> None:
+    plan = make_plan(site.paths, RunConfig(overlap="first"))
+    assert plan == replace(make_plan(site.paths, RunConfig()), config=plan.config)
+
+
+def test_lines_whose_grids_do_not_align_are_refused(lines: Path, tmp_path: Path) -> None:
+    import h5py
+
+    for path in sorted(lines.glob("*.h5"))[:2]:
+        shutil.copy2(path, tmp_path)
+    with h5py.File(sorted(tmp_path.glob("*.h5"))[1], "r+") as file:
+        (site,) = file
+        place = file[f"{site}/Reflectance/Metadata/Coordinate_System"]
+        fields = place["Map_Info"][()].decode().split(",")
+        fields[3] = f" {float(fields[3]) + 0.4}"
+        del place["Map_Info"]
+        place["Map_Info"] = ",".join(fields)
+    with pytest.raises(GridError, match="off the pixel grid"):
+        make_plan(sorted(tmp_path.glob("*.h5")), RunConfig(overlap="first", **SETTINGS))
+
+
+def test_a_run_of_cells_goes_on_and_says_what_changed(lines: Path, tmp_path: Path, store_of: Store) -> None:
+    folder = tmp_path / "lines"
+    shutil.copytree(lines, folder)
+    run(config(folder, "first"), tmp_path / "whole")
+    run(config(folder, "first"), tmp_path / "run")
+    records = sorted((tmp_path / "run" / "records").iterdir())
+    records[0].unlink()
+    summary = run(Run.open(tmp_path / "run").config.replace(tiles=()), tmp_path / "run")
+    assert (len(summary.done), len(summary.skipped)) == (1, len(records) - 1)
+    assert store_of(tmp_path / "run") == store_of(tmp_path / "whole")
+    assert verify(tmp_path / "run") == []
+    with pytest.raises(RunError, match='overlap: "last", not "first"'):
+        run(config(folder, "last"), tmp_path / "run")
+    changed = sorted(folder.glob("*.h5"))[1]
+    changed.write_bytes(changed.read_bytes())
+    state = Run.open(tmp_path / "run")
+    assert 0 < len(state.done()) < len(records), "cells without that line are still done"
+    with pytest.raises(RunError, match="has another time of change"):
+        run(config(folder, "first"), tmp_path / "run")
+
+
+def test_a_run_of_cells_is_looked_at_like_any_other(lines: Path, tmp_path: Path) -> None:
+    run(config(lines, "first", area={"bounds": (368010, 4306030, 368070, 4306080)}), tmp_path / "run")
+    results = hsi.open_results(tmp_path / "run").load()
+    inside = (results.x > 368010) & (results.x < 368070) & (results.y > 4306030) & (results.y < 4306080)
+    assert inside.sum() == 60 * 50
+    assert results.quality.where(inside, 0).isin([0, 1]).all()
+    assert results.quality.where(~inside, 256).isin([256, 1]).all(), "no data where no line is"
+    assert hsi.report(tmp_path / "run").is_file()
+    from hsi_dask.overviews.overviews import open_overviews
+
+    look = open_overviews(tmp_path / "run").at(1000).quicklook.load()
+    assert (look.notnull().all("wavelength") == (results.quality == 0)).all()
+    plan = make_plan(sorted(lines.glob("*.h5")), config(lines, "first"))
+    assert "3 overlapping tiles are cut into" in plan.notes[0]
+    assert plan.bytes_to_read > 0
+
+
+def test_layers_take_the_first_that_has_data_whatever_is_asked_for() -> None:
+    rng = np.random.default_rng(0)
+    shape = (20, 30, 5)
+    expected, parts = np.full(shape, -9999, np.int16), []
+    for top, left, rows, columns in ((-3, 4, 12, 20), (5, -2, 10, 40), (0, 0, 20, 8), (18, 28, 9, 9)):
+        values = rng.integers(0, 100, (rows, columns, 5), dtype=np.int16)
+        values[rng.random((rows, columns)) < 0.3] = -9999
+        parts.append((InMemory(values), top, left))
+        for y, x in np.ndindex(rows, columns):
+            if 0 <= (at := (y + top, x + left))[0] < 20 and 0 <= at[1] < 30 and expected[at][0] == -9999:
+                expected[at] = values[y, x]
+    layers = Layers(tuple(parts), shape, -9999)
+    np.testing.assert_array_equal(layers[:, :, :], expected)
+    np.testing.assert_array_equal(layers[3:17, [1, 5, 29], [0, 4]], expected[3:17][:, [1, 5, 29]][:, :, [0, 4]])
+    assert layers[:0, :, :].shape == (0, 30, 5)
+
+
+def test_documents_of_cells_that_are_damaged_or_lead_to_themselves_are_refused(lines: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a.cell.json"
+    source = read_source(sorted(lines.glob("*.h5"))[0])
+    part = Part(source.path, source.file_size, source.mtime_ns)
+    cell = Cell(source.west, source.north, (10, 10), (part,))
+    path.write_text(json.dumps(cell.document()))
+    assert read_source(path).shape[:2] == (10, 10)
+    assert identity(str(path)) == (source.file_size, source.mtime_ns)
+    for wrong in ({"parts": []}, {"shape": [0, 1]}, {"parts": [{"path": str(path), "file_size": 1, "mtime_ns": 1}]},
+                  {"parts": [{"path": "relative", "file_size": 1, "mtime_ns": 1}]}, {"more": 1}):  # fmt: skip
+        path.write_text(json.dumps(cell.document() | wrong))
+        with pytest.raises(FileFormatError, match="is damaged"):
+            read_source(path)
