@@ -33,6 +33,7 @@ def extract(
     variable: Annotated[
         list[str] | None, typer.Option("--variable", metavar="NAME", help="Only this map; may be repeated.")
     ] = None,
+    spectra: Annotated[bool, typer.Option("--spectra", help="Reflectance of the tiles, too.")] = False,
     buffer: Buffer = None,
     crs: Crs = None,
     layer: Layer = None,
@@ -44,11 +45,13 @@ def extract(
     """
     from hsi_dask.io.places import read_places
     from hsi_dask.io.store import open_results
-    from hsi_dask.show.places import STATE, values_at, write_values
+    from hsi_dask.show.places import STATE, values_at, with_spectra, write_values
 
     maps = chosen(open_results(run_dir), variable)
     places = read_places(file, crs=crs, layer=layer)
     found = values_at(maps, places, buffer=buffer)
+    if spectra:
+        found = with_spectra(found, run_dir, places, buffer=buffer)
     text = write_values(found, places, maps, out)
     if out is None:
         print(text, end="")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,13 +12,16 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from hsi_dask.batch.state.run_directory import Run
+from hsi_dask.batch.tiles.mosaic import open_mosaic
 from hsi_dask.errors import ConfigError, RunError, SchemaError
 from hsi_dask.io import crs as reference
 from hsi_dask.io.durable import sync_folders, write_file
 from hsi_dask.io.footprints import NO_GEOMETRY, OUTSIDE, Lattice, Pixels, pixels_of, states
 from hsi_dask.io.places import TABLES, Places
+from hsi_dask.io.store import open_endmembers
 from hsi_dask.io.vector_files import VECTORS, write_frame
-from hsi_dask.schema import FLAGS, GRID_MAPPING, QUALITY, X, Y
+from hsi_dask.schema import FLAGS, GRID_MAPPING, QUALITY, SAME_WAVELENGTH, WAVELENGTH, X, Y
 from hsi_dask.show.place_sums import Sums, layers_of
 from hsi_dask.show.tables import csv_text
 
@@ -72,6 +76,29 @@ def values_at(maps: xr.Dataset, places: Places, *, buffer: float | None = None) 
         made |= dict(one.columns())
     own = {f"file_{name}" if name in made else name: values for name, values in places.columns.items()}
     return pd.DataFrame(own | made)
+
+
+def with_spectra(
+    found: pd.DataFrame, run_dir: str | os.PathLike[str], places: Places, *, buffer: float | None = None
+) -> pd.DataFrame:
+    """The table of a run's maps, and beside it the reflectance of its tiles at the run's wavelengths.
+
+    Raises
+    ------
+    RunError
+        No file of the run's tiles is there any more.
+    """
+    import pandas as pd
+
+    run = Run.open(run_dir)
+    paths = [record.path for record in run.finished() if os.path.exists(record.path)]
+    if not paths:
+        raise RunError(f"the tiles of {run.path} are no longer where they were: there are no spectra")
+    cube, own = open_mosaic(paths, mix=True, overlap="first"), open_endmembers(run_dir)[WAVELENGTH].to_numpy()
+    kept = np.abs(cube[WAVELENGTH].to_numpy()[:, None] - own).min(axis=1) <= SAME_WAVELENGTH
+    spectra = values_at(cube.isel({WAVELENGTH: kept}).to_dataset(name="reflectance"), places, buffer=buffer)
+    beside = spectra.iloc[:, len(places.columns) + len((STATE, PIXELS)) :]
+    return pd.concat([found, beside], axis=1)
 
 
 def _is_map(array: xr.DataArray) -> bool:
