@@ -100,11 +100,10 @@ def _pair(words: str) -> tuple[int, str]:
 
 def _propose(endmembers: xr.DataArray, library: Path) -> None:
     from hsi_dask.io.spectra import read_spectra
-    from hsi_dask.ops.identification import identify
+    from hsi_dask.ops.identification import identify, labelled
 
     found = identify(endmembers, read_spectra(library))
-    for number in found.endmember.values:
-        one = found.sel(endmember=number)
-        ranked = zip(one["name"].values, one["angle"].values, strict=True)
+    for number, names, angles in zip(found.endmember.values, labelled(found), found["angle"].values, strict=True):
+        ranked = zip(names, angles, strict=True)
         words = [f"{visible(str(name))}, {angle * 57.29578:.1f} degrees" for name, angle in ranked]
         print(f"endmember {number}: nearest is {words[0]}; next {'; '.join(words[1:]) or 'none'}")

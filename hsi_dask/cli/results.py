@@ -24,7 +24,13 @@ Thresholds = Annotated[
 
 
 @app.command()
-def report(run_dir: RunDir, threshold: Thresholds = None) -> int:
+def report(
+    run_dir: RunDir,
+    threshold: Thresholds = None,
+    library: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Tell which spectra of this library endmembers are like.")
+    ] = None,
+) -> int:
     """Write RUN_DIR/report.html: the run on one page.
 
     Summary, pictures of the site, endmembers, maps, classes with their areas, quality and tiles. It opens from disk,
@@ -33,7 +39,7 @@ def report(run_dir: RunDir, threshold: Thresholds = None) -> int:
     from hsi_dask.show.report import report as draw
 
     with overviews_progress() as advanced, drawing_progress() as drawn:
-        page = draw(run_dir, thresholds=_thresholds(threshold), advanced=advanced, drawn=drawn)
+        page = draw(run_dir, thresholds=_thresholds(threshold), library=library, advanced=advanced, drawn=drawn)
     print(page)
     return DONE
 

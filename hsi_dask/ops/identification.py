@@ -10,7 +10,15 @@ import xarray as xr
 from hsi_dask.errors import ConfigError
 from hsi_dask.kernels.sam import angles
 from hsi_dask.ops.resampling import resample_endmembers
-from hsi_dask.schema import ENDMEMBER, NAME, endmember_names, endmember_numbers
+from hsi_dask.schema import (
+    ENDMEMBER,
+    MATERIAL,
+    NAME,
+    WAVELENGTH,
+    endmember_materials,
+    endmember_names,
+    endmember_numbers,
+)
 
 RANK = "rank"
 
@@ -23,19 +31,20 @@ def identify(
     Parameters
     ----------
     endmembers : (endmember, wavelength) reflectance.
-    library : (endmember, wavelength) with names, on wavelengths that cover those of the endmembers; see `read_spectra`.
+    library : (endmember, wavelength) with names; see `read_spectra`. Wavelengths that it does not reach, up to half of
+        them, are not compared.
     method : "sam".
     nearest : how many of each.
 
     Returns
     -------
-    Dataset, with `rank` from 1, the nearest: `name` (endmember, rank) of the library's spectrum, its `number`, `angle`
-    in radians, and `margin` (endmember,), how much farther the nearest spectrum of another name is, in radians: a small
-    margin is no identification.
+    Dataset, with `rank` from 1, the nearest: `name` (endmember, rank) of the library's spectrum, its `number`, its
+    `material` if it has one, `angle` in radians, and `margin` (endmember,), how much farther the nearest spectrum of
+    another name is, in radians: a small margin is no identification.
 
     Raises
     ------
-    EndmemberError : the library does not cover the endmembers' wavelengths.
+    EndmemberError : the library covers less than half of the endmembers' wavelengths.
     ConfigError : an unknown method.
 
     References
@@ -52,6 +61,7 @@ def identify(
     """
     if method != "sam":
         raise ConfigError(f"method must be 'sam', not {method!r}")
+    endmembers = _reached(endmembers, library)
     known = resample_endmembers(library, endmembers)
     spectra = np.asarray(endmembers.transpose(ENDMEMBER, ...), np.float64)
     found = angles(spectra.T, (spectra**2).sum(axis=1), np.asarray(known, np.float64)).T
@@ -66,12 +76,32 @@ def identify(
             margin[row] = found[row, others[0]] - found[row, ranked[0]]
     dims = (ENDMEMBER, RANK)
     coords = {ENDMEMBER: endmember_numbers(endmembers), RANK: np.arange(1, first.shape[1] + 1)}
+    materials = endmember_materials(known)
+    more = {} if materials is None else {MATERIAL: (dims, np.array(materials, dtype=object)[first])}
     return xr.Dataset(
         {
             NAME: (dims, names[first]),
+            **more,
             "number": (dims, numbers[first]),
             "angle": (dims, np.take_along_axis(found, first, axis=1), {"units": "radian"}),
             "margin": (ENDMEMBER, margin, {"units": "radian"}),
         },
         coords,
     )
+
+
+def labelled(found: xr.Dataset) -> list[list[str]]:
+    """Of each endmember the names of the nearest, with their materials where these say more."""
+    materials = found[MATERIAL].values if MATERIAL in found else found[NAME].values
+    pairs = zip(found[NAME].values.tolist(), materials.tolist(), strict=True)
+    return [[a if b in a else f"{a} ({b})" for a, b in zip(*row, strict=True)] for row in pairs]
+
+
+def _reached(endmembers: xr.DataArray, library: xr.DataArray) -> xr.DataArray:
+    """The endmembers at the wavelengths that all spectra of the library reach; all where these are few."""
+    there = np.isfinite(np.asarray(library.transpose(ENDMEMBER, WAVELENGTH))).all(axis=0)
+    known, wanted = np.asarray(library[WAVELENGTH])[there], np.asarray(endmembers[WAVELENGTH])
+    if not known.size:
+        return endmembers
+    reached = (wanted >= known.min()) & (wanted <= known.max())
+    return endmembers.isel({WAVELENGTH: reached}) if 2 * reached.sum() >= reached.size else endmembers

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 BANDS = {"true": (665.0, 560.0, 490.0), "cir": (842.0, 665.0, 560.0)}
 PICTURES = {"true": "true colour", "cir": "colour infrared"}
 _FAR = 60.0  # nm: a wavelength farther from what was asked for would be another colour
+_CLEAR = 6  # points between a scale bar and the edge of the map
 _INK, _PALE = "#222222", "#888888"
 
 
@@ -186,7 +187,9 @@ def _add_scale_bar(ax: Axes) -> None:
     power = 10.0 ** np.floor(np.log10(quarter))
     length = float(max(step * power for step in (1, 2, 5) if step * power <= quarter))
     text = f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"
-    x, y = west + 0.04 * (east - west), south + 0.04 * (north - south)
+    figure: Any = ax.figure
+    clear = _CLEAR * figure.dpi / 72 / ax.bbox.height  # of a low map the bar would lie on the edge
+    x, y = west + 0.04 * (east - west), south + max(0.04, clear) * (north - south)
     ax.plot([x, x + length], [y, y], color=_INK, linewidth=3, solid_capstyle="projecting", path_effects=_outlined(5.5))
     ax.annotate(
         text, (x + length / 2, y), (0, 4), textcoords="offset points", ha="center", va="bottom", fontsize="small",
@@ -210,7 +213,8 @@ def mark_places(ax: Axes, endmembers: xr.DataArray) -> None:
     spectra = endmembers.transpose(ENDMEMBER, ...)
     for one, number, colour in zip(spectra, labels.numbers, labels.colours, strict=True):
         at = float(one[X]), float(one[Y])
-        ax.plot(*at, "o", markersize=11, markerfacecolor=colour, markeredgecolor="white", markeredgewidth=1.4)
+        ax.plot(*at, "o", markersize=11, markerfacecolor=colour, markeredgecolor="white", markeredgewidth=1.4,
+                clip_on=False)  # fmt: skip
         ax.annotate(
             str(number), at, ha="center", va="center_baseline", fontsize=7.5, fontweight="bold",
             color=ink_on(colour),

@@ -37,6 +37,7 @@ def report(
     run_dir: str | os.PathLike[str],
     *,
     thresholds: Wanted | None = None,
+    library: str | os.PathLike[str] | None = None,
     advanced: Advanced = lambda share: None,
     drawn: Advanced = lambda share: None,
 ) -> Path:
@@ -49,6 +50,8 @@ def report(
     thresholds : mapping, optional
         By a method's name, or that of a class map, one threshold or one for each endmember: the class map is made anew
         by it, from the stored scores.
+    library : path, optional
+        A spectral library, as `read_spectra` takes it: its spectra that are nearest to each endmember are told.
     advanced, drawn : callable, optional
         Hear which share of the overviews, if they have to be made, and of the pictures is done, 0 to 1.
 
@@ -73,7 +76,8 @@ def report(
     limits = thresholds_of(run_dir, thresholds)
     with kept_overviews(run_dir, thresholds=limits, advanced=advanced) as overviews:
         drawn(0.0)
-        page = _page(Facts(overviews), drawn)
+        facts = Facts(overviews)
+        page = _page(facts, drawn, _nearest(facts, library))
     path = Path(run_dir) / REPORT
     try:
         write_file(path, page.encode())
@@ -84,7 +88,7 @@ def report(
     return path
 
 
-def _page(facts: Facts, drawn: Advanced) -> str:
+def _page(facts: Facts, drawn: Advanced, nearest: Mapping[int, str]) -> str:
     import jinja2
     from matplotlib import rc_context
 
@@ -103,7 +107,8 @@ def _page(facts: Facts, drawn: Advanced) -> str:
             summary=list(_summary(facts)),
             pictures=site,
             spectra=spectra,
-            origins=list(_origins(facts)),
+            origins=list(_origins(facts, nearest)),
+            compared=bool(nearest),
             fractions=[title_of(facts.variables[name]) for name in _fractions(facts)],
             located={X, Y} <= set(facts.endmembers.coords),
             maps=list(sections.sections(facts, frames, step)),
@@ -188,7 +193,22 @@ def _parts(found: Mapping[str, int]) -> str:
     return ", ".join(f"{value} ({n} tiles)" if len(found) > 1 else value for value, n in found.items())
 
 
-def _origins(facts: Facts) -> Iterator[dict[str, Any]]:
+def _nearest(facts: Facts, library: str | os.PathLike[str] | None) -> dict[int, str]:
+    """By endmember the spectra of a library that are nearest to it; nothing without a library."""
+    if library is None:
+        return {}
+    from hsi_dask.io.spectra import read_spectra
+    from hsi_dask.ops.identification import identify, labelled
+
+    found = identify(facts.endmembers, read_spectra(library))
+    rows = zip(found[ENDMEMBER].values, labelled(found), np.degrees(found["angle"].values), strict=True)
+    return {
+        int(number): "; ".join(f"{name}, {angle:.1f}°" for name, angle in zip(names, angles, strict=True))
+        for number, names, angles in rows
+    }
+
+
+def _origins(facts: Facts, nearest: Mapping[int, str]) -> Iterator[dict[str, Any]]:
     """Where each endmember came from; of a library, how many spectra each material has."""
     if endmember_materials(facts.endmembers) is not None:
         yield from _materials(facts)
@@ -196,11 +216,12 @@ def _origins(facts: Facts) -> Iterator[dict[str, Any]]:
     spectra, known = facts.endmembers, set(facts.endmembers.coords)
     files = {str(tile): facts.file(str(tile)) for tile in np.unique(spectra["tile"])} if "tile" in known else {}
     for number, (name, colour) in enumerate(zip(facts.labels.names, facts.labels.colours, strict=True)):
-        one = spectra.isel({ENDMEMBER: number})
+        one, label = spectra.isel({ENDMEMBER: number}), facts.labels.numbers[number]
         tile = str(one["tile"].item()) if "tile" in known else ""
         file = files.get(tile)
         yield {
-            "name": name, "colour": colour, "tile": tile or str(spectra.attrs.get("source", "given")),
+            "name": name, "colour": colour, "nearest": nearest.get(label, ""),
+            "tile": tile or str(spectra.attrs.get("source", "given")),
             "place": f"{float(one[X]):.9g} E, {float(one[Y]):.9g} N" if {X, Y} <= known else "not of this site",
             "date": ", ".join(file.dates) if file else "", "line": ", ".join(file.flight_lines) if file else "",
             "means": [share_text(facts.statistics[fraction][number].mean) for fraction in _fractions(facts)],
@@ -254,6 +275,7 @@ def _next_steps(facts: Facts) -> Iterator[tuple[str, str]]:
         yield "Try the tiles that failed once more", f"hsi-dask run --out {run}"
     if endmember_names(facts.endmembers) is None:
         first, second, *_ = [*facts.labels.numbers, 2]
+        yield "See which spectra of a library they are like", f"hsi-dask report {run} --library LIBRARY.csv"
         yield "Name the endmembers; names appear everywhere", f"hsi-dask name {run} {first}=water {second}=roof"
     yield "Zoom, click pixels for their spectra, move thresholds", f"hsi-dask view {run}"
     classes = next((v for v in facts.variables.values() if v.role == "class" and v.of in facts.variables), None)

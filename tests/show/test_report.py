@@ -17,6 +17,7 @@ from PIL import Image
 
 import hsi_dask as hsi
 from hsi_dask.errors import ConfigError, RunError
+from hsi_dask.io.libraries import write_table
 from hsi_dask.io.store import open_endmembers
 from hsi_dask.show.facts import area
 from hsi_dask.show.report import report as write_report
@@ -83,7 +84,7 @@ def asked(page, folder, width):
 @pytest.mark.parametrize("width", [500, 1400])
 def test_a_browser_shows_every_picture_without_an_error_narrow_and_wide(page, tmp_path, width):
     answer, console = asked(page, tmp_path, width)
-    assert answer.pop("images") == 2 + 1 + 1 + 2 * 4 + 1 + 2 + 1 + 1
+    assert answer.pop("images") == 2 + 1 + 1 + 1 + 2 * 4 + 1 + 2 + 1 + 1
     nothing = {"broken": [], "nameless": 0, "wider": 0, "outside": [], "faults": []}
     assert answer == {**nothing, "zoomed": True}
     assert console == []
@@ -307,3 +308,17 @@ def test_palettes_tell_classes_apart():
     assert table[255, 3] == table[6, 3] == 0
     assert (table[:6, 3] == 255).all()
     assert len(np.unique(quality_table(), axis=0)) == 10
+
+
+def test_the_nearest_spectra_of_a_library_are_told_of_every_endmember(run_dir, tmp_path):
+    own = shutil.copytree(run_dir, tmp_path / "run")
+    endmembers = open_endmembers(run_dir).load()
+    names = np.array(["moss", "slate", "<b>sand</b>", "lawn"], dtype=object)
+    library = endmembers.reset_coords(drop=True).assign_coords(name=("endmember", names))
+    path = write_table(tmp_path / "library.csv", library)
+    text = write_report(own, library=path).read_text(encoding="utf-8")
+    rows = text.partition("nearest of the library")[2].partition("</table>")[0].split("<tr>")[1:]
+    assert len(rows) == 4
+    for row, name in zip(rows, ("moss", "slate", "&lt;b&gt;sand&lt;/b&gt;", "lawn"), strict=True):
+        assert f'<td class="w">{name}, 0.0°; ' in row
+    assert "nearest of the library" not in write_report(own).read_text(encoding="utf-8")
