@@ -44,7 +44,7 @@ def told(executed):
 
 def test_every_step_runs_and_draws(executed):
     pictures = [o for cell in executed for o in cell["outputs"] if "image/png" in o.get("data", {})]
-    assert len(pictures) == 9
+    assert len(pictures) == 11
     assert all(cell["execution_count"] for cell in executed)
 
 

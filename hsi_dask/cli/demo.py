@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 DEMO_TILE = 250
 # Light varies by 15 %: abundances that sum to one read shade as some of the darkest material
 DEMO_SITE: dict[str, Any] = {"seed": 0, "no_data": 0.02, "illumination": (0.9, 1.05)}
-# As in NEON's files, single pixels are wildly bright at the short end; N-FINDR looks for extremes and would find them
-DEMO_WINDOWS = ((350.0, 400.0), (1340.0, 1445.0), (1790.0, 1955.0))
 
 
 @app.command()
@@ -40,9 +38,7 @@ def demo(
     from hsi_dask.synthetic import MATERIALS
 
     scene = _demo_scene(folder)
-    settings = RunConfig(
-        tiles=(str(folder / "tiles"),), endmembers={"count": len(MATERIALS)}, bands={"windows": DEMO_WINDOWS}
-    )
+    settings = RunConfig(tiles=(str(folder / "tiles"),), endmembers={"count": len(MATERIALS)})
     summary = carry_out_run(settings, folder / "run", None)
     show_summary(summary)
     page = draw_report(summary)
