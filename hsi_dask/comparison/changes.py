@@ -183,7 +183,8 @@ def _of_fractions(
 
 
 def _named(spec: Variable, data: Any) -> tuple[str, Any]:
-    return spec.name, (spec.dims, data, variable_attrs(spec) | {"role": spec.role})
+    fill = {} if spec.dtype == "float32" else {"_FillValue": np.dtype(spec.dtype).type(spec.fill_value)}
+    return spec.name, (spec.dims, data, variable_attrs(spec) | {"role": spec.role} | fill)
 
 
 def _balanced(pair: Pair, variable: Variable, arrays: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:

@@ -169,3 +169,13 @@ def test_changes_are_drawn_by_what_they_are(change):
     images = [image for ax in figure.axes for image in ax.images]
     assert {(image.get_cmap().name, *image.get_clim()) for image in images} == {("coolwarm_r", -1.0, 1.0)}
     plt.close("all")
+
+
+def test_changes_are_kept_as_files(change, tmp_path):
+    pytest.importorskip("h5netcdf")
+    change.to_netcdf(tmp_path / "change.nc", engine="h5netcdf")
+    with xr.open_dataset(tmp_path / "change.nc", engine="h5netcdf", decode_coords="all", mask_and_scale=False) as back:
+        np.testing.assert_array_equal(back.sam_class_change, change.sam_class_change)
+        np.testing.assert_array_equal(back.sam_class_transitions, change.sam_class_transitions)
+        assert str(back.rio.crs) == "EPSG:32618"
+    assert change.sam_class_change.rio.nodata == -1
