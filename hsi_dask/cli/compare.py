@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from hsi_dask.cli.app import DONE, app
+from hsi_dask.cli.app import DONE, app, complain
 from hsi_dask.cli.output import bytes_text, print_table, table
 from hsi_dask.cli.progress import comparing_progress
+from hsi_dask.escaping import visible
 
 _QUANTITIES = ("before", "after", "gained", "lost", "net")
 
@@ -32,9 +33,12 @@ def compare(
     def wrote(file: Path) -> None:
         print(f"{file.name:32} {bytes_text(file.stat().st_size)}", flush=True)
 
+    def noted(note: str) -> None:
+        complain(f"note: {visible(note)}")
+
     with comparing_progress() as advanced:
         files = export_changes(
-            run_a, run_b, out, confidence=confidence, compress=compress, wrote=wrote, advanced=advanced
+            run_a, run_b, out, confidence=confidence, compress=compress, wrote=wrote, noted=noted, advanced=advanced
         )
     _show_areas(next(file for file in files if file.name == "areas.csv"))
     print(files[-1])

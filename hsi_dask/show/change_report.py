@@ -45,6 +45,7 @@ def export_changes(
     confidence: float = 0.95,
     compress: bool = True,
     wrote: Callable[[Path], None] | None = None,
+    noted: Callable[[str], None] = lambda note: None,
     advanced: Advanced = lambda share: None,
 ) -> list[Path]:
     """Write what changed between two runs for GIS programs, spreadsheets and people; as `compare` tells it.
@@ -61,6 +62,8 @@ def export_changes(
         As in `export`.
     wrote : callable, optional
         Called with each file as soon as it is in place.
+    noted : callable, optional
+        Called with each sentence on what differs between the runs, such as their extents; the page has them, too.
     advanced : callable, optional
         Hears which share of the differences is computed, 0 to 1.
 
@@ -93,9 +96,12 @@ def export_changes(
     with work_folder(target) as part:
         (target / PAGE).unlink(missing_ok=True)  # what it tells is being replaced
         changes = store_changes(pair, part / "changes.zarr", confidence=confidence, advanced=advanced)
+        notes = [*pair.notes, *_light_notes(changes)]
+        for note in notes:
+            noted(note)
         made = chain(_maps(changes, part, target, confidence, compress), _tables(changes, target))
         files = [file for group in made for file in told(group, wrote)]
-        write_file(target / PAGE, _page(changes, confidence, [file.name for file in files]).encode())
+        write_file(target / PAGE, _page(changes, confidence, notes, [file.name for file in files]).encode())
         sync_folders([target])
     advanced(1.0)
     return [*files, *told([target / PAGE], wrote)]
@@ -141,7 +147,7 @@ def _tables(changes: Changes, target: Path) -> Iterator[list[Path]]:
 # ------------------------------------------------------------------------------------------------ the page
 
 
-def _page(changes: Changes, confidence: float, files: list[str]) -> str:
+def _page(changes: Changes, confidence: float, notes: list[str], files: list[str]) -> str:
     import jinja2
     from matplotlib import rc_context
 
@@ -157,7 +163,7 @@ def _page(changes: Changes, confidence: float, files: list[str]) -> str:
             after=pair.after.path.resolve().name,
             paths=[pair.before.path.resolve(), pair.after.path.resolve()],
             summary=list(_summary(changes, confidence)),
-            notes=[*pair.notes, *_light_notes(changes)],
+            notes=notes,
             classes=[_class_section(changes, drawn, variable) for variable in tables.of_role(changes, "class")],
             fractions=list(_fraction_sections(changes, drawn, confidence)),
             files=files,

@@ -142,6 +142,19 @@ def test_the_verb_tells_areas_and_files(pair, tmp_path, capsys):
     assert re.search(r"^sam_class +2 roof( +\d[\d.e-]*){4}", shown.out, re.MULTILINE)
     assert shown.out.rstrip().endswith(str(tmp_path / "out" / "change.html"))
     assert "comparing" in shown.err
+    assert "note: " not in shown.err
+
+
+def test_the_verb_tells_what_is_compared_of_extents_that_differ(pair, tmp_path, capsys):
+    tile = next((pair[0].parent / "2022").glob("*_368080_*"))
+    settings = hsi.RunConfig.from_yaml(pair[1] / "config.yaml")
+    hsi.run(settings.replace(tiles=[str(tile)]), tmp_path / "east")
+    with pytest.raises(SystemExit) as ended:
+        main(["compare", str(pair[0]), str(tmp_path / "east"), "--out", str(tmp_path / "out")])
+    assert ended.value.code == 0
+    said = "the extents differ: compared are the 80 x 80 pixels (y, x) of both"
+    assert f"note: {said}" in capsys.readouterr().err
+    assert said in (tmp_path / "out" / "change.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
