@@ -1,6 +1,7 @@
 """Change between two runs against the arrays of both, and against a simulated change that is known."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import dask
@@ -9,8 +10,11 @@ import pytest
 import xarray as xr
 
 import hsi_dask as hsi
+from hsi_dask.comparison.changes import changes_of
 from hsi_dask.comparison.pairs import open_pair
+from hsi_dask.comparison.stored import store_changes
 from hsi_dask.io.store import open_endmembers
+from hsi_dask.show.change_tables import areas_of
 
 Z = 1.959964  # of 95 %
 
@@ -179,3 +183,18 @@ def test_changes_are_kept_as_files(change, tmp_path):
         np.testing.assert_array_equal(back.sam_class_transitions, change.sam_class_transitions)
         assert str(back.rio.crs) == "EPSG:32618"
     assert change.sam_class_change.rio.nodata == -1
+
+
+def test_a_fraction_without_planes_has_one_area(years, tmp_path):
+    """Shade as if it were the fraction of a material."""
+    pair = open_pair(years.first, years.second)
+    shade = replace(next(v for v in pair.variables if v.name == "shade"), role="fraction")
+    alone = replace(pair, variables=(shade,), stds={})
+    found = changes_of(alone).compute()
+    assert found.shade_hectares.dims == ("quantity",)
+    net = float(found.shade_hectares.sel(quantity="net"))
+    assert net == pytest.approx(float(found.shade_change.sum(dtype=float)) * 1e-4, rel=1e-5)
+    stored = store_changes(alone, tmp_path / "changes.zarr", confidence=0.95, advanced=lambda share: None)
+    (area,) = areas_of(stored, shade)
+    assert area.net == pytest.approx(net)
+    assert np.isnan(area.net_std)
