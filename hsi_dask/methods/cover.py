@@ -33,26 +33,27 @@ def _prepare(inputs: Inputs) -> _Model:
 
     options, library = inputs.options, class_library(inputs)
     if options["method"] == "bundles":
-        return _Model(library, MonteCarloSettings(options["draws"], options["seed"]), True)
-    settings = _calibrated(
+        settings = MonteCarloSettings(options["draws"], options["seed"], noise=options["noise"] or 0.0)
+        return _Model(library, settings, True)
+    calibrated = _calibrated(
         library.vertices.tobytes(), library.vertices.shape, tuple(library.material.tolist()), library.wavelengths,
-        options["max_materials"],
+        options["max_materials"], options["noise"],
     )  # fmt: skip
-    return _Model(library, settings, False)
+    return _Model(library, calibrated, False)
 
 
 @lru_cache(maxsize=4)
 def _calibrated(
-    vertices: bytes, shape: tuple[int, int], material: tuple[int, ...], wavelengths: int, most: int
+    vertices: bytes, shape: tuple[int, int], material: tuple[int, ...], wavelengths: int, most: int, noise: float | None
 ) -> CoverSettings:
     """Settings whose standard deviations fit errors on left-out spectra; every tile asks for the same."""
-    from hsi_dask.kernels.mixtures.calibration import calibrate
+    from hsi_dask.kernels.mixtures.calibration import NOISE, calibrate
     from hsi_dask.kernels.mixtures.library import Library
     from hsi_dask.kernels.mixtures.posterior import CoverSettings
 
     spectra = np.frombuffer(vertices).reshape(shape)
     library = Library(spectra, np.array(material), max(material) + 1, wavelengths)
-    return calibrate(library, CoverSettings(most))
+    return calibrate(library, CoverSettings(most), noise=NOISE if noise is None else noise)
 
 
 def _finish(model: _Model, sums: Sums) -> Mapping[str, NDArray[Any]]:
@@ -95,6 +96,10 @@ SPECIFICATION = Method(
         Parameter(
             "seed", Annotated[int, Field(strict=True, ge=0, lt=2**32)], 0, "a whole number from 0 to 2**32 - 1",
             "of the random sets: the same for every pixel and tile",
+        ),
+        Parameter(
+            "noise", Annotated[float, Field(ge=0)] | None, None, "null or a reflectance, 0 or more",
+            "standard deviation of the noise of reflectance; null: posterior takes 0.004, bundles none",
         ),
     ),
 )  # fmt: skip

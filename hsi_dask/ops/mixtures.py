@@ -86,6 +86,7 @@ def fractional_cover(
     max_materials: int = 3,
     draws: int = 50,
     seed: int = 0,
+    noise: float | None = None,
 ) -> xr.Dataset:
     """Fraction of each material of a class library in each pixel, with its standard deviation.
 
@@ -96,6 +97,8 @@ def fractional_cover(
         over random sets of one spectrum of each material (Monte Carlo).
     max_materials : materials in a model of the posterior, 1 to 3.
     draws, seed : of bundles; the same sets for every pixel, whatever the chunks.
+    noise : standard deviation of the reflectance's noise at each wavelength. Standard deviations of the posterior are
+        calibrated with it (None: 0.004), draws of bundles add it to the pixels (None: nothing).
 
     Returns
     -------
@@ -127,5 +130,5 @@ def fractional_cover(
     >>> found.fraction.sel(material="soil").item() > 0.9
     True
     """
-    options = {"method": method, "max_materials": max_materials, "draws": draws, "seed": seed}
+    options = {"method": method, "max_materials": max_materials, "draws": draws, "seed": seed, "noise": noise}
     return map_materials(cube, library, methods=("cover",), options={"cover": options})

@@ -92,6 +92,17 @@ def test_a_lazy_cube_has_the_same_fractions_whatever_its_chunks(method, chunks):
     xr.testing.assert_allclose(lazy.compute(), eager, atol=2e-6)
 
 
+@pytest.mark.parametrize("method", ["posterior", "bundles"])
+def test_more_noise_is_less_sure_and_no_other_answer_in_other_chunks(method):
+    rng = np.random.default_rng(1)
+    spectra = np.repeat([PLANT, SOIL], 6, axis=0) + rng.normal(0, 0.005, (12, 40))
+    library, cube = library_of(spectra, np.repeat(list("ps"), 6)), cube_of(*[MIXTURE] * 5)
+    quiet, noisy = (hsi.fractional_cover(cube, library, method=method, noise=noise) for noise in (0.001, 0.03))
+    assert (noisy.fraction_std > quiet.fraction_std).all()
+    chunked = hsi.fractional_cover(cube.chunk(x=2), library, method=method, noise=0.03)
+    xr.testing.assert_allclose(chunked.compute(), noisy, atol=2e-6)
+
+
 def test_a_shade_spectrum_stands_for_the_dark_part():
     shade = xr.DataArray(np.full(40, 0.03), {"wavelength": WAVELENGTH}, ("wavelength",))
     found = hsi.mesma(cube_of(MIXTURE + 0.1 * 0.03), library_of([PLANT, SOIL], "ps"), shade_spectrum=shade)

@@ -13,6 +13,7 @@ from hsi_dask.kernels.mixtures.posterior import CoverSettings, moments
 
 Floats = NDArray[np.float64]
 
+NOISE = 0.004  # reflectance, at each wavelength: of airborne spectrometers, rather more than less
 FOLDS = 10  # at most: each leaves out a tenth of the spectra of every material
 ROUNDS = 10  # of other folds: which spectra are left out together matters more than how many pixels they make
 LEVEL = 0.9, 1.6449  # so many of the errors shall be within so many standard deviations, as in a normal distribution
@@ -37,7 +38,7 @@ def calibrate(
     *,
     pixels: int = 4000,
     light: tuple[float, float] = (0.5, 1.0),
-    noise: float = 0.004,
+    noise: float = NOISE,
     seed: int = 0,
 ) -> CoverSettings:
     """Settings whose standard deviations fit the errors on mixtures of left-out spectra.

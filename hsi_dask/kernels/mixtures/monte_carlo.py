@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -22,12 +23,14 @@ class MonteCarloSettings(NamedTuple):
     seed : of the draws.
     brightness : fractions are of spectra divided by their root mean square, that is, of the pixel's brightness.
     shade : fractions and shade are at least 0 and sum to 1; else the fractions are at least 0, whatever their sum.
+    noise : standard deviation of the pixels' noise at each wavelength, in their unit; each draw adds another.
     """
 
     draws: int = 50
     seed: int = 0
     brightness: bool = True
     shade: bool = False
+    noise: float = 0.0
 
 
 def monte_carlo(coordinates: Floats, energy: Floats, library: Library, settings: MonteCarloSettings) -> Cover:
@@ -52,6 +55,9 @@ def monte_carlo(coordinates: Floats, energy: Floats, library: Library, settings:
 
     Notes
     -----
+    Noise that is even over wavelengths is so on an orthonormal basis, too; in a draw it is the same for all pixels,
+    so that an answer does not depend on which pixels are computed together.
+
     Non-negative least squares is the fully constrained problem with the origin as one vertex more and the others
     so far out that their sum constraint does not bind.
 
@@ -78,8 +84,9 @@ def monte_carlo(coordinates: Floats, energy: Floats, library: Library, settings:
     drawn = rng.integers(spectra.sizes[materials], size=(settings.draws, materials.size)) + spectra.starts[materials]
     shape = library.materials, energy.size
     total, squares, sums, counted = np.zeros(shape), np.zeros(shape), np.zeros(shape[1]), np.zeros(shape[1])
-    for members in drawn:
-        parts = _fit(z, spectra.vertices[members], 1.0 if settings.shade else _FAR)
+    noises = settings.noise * rng.standard_normal((settings.draws, len(z), 1)) if settings.noise else repeat(0.0)
+    for members, noise in zip(drawn, noises, strict=False):
+        parts = _fit(z + noise, spectra.vertices[members], 1.0 if settings.shade else _FAR)
         sums += parts.sum(axis=0)
         if settings.brightness:
             parts *= rms[members][:, None]

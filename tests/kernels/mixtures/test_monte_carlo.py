@@ -83,3 +83,18 @@ def test_missing_dark_and_absent(simulate):
 def test_a_spread_needs_two_draws():
     with pytest.raises(ValueError, match="draws is 1; a standard deviation needs at least 2"):
         monte_carlo(np.ones((1, 1)), np.ones(1), Library(np.eye(1), np.array([0]), 1, 1), MonteCarloSettings(1))
+
+
+def test_noise_spreads_the_fractions_as_least_squares_would_have_it():
+    rng = np.random.default_rng(0)
+    factors = rng.random((60, 3))
+    library = Library(factors.T, np.arange(3), 3, 60)
+    pixel = (factors @ [0.3, 0.3, 0.2])[:, None]  # away from all limits
+    settings = MonteCarloSettings(4000, brightness=False, noise=1e-3)
+    found = monte_carlo(pixel, (pixel**2).sum(axis=0), library, settings)
+    covariance = 1e-6 * np.linalg.inv(factors.T @ factors)
+    share, whole = np.array([0.3, 0.3, 0.2]) / 0.8, 0.8
+    slope = (np.eye(3) - share[:, None]) / whole  # of fractions that are divided by their sum
+    expected = np.sqrt(np.diag(slope @ covariance @ slope.T))
+    np.testing.assert_allclose(found.fraction_std[:, 0], expected, rtol=0.05)
+    assert monte_carlo(pixel, (pixel**2).sum(axis=0), library, settings._replace(noise=0.0)).fraction_std.max() < 1e-6
