@@ -57,7 +57,9 @@ def principal_axes(second_moments: Floats, spectra: Spectra, count: int, *, fewe
     """
     transform = principal_components(np.zeros(len(second_moments)), second_moments)
     values = transform.eigenvalues
-    _require(int((values > values.size * np.finfo(spectra.dtype).eps * values[0]).sum()) + fewer, count)
+    # eigenvalues are squares: what solving rounds, and what rounding of the stored numbers adds to each
+    solved, stored = np.finfo(np.float64).eps * values.size * values[0], np.finfo(spectra.dtype).eps ** 2 * values.sum()
+    _require(int((values > max(solved, stored)).sum()) + fewer, count)
     return transform.forward[: count - fewer].T, values
 
 

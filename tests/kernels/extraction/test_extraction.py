@@ -157,3 +157,16 @@ def test_without_pure_pixels_the_real_benchmark_is_solved(real_data):
 def test_pixels_that_cannot_give_endmembers_are_refused(extract, pixels, count, message):
     with pytest.raises(ValueError, match=message):
         extract(pixels, count, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("method", [vca, ppi, fippi])
+def test_a_dark_material_is_a_dimension_and_rounding_is_none(method, dtype):
+    rng = np.random.default_rng(0)
+    pure = rng.uniform(0.1, 0.6, (4, 300))
+    pure[3] *= 0.005
+    shares = np.vstack([np.repeat(np.eye(4), 50, axis=0), rng.dirichlet(np.ones(4), 2000)])
+    found = method((shares @ pure).astype(dtype), 4, np.random.default_rng(0))
+    assert len(found.indices) == 4
+    with pytest.raises(ValueError, match="ask for 4 at most"):
+        method((shares @ pure).astype(dtype), 6, np.random.default_rng(0))
