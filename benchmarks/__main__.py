@@ -17,7 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import cold, cover, kernels, runs, scheduler
+from benchmarks import cold, cover, kernels, peers, runs, scheduler, science
 from benchmarks.measure import Claim
 
 GROUPS = {
@@ -26,8 +26,9 @@ GROUPS = {
     "run": runs.whole_run,
     "cold": cold.cold,
     "kernels": kernels.kernels,
-    "peers": kernels.peers,
+    "peers": peers.peers,
     "cover": cover.cover,
+    "science": science.science,
     "workers": runs.two_workers,
     "lines": runs.flight_lines,
     "export": runs.export_maps,
