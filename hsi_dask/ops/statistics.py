@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from hsi_dask.errors import EndmemberError, SchemaError
-from hsi_dask.kernels.moments import Moments, block_moments, combine
+from hsi_dask.errors import ConfigError, EndmemberError, SchemaError
+from hsi_dask.kernels.moments import Moments, block_moments, combine, combine_all
 from hsi_dask.methods.specification import Background
 from hsi_dask.ops.decoding import checked, storage
 from hsi_dask.schema import CUBE_DIMS, WAVELENGTH, X, Y, describe_coordinates, require_dims
 
 OTHER = "other_wavelength"
+Noise = Literal["all", "quiet"]
 _STRIP_BYTES = 48 * 2**20  # of stored numbers of whole spectra: a strip a thread, and its copies in float64
 
 
-def scene_statistics(cube: xr.DataArray, *, where: xr.DataArray | None = None) -> xr.Dataset:
+def scene_statistics(cube: xr.DataArray, *, where: xr.DataArray | None = None, noise: Noise = "all") -> xr.Dataset:
     """Mean, covariance and noise covariance of a cube's pixels, in one pass.
 
     Parameters
@@ -26,6 +27,8 @@ def scene_statistics(cube: xr.DataArray, *, where: xr.DataArray | None = None) -
     cube : (y, x, wavelength) reflectance, or stored integers with `scale_factor` and `_FillValue` in attrs; numpy or
         dask. Pixels with a missing value, or of zeros alone, are left out.
     where : (y, x) bool, pixels that count; None is all.
+    noise : from which neighbours: "all", or "quiet", the half of all quads of 2 x 2 pixels that differ least, so that
+        edges of fields and roofs are not taken for noise.
 
     Returns
     -------
@@ -56,7 +59,9 @@ def scene_statistics(cube: xr.DataArray, *, where: xr.DataArray | None = None) -
     cube = require_dims(cube, CUBE_DIMS, "the cube")
     if WAVELENGTH not in cube.coords:
         raise SchemaError("the cube has no wavelength coordinate; assign one in nm")
-    found = cube_moments(cube, where)
+    if noise not in ("all", "quiet"):
+        raise ConfigError(f"noise must be 'all' or 'quiet', not {noise!r}")
+    found = cube_moments(cube, where, noise)
     size = cube.sizes[WAVELENGTH]
     shapes = {"mean": (size,), "covariance": (size, size), "noise_covariance": (size, size), "pixels": ()}
     if isinstance(found, Moments):
@@ -91,35 +96,42 @@ def background_of(statistics: xr.Dataset, cube: xr.DataArray) -> Background:
     return Background(mean, covariance, noise, int(found["pixels"]))
 
 
-def cube_moments(cube: xr.DataArray, where: xr.DataArray | None = None) -> Any:
+def cube_moments(cube: xr.DataArray, where: xr.DataArray | None = None, noise: Noise = "all") -> Any:
     """`Moments` of a cube in memory, or a dask delayed of them."""
     cube = checked(cube)
     scale, fill = storage(cube)
     data = cube.data
     valid = None if where is None else require_dims(where, (Y, X), "where").data
+    height = max(2, _STRIP_BYTES // max(1, data.dtype.itemsize * data.shape[1] * data.shape[2]) // 2 * 2)
     if not hasattr(data, "dask"):
-        return _strip_moments(np.asarray(data), scale, fill, None if valid is None else np.asarray(valid))
+        values, counts = np.asarray(data), None if valid is None else np.asarray(valid)
+        step = height if noise == "quiet" else max(1, len(values))  # what is quiet is so among the quads of a strip
+        strips = [slice(start, start + step) for start in range(0, max(1, len(values)), step)]
+        return combine_all(
+            [_strip_moments(values[s], scale, fill, None if counts is None else counts[s], noise) for s in strips]
+        )
     import dask.array as da
     from dask.delayed import delayed
 
-    height = max(2, _STRIP_BYTES // max(1, data.dtype.itemsize * data.shape[1] * data.shape[2]) // 2 * 2)
     strips = data.rechunk((height, -1, -1)).to_delayed().ravel()
     masks: list[Any] = [None] * len(strips)
     if valid is not None:
         masks = list(da.asarray(valid).rechunk((height, -1)).to_delayed().ravel())
     of_strip, both = delayed(_strip_moments, pure=True), delayed(combine, pure=True)
-    level = [of_strip(strip, scale, fill, mask) for strip, mask in zip(strips, masks, strict=True)]
+    level = [of_strip(strip, scale, fill, mask, noise) for strip, mask in zip(strips, masks, strict=True)]
     while len(level) > 1:
         pairs = [both(*level[i : i + 2]) for i in range(0, len(level) - 1, 2)]
         level = pairs + level[2 * len(pairs) :]
     return level[0]
 
 
-def _strip_moments(strip: NDArray[Any], scale: float, fill: float | None, valid: NDArray[np.bool_] | None) -> Moments:
+def _strip_moments(
+    strip: NDArray[Any], scale: float, fill: float | None, valid: NDArray[np.bool_] | None, noise: Noise
+) -> Moments:
     if valid is not None and not valid.all():
         void: Any = np.nan if strip.dtype.kind == "f" else 0  # all zeros: no pixel
         strip = np.where(valid[..., None], strip, np.asarray(void, strip.dtype))
-    return block_moments(strip, scale=scale, fill=fill)
+    return block_moments(strip, scale=scale, fill=fill, noise=noise)
 
 
 def _fields(found: Moments) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def mnf(
     cube : (y, x, wavelength) as in `map_materials`.
     components : how many, 1 to the number of wavelengths.
     statistics : from `scene_statistics`, of this cube, of its site, or of what a mask leaves of it. If not given they
-        are taken of the whole cube at once, which reads it.
+        are taken of the whole cube at once, which reads it, with the noise of its quiet parts.
     ridge : share of its variance that is added to the noise of each wavelength; 1e-6 makes any noise covariance
         invertible.
 
@@ -54,8 +54,9 @@ def mnf(
 
     Notes
     -----
-    Noise is what neighbours differ by, as `scene_statistics` has it. Signs are fixed: the largest weight of a component
-    is positive.
+    Noise is what neighbours differ by. Noise from "all" of them, as `scene_statistics` takes it, has the borders of
+    patches in it, and a denoised cube then lacks them: on a simulated tile the error was 11 times the noise with "all",
+    and a tenth of the noise with "quiet". Signs are fixed: the largest weight of a component is positive.
 
     References
     ----------
@@ -163,12 +164,12 @@ def denoise(
     >>> cube = xr.DataArray(clean + rng.normal(0, 0.01, (20, 20, 4)), dims=("y", "x", "wavelength"))
     >>> cube = cube.assign_coords(wavelength=[500.0, 700.0, 900.0, 1100.0])
     >>> round(float(((denoise(cube, 1) - clean) ** 2).mean() ** 0.5), 3)
-    0.005
+    0.006
     """
     if method not in _VARIABLES:
         raise ConfigError(f"method must be 'mnf' or 'pca', not {method!r}")
     if statistics is None:
-        statistics = scene_statistics(cube).compute()
+        statistics = scene_statistics(cube, noise="quiet").compute()
     return inverse_transform(_components(cube, components, statistics, method, ridge), statistics, ridge=ridge)
 
 
@@ -202,7 +203,7 @@ def _components(
 
 
 def _background(statistics: xr.Dataset | None, of: Any) -> Any:
-    return background_of(scene_statistics(of).compute() if statistics is None else statistics, of)
+    return background_of(scene_statistics(of, noise="quiet").compute() if statistics is None else statistics, of)
 
 
 def _transform(background: Any, kind: str, ridge: float) -> kernel.Transform:

@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 
 from hsi_dask import synthetic
-from hsi_dask.errors import EndmemberError, SchemaError
+from hsi_dask.errors import ConfigError, EndmemberError, SchemaError
 from hsi_dask.io.neon.cube import open_neon
 from hsi_dask.ops.bands import select_bands
 from hsi_dask.ops.statistics import background_of, scene_statistics
@@ -76,3 +76,13 @@ def test_statistics_that_cannot_be_had_are_one_sentence(cube: xr.DataArray) -> N
         scene_statistics(cube.where(False, cube.attrs["_FillValue"]).astype(cube.dtype).assign_attrs(cube.attrs))
     with pytest.raises(SchemaError, match=r"other wavelengths than the cube's 40"):
         background_of(scene_statistics(cube), cube[..., :40])
+
+
+@pytest.mark.parametrize("chunks", [(44, 60, 7), (10, 60, 60), (7, 13, 11)])
+def test_the_noise_of_quiet_parts_is_the_same_whatever_the_chunks(cube: xr.DataArray, chunks: object) -> None:
+    whole = scene_statistics(cube, noise="quiet")
+    found = scene_statistics(cube.chunk(dict(zip(cube.dims, chunks, strict=True))), noise="quiet").compute()
+    xr.testing.assert_identical(found, whole)
+    assert (np.diag(whole.noise_covariance) < np.diag(scene_statistics(cube).noise_covariance)).all()
+    with pytest.raises(ConfigError, match="noise must be 'all' or 'quiet', not 'low'"):
+        scene_statistics(cube, noise="low")

@@ -108,6 +108,15 @@ def test_denoising_brings_a_scene_nearer_to_the_truth():
     assert float(np.sqrt(((denoise(noisy, 30) - noisy) ** 2).mean())) < 1e-6
 
 
+def test_borders_of_patches_are_not_taken_for_noise():
+    rng = np.random.default_rng(0)
+    patches = rng.integers(0, 4, (10, 12)).repeat(6, axis=0).repeat(6, axis=1)
+    clean = rng.uniform(0.05, 0.6, (4, 40))[patches]
+    noisy = xr.DataArray(clean + rng.normal(0, 0.002, clean.shape), dims=("y", "x", "wavelength"))
+    noisy = noisy.assign_coords(wavelength=np.linspace(400.0, 2400.0, 40))
+    assert float(np.sqrt(((denoise(noisy, 3) - clean) ** 2).mean())) < 0.35 * 0.002
+
+
 def test_georeference_and_wavelengths_survive(cube):
     found, back = mnf(cube, 3), denoise(cube, 3)
     assert found.spatial_ref.attrs == cube.spatial_ref.attrs == back.spatial_ref.attrs
