@@ -290,9 +290,16 @@ class RunConfig(_Section):
     tiles: tuple[str, ...] = _option(
         (), "a list of paths", "reflectance files, folders of them, patterns such as site/*.h5, or .txt lists of these"
     )
+    year: Annotated[int, Field(strict=True, ge=2000, le=2100)] | None = _option(
+        None, "null or a year such as 2022", "of tiles of several years those of this one"
+    )
+    visit: str | None = _option(
+        None, "null or a visit such as 2022_SERC_6", "of tiles of several visits those of this one, by their folders"
+    )
     mix: bool = _option(
         False, "true or false",
-        "may tiles be of several products (.001, .002), sites or years? Their reflectances differ by design or by time",
+        "may tiles be of several products (.001, .002), sites, years or visits? Their reflectances differ by design or "
+        "by time",
         strict=True,
     )  # fmt: skip
     overlap: Literal["error", "first", "last"] = _option(
@@ -436,7 +443,7 @@ class RunConfig(_Section):
 
 
 # Settings that do not decide what a tile's numbers are; of an area, which its polygons do (`Plan.fingerprint`)
-_NOT_NUMBERS = {"tiles", "mix", "area"}
+_NOT_NUMBERS = {"tiles", "year", "visit", "mix", "area"}
 
 
 def _without_empty_sections(values: Mapping[str, Any], model: type[_Section]) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def test_the_largest_count_is_the_schemas() -> None:
     [
         ({"endmembers": {"cuont": 3}}, "unknown key endmembers.cuont; did you mean endmembers.count?"),
         ({"count": 3}, "unknown key count; did you mean endmembers.count?"),
-        ({"frobnicate": 3}, "unknown key frobnicate; known keys are tiles, mix, overlap, area, endmembers, bands"),
+        ({"frobnicate": 3}, "unknown key frobnicate; known keys are tiles, year, visit, mix, overlap, area"),
         ({"endmembers": {"count": 0}}, "endmembers.count is 0; it must be a whole number from 1 to 254"),
         ({"endmembers": {"count": 255}}, "endmembers.count is 255; it must be a whole number from 1 to 254"),
         ({"endmembers": {"count": True}}, "endmembers.count is True; it must be a whole number from 1 to 254"),

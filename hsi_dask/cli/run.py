@@ -54,6 +54,10 @@ def run(
     bounds: Bounds = None,
     bounds_crs: BoundsCrs = None,
     region: RegionFile = None,
+    year: Annotated[int | None, typer.Option(metavar="Y", help="Of tiles of several years those of this one.")] = None,
+    visit: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of several visits this one, such as 2022_SERC_6.")
+    ] = None,
     overlap: Annotated[
         str | None,
         typer.Option(metavar="WHICH", help="Where tiles overlap, the first or the last that has data holds."),
@@ -91,7 +95,8 @@ def run(
     )  # fmt: skip
     settings = settings if count is None else settings.replace(endmembers={"count": count_of(count)})
     settings = settings.replace(mix=True) if mix else settings
-    settings = settings if overlap is None else settings.replace(overlap=overlap)
+    own = {"year": year, "visit": visit, "overlap": overlap}
+    settings = settings.replace(**{name: value for name, value in own.items() if value is not None})
     if dry_run:
         return _show_plan(settings, out)
     summary = carry_out_run(settings, out, cluster, part, same_content=same_content)

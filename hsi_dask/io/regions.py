@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -55,8 +56,13 @@ class Region:
     @property
     def bounds(self) -> Bounds:
         """West, south, east, north of all polygons."""
-        boxes = np.array([_box(np.array(rings[0])) for rings in self.polygons])
+        boxes = np.array(self.boxes)
         return tuple(map(float, (*boxes[:, :2].min(axis=0), *boxes[:, 2:].max(axis=0))))  # type: ignore[return-value]
+
+    @cached_property
+    def boxes(self) -> list[Bounds]:
+        """The same of each polygon."""
+        return [_box(np.array(rings[0])) for rings in self.polygons]
 
 
 def region_of_bounds(bounds: Bounds, crs: str, of_bounds: str | None = None) -> Region:
@@ -125,7 +131,7 @@ def inside(
 
     (west, north), (dx, dy), (rows, columns) = corner, resolution, shape
     box = west, north - rows * dy, west + columns * dx, north
-    near = [rings for rings in region.polygons if overlap(_box(np.array(rings[0])), box)]
+    near = [rings for rings, own in zip(region.polygons, region.boxes, strict=True) if overlap(own, box)]
     if not near:
         return np.zeros(shape, bool)
     found: NDArray[np.bool_] = geometry_mask(

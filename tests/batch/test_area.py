@@ -16,6 +16,7 @@ from hsi_dask.batch.execution.run import run
 from hsi_dask.batch.state.run_directory import Run
 from hsi_dask.batch.state.verify import verify
 from hsi_dask.batch.tiles.plan import make_plan
+from hsi_dask.batch.tiles.search import find_tiles
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import ConfigError, RunError
 from hsi_dask.io import hdf5
@@ -172,7 +173,7 @@ def test_only_chunks_that_touch_the_area_are_read(
     assert set(np.searchsorted(WAVELENGTH, kept) // 12) == set(range(5)), "of every chunk along wavelength some is kept"
     run(settings, tmp_path / "run")
     assert len(inflated) == touched * 5
-    plan = make_plan(hsi.batch.tiles.search.find_tiles([chunked]), settings)
+    plan = make_plan(find_tiles([chunked]), settings)
     stored = sum(tile.read * 20 for tile in plan.tiles)
     assert round(stored) == touched
     assert f"touches 4 of 4 tiles, and {touched * 5} of the {4 * 40 * 5 // 2} stored chunks" in plan.notes[0]

@@ -11,6 +11,7 @@ import hsi_dask as hsi
 from hsi_dask.batch.tiles.common_bands import with_common_windows
 from hsi_dask.batch.tiles.mixture import contents_of, require_unmixed, words
 from hsi_dask.batch.tiles.plan import make_plan
+from hsi_dask.batch.tiles.search import find_tiles
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import ConfigError
 from hsi_dask.io.readers import read_source
@@ -69,6 +70,28 @@ def test_a_visit_is_told_by_the_folders_of_a_download(tmp_path: Path) -> None:
     path = write(tmp_path / "DP3.30006.001/2019/FullSite/D02/2019_SERC_4/L3")
     source = read_source(path)
     assert (source.visit, source.dates, source.years) == ("2019_SERC_4", (), ("2019",))
+
+
+def test_a_year_or_a_visit_is_chosen_from_a_tree_of_several(tmp_path: Path) -> None:
+    for number, visit in enumerate(("2019_SERC_4", "2022_SERC_6", "2022_SERC_7")):
+        write(tmp_path / "DP3.30006.001" / visit[:4] / "FullSite/D02" / visit / "L3", number)
+    paths = find_tiles([tmp_path])
+    with pytest.raises(ConfigError, match=r"mix years and visits \(1 of 2019, 2 of 2022; 1 of 2019_SERC_4.*--visit\)"):
+        make_plan(paths, RunConfig())
+    with pytest.raises(ConfigError, match=r"mix visits \(1 of 2022_SERC_6, 1 of 2022_SERC_7\)"):
+        make_plan(paths, RunConfig(year=2022))
+    assert [Path(tile.path).parts[-3] for tile in make_plan(paths, RunConfig(year=2019)).tiles] == ["2019_SERC_4"]
+    plan = make_plan(paths, RunConfig(visit="2022_SERC_7"))
+    assert [Path(tile.path).parts[-3] for tile in plan.tiles] == ["2022_SERC_7"]
+    assert words(plan.contents) == "1 of DP3.30006.001; 1 of SERC; 1 of 2022"
+    with pytest.raises(
+        ConfigError, match=r"none of the 3 tiles is of year 2021 \(years: 2019, 2022; visits: 2019_SERC_4"
+    ):
+        make_plan(paths, RunConfig(year=2021))
+    torn = next(path for path in paths if "2019_SERC_4" in str(path))
+    torn.write_bytes(torn.read_bytes()[:3000])
+    assert make_plan(paths, RunConfig(visit="2022_SERC_7")).bad == ()
+    assert len(make_plan(paths, RunConfig(mix=True)).bad) == 1
 
 
 # ------------------------------------------------------------------------------------------------ windows

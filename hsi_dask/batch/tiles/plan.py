@@ -19,7 +19,7 @@ from hsi_dask.batch.tiles.cells import CELLS, Cut, cut_into_cells
 from hsi_dask.batch.tiles.common_bands import with_common_windows
 from hsi_dask.batch.tiles.layout import difference, lay_out, slabs
 from hsi_dask.batch.tiles.masks import missing_layer
-from hsi_dask.batch.tiles.mixture import Contents, contents_of, require_unmixed
+from hsi_dask.batch.tiles.mixture import Contents, contents_of, may_be_of_visit, of_visit, require_unmixed
 from hsi_dask.batch.tiles.supplied_endmembers import supplied_endmembers
 from hsi_dask.config import MaskConfig, RunConfig
 from hsi_dask.errors import ConfigError, FileFormatError, GridError
@@ -246,6 +246,8 @@ def make_plan(
     if not files:
         more = f" (and {len(bad) - 1} more files cannot be read either)" if len(bad) > 1 else ""
         raise FileFormatError(bad[0].reason + more)
+    files = of_visit(files, config.year, config.visit)
+    bad = [tile for tile in bad if may_be_of_visit(tile.path, config.year, config.visit)]
     files, strangers = _of_one_site(files)
     shares, notes, everything = [_WHOLE] * len(files), list[str](), len(files)
     config = config.replace(area=with_whole_path(config.area).model_dump())
