@@ -23,6 +23,12 @@ Thresholds = Annotated[
 ]  # fmt: skip
 
 
+Composite = Annotated[
+    str | None,
+    typer.Option("--composite", metavar="A,B,C", help="Fractions to show as red, green, blue (the largest)."),
+]
+
+
 @app.command()
 def report(
     run_dir: RunDir,
@@ -30,6 +36,7 @@ def report(
     library: Annotated[
         str | None, typer.Option(metavar="FILE", help="Tell which spectra of this library endmembers are like.")
     ] = None,
+    composite: Composite = None,
 ) -> int:
     """Write RUN_DIR/report.html: the run on one page.
 
@@ -39,7 +46,10 @@ def report(
     from hsi_dask.show.report import report as draw
 
     with overviews_progress() as advanced, drawing_progress() as drawn:
-        page = draw(run_dir, thresholds=_thresholds(threshold), library=library, advanced=advanced, drawn=drawn)
+        page = draw(
+            run_dir, thresholds=_thresholds(threshold), library=library, composite=_names(composite),
+            advanced=advanced, drawn=drawn,
+        )  # fmt: skip
     print(page)
     return DONE
 
@@ -52,6 +62,7 @@ def export(
         bool, typer.Option(help="Without, files are half as large again, and written nearly as fast as the disk is.")
     ] = True,
     threshold: Thresholds = None,
+    composite: Composite = None,
 ) -> int:
     """Write maps and spectra for GIS programs.
 
@@ -65,7 +76,10 @@ def export(
 
     limits = _thresholds(threshold)
     with overviews_progress() as advanced:
-        files = write_files(run_dir, out, compress=compress, thresholds=limits, wrote=wrote, advanced=advanced)
+        files = write_files(
+            run_dir, out, compress=compress, thresholds=limits, composite=_names(composite), wrote=wrote,
+            advanced=advanced,
+        )  # fmt: skip
     print(f"{len(files)} files in {out}, of {tiles_of(files[0])} tiles")
     return DONE
 
@@ -92,6 +106,10 @@ def view(
         with contextlib.suppress(KeyboardInterrupt):
             wait()
     return DONE
+
+
+def _names(words: str | None) -> list[str] | None:
+    return None if words is None else [word.strip() for word in words.split(",")]
 
 
 def _thresholds(given: Sequence[str] | None) -> dict[str, float | list[float]]:

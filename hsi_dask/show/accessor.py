@@ -278,25 +278,22 @@ class Pictures:
 
         Without names those with the largest means of what is drawn. Black is none of the three.
         """
-        from hsi_dask.errors import SchemaError
         from hsi_dask.show import figures, panels
-        from hsi_dask.show.composites import channels, composite, largest
+        from hsi_dask.show.composites import channels, composite, largest, places_of
 
         name = self._first("fraction")
-        maps, own = self._map(name), self._labels(name).names
-        if len(own) < 3 or (names is not None and (len(names) != 3 or not set(names) <= set(own))):
-            raise SchemaError(f"a composite is of three of {', '.join(own)}, not of {names or 'fewer'}; name three")
+        maps, labels = self._map(name), self._labels(name)
+        if names is not None or len(labels.names) < 3:
+            places = places_of(labels, names or ())
         ax = ax or _new_map(maps[0], legend=True)
         thin = _thinned(maps, ax)
         if names is None:
             thin = thin.compute()
             places = largest([float(plane) for plane in thin.mean(("y", "x"), dtype="float64")])
-        else:
-            places = tuple(own.index(one) for one in names)
         shown = thin[list(places)].compute()
         ax.imshow(composite(shown.values), extent=figures.extent_of(shown), interpolation="antialiased")
         figures.furnish(ax, shown)
-        panels.add_patches(ax, list(channels(own, places).items()))
+        panels.add_patches(ax, list(channels(labels.names, places).items()))
         ax.set_title(f"{figures.label_of(maps)}: red, green, blue", parse_math=False)
         return ax
 

@@ -23,6 +23,7 @@ class State:
     layer : key of a layer, "" for the first
     window : west, south, east and north edge, metres
     bands : wavelengths of pictures, nm: one, or red, green and blue
+    mix : places of the planes that are red, green and blue
     opacity : of the layer over the picture below
     pixel : that was clicked last
     kept : pixels whose spectra are kept
@@ -32,6 +33,7 @@ class State:
     layer: str = ""
     window: tuple[float, float, float, float] | None = None
     bands: tuple[float, ...] = ()
+    mix: tuple[int, ...] = ()
     opacity: float = 1.0
     pixel: Place | None = None
     kept: tuple[Place, ...] = ()
@@ -48,6 +50,7 @@ def query_of(state: State) -> str:
     """
     parts = {
         "layer": state.layer, "window": _joined(state.window or ()), "bands": _joined(state.bands),
+        "mix": _joined(state.mix),
         "opacity": "" if state.opacity == 1 else f"{state.opacity:g}", "pixel": _joined(state.pixel or ()),
         "kept": ";".join(map(_joined, state.kept)),
     }  # fmt: skip
@@ -65,18 +68,20 @@ def state_of(arguments: Mapping[str, Sequence[bytes]]) -> State:
     Examples
     --------
     >>> state_of({"layer": [b"residual"], "pixel": [b"1,x"], "opacity": [b"0.5"]})
-    State(layer='residual', window=None, bands=(), opacity=0.5, pixel=None, kept=(), thresholds={})
+    State(layer='residual', window=None, bands=(), mix=(), opacity=0.5, pixel=None, kept=(), thresholds={})
     """
     texts = {name: values[-1][:_LONGEST].decode("utf-8", "replace") for name, values in arguments.items() if values}
     window, pixel = _numbers(texts.get("window", "")), _numbers(texts.get("pixel", ""))
     kept = [one for text in texts.get("kept", "").split(";")[:_MOST_KEPT] if len(one := _numbers(text)) == 2]
     opacity, bands = _numbers(texts.get("opacity", "")), _numbers(texts.get("bands", ""))
+    mix = _numbers(texts.get("mix", ""))
     limits = {name[len(_THRESHOLD) :]: _limits(text) for name, text in texts.items() if name.startswith(_THRESHOLD)}
     ordered = len(window) == 4 and window[0] < window[2] and window[1] < window[3]
     return State(
         layer=texts.get("layer", ""),
         window=(window[0], window[1], window[2], window[3]) if ordered else None,
         bands=tuple(bands) if len(bands) in (1, 3) else (),
+        mix=tuple(map(int, mix)) if len(mix) == 3 else (),
         opacity=min(max(opacity[0], 0.0), 1.0) if len(opacity) == 1 else 1.0,
         pixel=(pixel[0], pixel[1]) if len(pixel) == 2 else None,
         kept=tuple((one[0], one[1]) for one in kept),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hsi_dask.errors import ConfigError
 from hsi_dask.escaping import xml_text
 from hsi_dask.io.store import Grid
 from hsi_dask.schema import CLASS_DIMS, Variable
+from hsi_dask.show.labels import Labels
 
 CHANNELS = {"red": "#ff0000", "green": "#00ff00", "blue": "#0000ff"}
 MIX = "rgb"  # of a map's name: what a file or a layer of its composite is called
@@ -30,6 +33,50 @@ def largest(means: Sequence[float]) -> tuple[int, ...]:
     """
     order = np.argsort(-np.nan_to_num(means, nan=-1.0), kind="stable")[: len(CHANNELS)]
     return tuple(sorted(order.tolist()))
+
+
+def places_of(labels: Labels, wanted: Sequence[str]) -> tuple[int, ...]:
+    """Where three planes are that are wanted, by name or number, in their order.
+
+    Raises
+    ------
+    ConfigError
+        They are not three of the planes.
+
+    Examples
+    --------
+    >>> places_of(Labels((1, 2, 3), ("1 water", "2 roof", "3 soil")), ["soil", "1", "2 roof"])
+    (2, 0, 1)
+    """
+    known = {name: n for n, name in enumerate(labels.names)}
+    known |= {str(number): n for n, number in enumerate(labels.numbers)}
+    plain = (name.partition(" ")[2] if name.startswith(f"{m} ") else name for m, name in
+             zip(labels.numbers, labels.names, strict=True))  # fmt: skip
+    known |= {name: n for n, name in enumerate(plain)}
+    found = tuple(known[name] for name in wanted if name in known)
+    if len(found) != len(CHANNELS) or len(wanted) != len(CHANNELS):
+        raise ConfigError(f"a composite is of three of {', '.join(labels.names)}, not of {', '.join(wanted) or 'none'}")
+    return found
+
+
+def chosen_of(labels: Labels, means: Sequence[float], wanted: Sequence[str] | None) -> tuple[int, ...]:
+    """Where the three planes are that are wanted; where a map has others, those with the largest means."""
+    with suppress(ConfigError):
+        return places_of(labels, wanted or ())
+    return largest(means)
+
+
+def require_composite(maps: Iterable[Labels], wanted: Sequence[str] | None) -> None:
+    """Refuse three names that no map of fractions has."""
+    errors = []
+    for labels in maps if wanted is not None else ():
+        try:
+            places_of(labels, wanted or ())
+            return
+        except ConfigError as error:
+            errors.append(error)
+    if wanted is not None:
+        raise errors[0] if errors else ConfigError("a composite is of three fractions, and this run has none")
 
 
 def composite(planes: NDArray[np.floating]) -> NDArray[np.uint8]:

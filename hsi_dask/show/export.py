@@ -31,7 +31,7 @@ from hsi_dask.io.libraries import write_library, write_table
 from hsi_dask.overviews.overviews import Overviews, kept_overviews
 from hsi_dask.overviews.statistics import Statistics
 from hsi_dask.schema import FLAGS, QUALITY_OF_AREA, Variable
-from hsi_dask.show.composites import MIX, has_composite, largest, virtual_raster
+from hsi_dask.show.composites import MIX, chosen_of, has_composite, require_composite, virtual_raster
 from hsi_dask.show.geotiff import MapImage, value_colours
 from hsi_dask.show.labels import Labels, dim_of, labels_of
 from hsi_dask.show.palettes import ramp_of
@@ -46,6 +46,7 @@ def export(
     *,
     compress: bool = True,
     thresholds: Wanted | None = None,
+    composite: Sequence[str] | None = None,
     wrote: Callable[[Path], None] | None = None,
     advanced: Advanced = lambda share: None,
 ) -> list[Path]:
@@ -63,6 +64,8 @@ def export(
     thresholds : mapping, optional
         By a method's name, or that of a class map, one threshold or one for each endmember: the class map is made anew
         by it, from the stored scores.
+    composite : three names, optional
+        The fractions that a `.vrt` shows in red, green and blue; without, those with the largest means.
     wrote : callable, optional
         Called with each file as soon as it is in place.
     advanced : callable, optional
@@ -99,7 +102,8 @@ def export(
     """
     limits = thresholds_of(run_dir, thresholds)
     with kept_overviews(run_dir, thresholds=limits, advanced=advanced) as overviews, work_folder(Path(out)) as part:
-        return [file for files in _files(overviews, part, Path(out), compress) for file in told(files, wrote)]
+        files = _files(overviews, part, Path(out), compress, composite)
+        return [file for some in files for file in told(some, wrote)]
 
 
 def tiles_of(file: Path) -> str:
@@ -111,10 +115,13 @@ def tiles_of(file: Path) -> str:
     return metadata.findtext("Item[@name='tiles_done']", "unknown")
 
 
-def _files(overviews: Overviews, part: Path, target: Path, compress: bool) -> Iterator[Sequence[Path]]:
+def _files(
+    overviews: Overviews, part: Path, target: Path, compress: bool, composite: Sequence[str] | None
+) -> Iterator[Sequence[Path]]:
     """The files of each map as soon as they are in place, then those of the spectra."""
     run, spectra = overviews.run, store.open_endmembers(overviews.run.path)
     endmembers, maps = labels_of(spectra), {variable.name: variable for variable in overviews.variables}
+    require_composite([labels_of(spectra, dim_of(v, maps)) for v in maps.values() if v.role == "fraction"], composite)
     tags = _tags(run, len(overviews.records))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for name, variable in maps.items():
@@ -129,7 +136,7 @@ def _files(overviews: Overviews, part: Path, target: Path, compress: bool) -> It
             yield put_in_place(part / f"{name}.tif", target / f"{name}.tif", beside(image))
             statistics = overviews.statistics[name]
             if has_composite(variable, len(statistics)):
-                chosen = largest([plane.mean for plane in statistics])
+                chosen = chosen_of(labels, [plane.mean for plane in statistics], composite)
                 text = virtual_raster(f"{name}.tif", run.manifest.grid, labels.names, chosen)
                 write_file(target / f"{name}_{MIX}.vrt", text.encode())
                 yield [target / f"{name}_{MIX}.vrt"]

@@ -29,9 +29,15 @@ _PIXELS = 600  # of the overviews that are drawn, at least, along their longer s
 
 @dataclass(frozen=True)
 class Facts:
-    """A run, its overviews and statistics, its endmembers and what its files say."""
+    """A run, its overviews and statistics, its endmembers and what its files say.
+
+    Attributes
+    ----------
+    composite : names of the fractions that are red, green and blue; None: the largest
+    """
 
     overviews: Overviews
+    composite: tuple[str, ...] | None = None
 
     @property
     def run(self) -> Run:
@@ -112,6 +118,11 @@ class Facts:
     @cached_property
     def _known_lengths(self) -> dict[str, list[float]]:
         return {}
+
+    @property
+    def valid(self) -> int:
+        """Pixels that were good enough to be mapped."""
+        return sum(record.pixels.get("valid", 0) for record in self.records)
 
     @property
     def pixel_area(self) -> float:

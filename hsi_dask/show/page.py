@@ -52,6 +52,7 @@ class Page:
         wide = {"sizing_mode": "stretch_width"}
         self.bands = [Spinner(title=f"{colour} (nm)", value=nm, low=1, high=_LONGEST, step=5, mode="float", **wide)
                       for colour, nm in zip(("red", "green", "blue"), BANDS["true"], strict=True)]  # fmt: skip
+        self.mix = widgets.channel_choices()
         self.opacity = Slider(title="opacity over true colour", start=0, end=1, step=0.05, value=1, name="opacity",
                               bar_color="#0072b2", **wide)  # fmt: skip
         self.places = Checkbox(label="where endmembers came from", active=False, name="places")
@@ -94,11 +95,11 @@ class Page:
         each = [row(*pair, spacing=16, **wide) for one in self.limits.values() for pair in _pairs(one.each)]
         self.single = column(*(each or [widgets.text_block("no_sliders")]), **wide)  # an empty layout makes Bokeh warn
         self.saving = row(self.name, self.save, **wide)
-        self.picking = row(*self.bands, **wide)
+        self.picking, self.mixing = row(*self.bands, **wide), row(*self.mix, **wide)
         self.address.visible = False
         controls = column(
-            self.layer, self.picking, self.legend, self.opacity, *limits, self.each, self.single, self.saving,
-            self.saying, self.places, self.address, **wide,
+            self.layer, self.picking, self.mixing, self.legend, self.opacity, *limits, self.each, self.single,
+            self.saving, self.saying, self.places, self.address, **wide,
         )  # fmt: skip
         profiles = self.profiles
         tools = column(row(*profiles.buttons), profiles.saying, **wide)
@@ -117,6 +118,8 @@ class Page:
                 slider.on_change("value", _then(partial(self.reclassify, name)))
         for spinner in self.bands:
             spinner.on_change("value", _then(partial(self.soon, "repaint")))
+        for choice in self.mix:
+            choice.on_change("value", _then(partial(self.soon, "repaint")))
         self.opacity.on_change("value", _then(self.fade))
         self.places.on_change("active", _then(self.mark_places))
         self.each.on_change("active", _then(self.arrange))
@@ -152,7 +155,8 @@ class Page:
 
     @property
     def chosen(self) -> Layer:
-        return self.canvas.layers[self.layer.value]
+        layer = self.canvas.layers[self.layer.value]
+        return layer._replace(mix=tuple(int(choice.value) for choice in self.mix)) if layer.mix else layer
 
     @property
     def window(self) -> Bounds:
@@ -161,8 +165,20 @@ class Page:
 
     def choose(self) -> None:
         """Another layer."""
+        self.offer_mix()
         self.arrange()
         self.repaint()
+
+    def offer_mix(self, wanted: Sequence[int] = ()) -> None:
+        """The planes that can be red, green and blue; those that are wanted, or the largest, are."""
+        layer = self.canvas.layers[self.layer.value]
+        if not layer.mix:
+            return
+        options = [(str(n), name) for n, name in enumerate(self.canvas.labels(layer.spec).names)]
+        fits = len(wanted) == len(layer.mix) and all(0 <= plane < len(options) for plane in wanted)
+        if fits or self.mix[0].options != options:
+            for choice, plane in zip(self.mix, wanted if fits else layer.mix, strict=True):
+                choice.update(options=options, value=str(plane))
 
     def arrange(self) -> None:
         """Only what concerns the layer is there."""
@@ -172,6 +188,7 @@ class Page:
         for number, spinner in enumerate(self.bands):
             spinner.visible = layer.picture == COMPOSITE or number == 0
         self.bands[0].title = "wavelength (nm)" if layer.picture == BAND else "red (nm)"
+        self.mixing.visible = bool(layer.mix)
         self.opacity.visible = not layer.picture
         self.each.visible = self.saving.visible = of_scores
         self.single.visible = of_scores and self.each.active
@@ -300,7 +317,7 @@ class Page:
         pixel = self.profiles.pixel
         self.address.text = query_of(State(
             layer=layer.key, window=self.window, bands=tuple(float(spinner.value or _BAND) for spinner in bands),
-            opacity=float(self.opacity.value), pixel=(pixel.x, pixel.y) if pixel else None,
+            mix=layer.mix, opacity=float(self.opacity.value), pixel=(pixel.x, pixel.y) if pixel else None,
             kept=tuple(one.place for one in self.profiles.kept if one.place),
             thresholds={name: tuple(self.limits[name].values) for name in sorted(self.moved)},
         ))  # fmt: skip
@@ -309,6 +326,7 @@ class Page:
         """Show what an address says, as far as this run has it."""
         if state.layer in self.canvas.layers:
             self.layer.value = state.layer
+        self.offer_mix(state.mix)
         if state.window:
             west, south, east, north = state.window
             self.map.figure.x_range.update(start=west, end=east)

@@ -9,7 +9,7 @@ import os
 import shlex
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from hsi_dask.io.regions import extent_text
 from hsi_dask.overviews.overviews import kept_overviews
 from hsi_dask.schema import ENDMEMBER, FLAGS, QUALITY, X, Y, endmember_materials, endmember_names
 from hsi_dask.show import palettes, pictures, sections, tables
+from hsi_dask.show.composites import require_composite
 from hsi_dask.show.facts import Facts, area, bytes_text, duration
 from hsi_dask.show.figures import share_text
 from hsi_dask.show.labels import lines_of, title_of
@@ -38,6 +39,7 @@ def report(
     *,
     thresholds: Wanted | None = None,
     library: str | os.PathLike[str] | None = None,
+    composite: Sequence[str] | None = None,
     advanced: Advanced = lambda share: None,
     drawn: Advanced = lambda share: None,
 ) -> Path:
@@ -52,6 +54,8 @@ def report(
         by it, from the stored scores.
     library : path, optional
         A spectral library, as `read_spectra` takes it: its spectra that are nearest to each endmember are told.
+    composite : three names, optional
+        The fractions that one picture shows in red, green and blue; without, those with the largest means.
     advanced, drawn : callable, optional
         Hear which share of the overviews, if they have to be made, and of the pictures is done, 0 to 1.
 
@@ -60,7 +64,8 @@ def report(
     RunError
         The folder is not a run, has no finished tile, or cannot be written.
     ConfigError
-        A threshold of a class map that the run has not, or that its scores cannot have.
+        A threshold of a class map that the run has not, or that its scores cannot have; a composite of other than three
+        fractions.
 
     Examples
     --------
@@ -76,7 +81,8 @@ def report(
     limits = thresholds_of(run_dir, thresholds)
     with kept_overviews(run_dir, thresholds=limits, advanced=advanced) as overviews:
         drawn(0.0)
-        facts = Facts(overviews)
+        facts = Facts(overviews, None if composite is None else tuple(composite))
+        require_composite([facts.labels_of(v) for v in facts.variables.values() if v.role == "fraction"], composite)
         page = _page(facts, drawn, _nearest(facts, library))
     path = Path(run_dir) / REPORT
     try:
@@ -164,7 +170,7 @@ def _summary(facts: Facts) -> Iterator[tuple[str, str, str]]:
     if any(manifest.contents.values()):
         product, *others = (_parts(found) for found in manifest.contents.values())
         yield "input", product or "tiles", ", ".join(filter(None, others))
-    valid = sum(record.pixels.get("valid", 0) for record in records)
+    valid = facts.valid
     # a pixel may be masked for several reasons: quality counts each once, and nothing that has no data at all
     found, none = facts.statistics[QUALITY.name][0].values, sum(record.pixels.get("no_data", 0) for record in records)
     elsewhere = FLAGS["no_data"] | FLAGS["outside"]

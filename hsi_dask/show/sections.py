@@ -10,7 +10,7 @@ import numpy as np
 from hsi_dask.overviews.statistics import Statistics
 from hsi_dask.schema import CLASS_DIMS, Variable
 from hsi_dask.show import palettes, pictures
-from hsi_dask.show.composites import channels, composite, has_composite, largest
+from hsi_dask.show.composites import channels, chosen_of, composite, has_composite
 from hsi_dask.show.facts import Facts, area
 from hsi_dask.show.figures import share_text
 from hsi_dask.show.frames import Frame, Picture
@@ -96,13 +96,13 @@ def _planes(
 
 
 def _mix(facts: Facts, frame: Frame, variable: Variable) -> dict[str, Any] | None:
-    """The three largest fractions as one picture, and which colour is which."""
-    statistics, names = facts.statistics[variable.name], facts.labels_of(variable).names
+    """Three fractions as one picture, and which colour is which."""
+    statistics, labels = facts.statistics[variable.name], facts.labels_of(variable)
     if not has_composite(variable, len(statistics)):
         return None
-    chosen = largest([plane.mean for plane in statistics])
+    chosen = chosen_of(labels, [plane.mean for plane in statistics], facts.composite)
     rgba = composite(facts.maps[variable.name].values[list(chosen)])
-    return {"picture": frame.photo(rgba), "colours": channels(names, chosen)}
+    return {"picture": frame.photo(rgba), "colours": channels(labels.names, chosen), "chosen": facts.composite}
 
 
 def _area(facts: Facts, variable: Variable, number: int) -> str:
@@ -116,11 +116,13 @@ def _single(facts: Facts, frame: Frame, variable: Variable, unsure: Variable | N
     """One map, and its statistics over all pixels."""
     found, limits = facts.statistics[variable.name][0], facts.limits(variable)
     rows = {"mean": found.mean, "standard deviation": found.std, "least": found.minimum, "largest": found.maximum}
-    told = {
+    told: dict[str, Any] = {
         "picture": _plane(frame, variable, facts.maps[variable.name].values, limits),
         "scale": _scale(variable, limits), "units": variable.units if variable.units != "1" else "value",
         "rows": {name: f"{value:.3g}" for name, value in rows.items()} if found.count else {},
     }  # fmt: skip
+    if without := facts.valid - found.count:
+        told["rows"]["good pixels without a value"] = f"{without / facts.valid:.1%}"
     if unsure is not None:
         ends = facts.limits(unsure)
         told["unsure"] = _plane(frame, unsure, facts.maps[unsure.name].values, ends)

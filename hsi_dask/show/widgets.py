@@ -11,6 +11,7 @@ import xarray as xr
 from hsi_dask.schema import ENDMEMBER, MATERIAL, WAVELENGTH, X, Y
 from hsi_dask.show.canvas import Canvas
 from hsi_dask.show.captions import STYLE
+from hsi_dask.show.composites import CHANNELS
 from hsi_dask.show.labels import drawn_of, labels_of, lines_of
 from hsi_dask.show.layers import Layer
 from hsi_dask.show.palettes import class_colours
@@ -211,6 +212,14 @@ def layer_choice(layers: Mapping[str, Layer], value: str) -> Any:
     from bokeh.models import Select
 
     return Select(title="Layer", value=value, options=layer_options(layers), name="layer", sizing_mode="stretch_width")
+
+
+def channel_choices() -> list[Any]:
+    """Which planes are red, green and blue; nothing to choose from yet."""
+    from bokeh.models import Select
+
+    return [Select(title=colour, value="0", options=[], name=f"mix_{colour}", sizing_mode="stretch_width")
+            for colour in CHANNELS]  # fmt: skip
 
 
 def layer_options(layers: Mapping[str, Layer]) -> dict[str, list[tuple[str, str]]]:

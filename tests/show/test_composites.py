@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import hsi_dask as hsi
-from hsi_dask.errors import SchemaError
+from hsi_dask.cli import main
+from hsi_dask.errors import ConfigError
 from hsi_dask.io.libraries import write_table
 from hsi_dask.io.store import open_endmembers
 from hsi_dask.show.composites import composite, largest
@@ -73,6 +74,29 @@ def test_the_virtual_picture_is_of_the_bands_beside_it(runs, tmp_path):
     assert np.abs(shown - expected).max() <= 1
 
 
+def test_report_and_export_take_the_three_that_are_named(runs, tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["report", str(runs["cover"]), "--composite", "vegetation, soil,asphalt"])
+    assert end.value.code == 0
+    page = (runs["cover"] / "report.html").read_text(encoding="utf-8")
+    named = page.partition("three of them as colours")[2].partition("</table>")[0]
+    assert re.findall(r"</i>(\w+)</td>", named) == ["vegetation", "soil", "asphalt"]
+    export(runs["cover"], tmp_path, composite=["vegetation", "soil", "asphalt"])
+    text = (tmp_path / "fraction_rgb.vrt").read_text()
+    assert re.findall(r"<SourceBand>(\d)</SourceBand>", text) == ["4", "3", "1"]
+    with pytest.raises(SystemExit) as end:
+        main(["export", str(runs["cover"]), "--out", str(tmp_path), "--composite", "soil,soil"])
+    assert end.value.code == 2
+    assert "a composite is of three of asphalt, dry_vegetation" in capsys.readouterr().err
+
+
+def test_the_report_tells_how_many_good_pixels_are_not_modelled(runs):
+    results, page = hsi.open_results(runs["mesma"]).load(), report(runs["mesma"]).read_text(encoding="utf-8")
+    good = results.quality.values == 0
+    share = np.isnan(results.residual.values[good]).mean()
+    assert (f'<td>good pixels without a value</td><td class="n">{share:.1%}</td>' in page) == (share > 0)
+
+
 def test_a_composite_is_of_the_fractions_that_are_named(runs):
     results = hsi.open_results(runs["cover"])
     ax = results.hsi.plot_composite(["soil", "vegetation", "asphalt"])
@@ -82,7 +106,7 @@ def test_a_composite_is_of_the_fractions_that_are_named(runs):
     np.testing.assert_array_equal(
         results.hsi.plot_composite().images[0].get_array(), composite(results.fraction.values[list(chosen(results))])
     )
-    with pytest.raises(SchemaError, match="three of asphalt, dry_vegetation, soil, vegetation, not of"):
+    with pytest.raises(ConfigError, match="three of asphalt, dry_vegetation, soil, vegetation, not of soil, lawn"):
         results.hsi.plot_composite(["soil", "lawn", "asphalt"])
 
 
@@ -163,3 +187,33 @@ def test_a_page_of_a_library_has_a_line_of_each_spectrum_and_an_entry_of_each_ma
         parts = page.profiles.lines["parts"].data
         assert len(parts["xs"]) == len(parts["of"]) == (0 if method == "cover" else len(parts["colour"]))
         page.background.pool.shutdown()
+
+
+def test_other_fractions_are_chosen_on_the_page_and_kept_in_the_address(canvases):
+    from urllib.parse import parse_qsl
+
+    from bokeh.document import Document
+
+    from hsi_dask.show.page import Page
+
+    canvas = canvases["cover"]
+    page, other, third = (Page(canvas, Document()) for _ in range(3))
+    page.show()
+    page.layer.value = "fraction/rgb"
+    assert page.mixing.visible
+    assert page.chosen.mix == canvas.layers["fraction/rgb"].mix
+    for choice, place in zip(page.mix, ("3", "1", "0"), strict=True):
+        choice.value = place
+    page.settle()
+    page.repaint()
+    fractions = canvas.levels[1].fraction.values
+    np.testing.assert_array_equal(page.painted(canvas.bounds).rgba, composite(fractions[[3, 1, 0]]))
+    assert "soil" not in page.legend.text
+    page.note_address()
+    assert "mix=3,1,0" in page.address.text
+    other.show({name: [value.encode()] for name, value in parse_qsl(page.address.text)})
+    assert other.chosen == page.chosen
+    third.show({"layer": [b"fraction/rgb"], "mix": [b"1,2,99"]})
+    assert third.chosen.mix == canvas.layers["fraction/rgb"].mix
+    for one in (page, other, third):
+        one.background.pool.shutdown()
