@@ -98,8 +98,9 @@ def _classes(canvas: Canvas, layer: Layer, painted: Painted) -> list[tuple[str, 
 
 
 def _flags(canvas: Canvas, layer: Layer, painted: Painted) -> list[tuple[str, str, str]]:
-    """Reasons of which a pixel may have several."""
-    shares = painted.shares
+    """Reasons of which a pixel may have several; shares are of the area of interest."""
+    within = {value: share for value, share in painted.shares.items() if not value & FLAGS["outside"]}
+    shares = {value: share / sum(within.values()) for value, share in within.items()}
     found = [("good", GOOD_COLOUR, f"{shares.get(0, 0):.1%}")]
     for name, bit in FLAGS.items():
         share = sum(part for value, part in shares.items() if value & bit)

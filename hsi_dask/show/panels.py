@@ -116,7 +116,7 @@ def add_legend(ax: Axes, classes: xr.DataArray, labels: Labels) -> None:
 def add_flags(ax: Axes, quality: xr.DataArray) -> None:
     """The reasons that occur, beside the map."""
     found = int(np.bitwise_or.reduce(np.asarray(quality), axis=None))
-    names = [name for name, bit in FLAGS.items() if found & bit and name != "no_data"]
+    names = [name for name, bit in FLAGS.items() if found & bit and name not in ("no_data", "outside")]
     add_patches(ax, [("good", GOOD_COLOUR), *((name.replace("_", " "), flag_colour(name)) for name in names)])
 
 

@@ -48,7 +48,7 @@ def of_visit(files: Sequence[TileSource], year: int | None, visit: str | None) -
         wanted = " and ".join(f"{what} {value}" for what, value in (("year", year), ("visit", visit)) if value)
         there = {what: contents_of(files)[what] for what in ("year", "visit")}
         told = "; ".join(f"{what}s: {', '.join(known)}" for what, known in there.items() if known)
-        raise ConfigError(f"none of the {len(files)} tiles is of {wanted} ({told or 'none tells its year'})")
+        raise ConfigError(f"none of the {len(files)} tiles is of {wanted} ({told or 'none tells its own'})")
     return found
 
 
