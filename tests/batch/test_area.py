@@ -364,3 +364,25 @@ def test_the_area_is_in_the_commented_configuration_and_not_in_the_settings_fing
     (tmp_path / "c.yaml").write_text(config.commented_yaml())
     assert RunConfig.from_yaml(tmp_path / "c.yaml") == config
     assert config.fingerprint() == RunConfig().fingerprint(), "runs of earlier versions go on"
+
+
+@pytest.mark.parametrize("ignored", [-9999, None])
+def test_other_formats_are_read_in_part_too(write_envi: Any, tmp_path: Path, ignored: int | None) -> None:
+    """ENVI, by lines and by bands: against the whole run with the same endmembers."""
+    rng = np.random.default_rng(3)
+    spectra = rng.uniform(500, 6000, (3, WAVELENGTH.size))
+    values = (rng.dirichlet(np.ones(3), (60, 50)) @ spectra + rng.normal(0, 20, (60, 50, WAVELENGTH.size))).astype("i2")
+    for interleave in ("bil", "bsq"):
+        folder = tmp_path / interleave
+        folder.mkdir()
+        write_envi(folder / "line.img", values, WAVELENGTH, interleave=interleave, data_ignore_value=ignored)
+        settings = {**SETTINGS, "tiles": [str(folder)]}
+        run(RunConfig(**settings), folder / "whole")
+        endmembers = {"file": str(folder / "whole"), "count": 3}
+        area = {"bounds": (368007, 4306011, 368020, 4306029)}
+        summary = run(RunConfig(**settings | {"endmembers": endmembers}, area=area), folder / "run")
+        assert summary.pixels == {"valid": 13 * 18, "no_data": 0, "outside": 3000 - 13 * 18}
+        here, there = (hsi.open_results(folder / name).load() for name in ("run", "whole"))
+        found = mask(folder / "run")
+        for name in ("abundance", "sid_divergence", "sam_class"):
+            np.testing.assert_array_equal(here[name].values[..., found], there[name].values[..., found])
