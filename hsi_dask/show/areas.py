@@ -110,11 +110,13 @@ def _table(
 def _intervals(
     fractions: xr.DataArray, unsure: xr.DataArray, lengths: list[float], hectares: float, level: float
 ) -> list[Interval]:
-    summed = (fractions, unsure, unsure.astype(np.float64) ** 2, np.isfinite(fractions))
-    sums = [np.atleast_1d(xr.DataArray(one).sum((Y, X), dtype=np.float64).values) for one in summed]
+    known: xr.DataArray = np.isfinite(fractions)  # type: ignore[assignment]
+    summed = {"area": fractions, "total": unsure, "squares": unsure.astype(np.float64) ** 2, "pixels": known}
+    sums = xr.Dataset({name: one.sum((Y, X), dtype=np.float64) for name, one in summed.items()})
+    sums = sums.compute()  # together: each chunk is read once
     return [
         interval_of(hectares * area, hectares * std_of_sum(total, squares, length), hectares * pixels, level)
-        for area, total, squares, pixels, length in zip(*sums, lengths, strict=True)
+        for area, total, squares, pixels, length in zip(*map(np.atleast_1d, sums.values()), lengths, strict=True)
     ]
 
 
