@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from hsi_dask.ops.resampling import resample_endmembers
     from hsi_dask.ops.samples import from_samples, to_samples
     from hsi_dask.ops.sampling import sample_pixels
+    from hsi_dask.ops.smoothing import smooth
     from hsi_dask.ops.statistics import scene_statistics
     from hsi_dask.ops.transforms import denoise, inverse_transform, mnf, pca
     from hsi_dask.show.accuracy import accuracy
@@ -125,6 +126,7 @@ __all__ = [
     "sample_pixels",
     "scene_statistics",
     "select_bands",
+    "smooth",
     "synthetic",
     "threshold_classes",
     "to_samples",
@@ -156,6 +158,7 @@ _HOMES = {
     "ops.resampling": ("resample_endmembers",),
     "ops.samples": ("from_samples", "to_samples"),
     "ops.sampling": ("sample_pixels",),
+    "ops.smoothing": ("smooth",),
     "ops.statistics": ("scene_statistics",),
     "ops.transforms": ("denoise", "inverse_transform", "mnf", "pca"),
     "show.accuracy": ("accuracy",),
