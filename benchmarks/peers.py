@@ -146,6 +146,10 @@ def _errors(p: Any, tile: Tile) -> Iterator[tuple[str, float, str]]:
     ours = hsi.unmix(tile.cube, tile.spectra, method="nnls").abundance.transpose("y", "x", "endmember").values
     yield "pysptools NNLS, error of abundances", _rms(theirs - tile.abundance), "RMSE"
     yield "our nnls, error of abundances", _rms(ours - tile.abundance), "RMSE"
+    yield "pysptools NNLS, farthest from the optimum", float(np.abs(theirs - ours).max()), "abundance"
+    theirs = p.abundance_maps.FCLS().map(image, endmembers)
+    ours = hsi.unmix(tile.cube, tile.spectra).abundance.transpose("y", "x", "endmember").values
+    yield "pysptools FCLS, farthest from ours", float(np.abs(theirs - ours).max()), "abundance"
     sam = p.classification.SAM()
     sam.classify(image, endmembers, 0.3)
     angle = hsi.classify(tile.cube, tile.spectra).sam_angle.transpose("y", "x", "endmember").values
@@ -168,9 +172,17 @@ def _errors(p: Any, tile: Tile) -> Iterator[tuple[str, float, str]]:
         float(p.material_count.HfcVd().count(image)[0]),
         "materials",
     )
+    counted = float(p.material_count.HfcVd().count(image * 1e4)[0])
+    yield "pysptools HfcVd, the same in digital numbers", counted, "materials"
     yield f"our hfc, of {_COUNT}", float(hsi.estimate_count(tile.cube, method="hfc")["count"]), "materials"
     yield f"pysptools HySime, of {_COUNT}", float(p.material_count.HySime().count(image)[0]), "materials"
     yield f"our hysime, of {_COUNT}", float(hsi.estimate_count(tile.cube)["count"]), "materials"
+    quotient = p.spectro.FeaturesConvexHullQuotient(
+        list(image[5, 5]), list(tile.cube["wavelength"].values), baseline=0.97
+    )
+    deepest = min(quotient.features, key=lambda feature: feature["abs_depth"])
+    yield "pysptools FeaturesConvexHullQuotient, what it calls depth", float(deepest["abs_depth"]), ""
+    yield "our absorption, depth", float(hsi.absorption(tile.cube[5, 5]).absorption_depth), ""
     found = [p.eea.NFINDR().extract(image, _COUNT, maxit=5, ATGP_init=False) for _ in range(5)]
     yield "pysptools NFINDR without ATGP, five runs: different answers", float(len({f.tobytes() for f in found})), ""
     yield f"pysptools FIPPI, asked for {_COUNT}", float(len(p.eea.FIPPI().extract(image, _COUNT))), "endmembers"
