@@ -456,6 +456,39 @@ def test_verify_finds_a_flipped_byte_and_ends_with_1(site, tmp_path, capsys):
     assert "holds other bytes than were written" in out
 
 
+# ---------------------------------------------------------------------------------------------------- areas
+
+
+def test_an_area_is_shown_by_a_dry_run_and_goes_into_a_submitted_job(site, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    bounds = ("--bounds", 368005, 4306005, 368020, 4306020)
+    code, out, _ = inside(capsys, "run", site.folder, "--out", "run", *bounds, "--dry-run")
+    assert code == 0
+    assert out.startswith("tiles     1 to map\n")
+    assert "area      bounds 368005 4306005 368020 4306020: 368005 to 368020 E" in out
+    assert re.search(
+        r"^note    the area \(.*\) touches 1 of \d+ tiles, and [\d,]+ of the [\d,]+ stored", out, re.MULTILINE
+    )
+    (tmp_path / "slurm.yaml").write_text(
+        "kind: slurm\njobs: 1\noptions: {cores: 1, memory: 2GB, walltime: '01:00:00'}\n"
+    )
+    words = ("submit", site.folder, "--out", "run", "--cluster", "slurm.yaml", "--dry-run")
+    code, out, _ = inside(capsys, *words, *bounds)
+    assert code == 0
+    assert "--cluster slurm.yaml --bounds 368005 4306005 368020 4306020 &" in out
+    for wrong, sentence in (
+        ((*bounds, "--region", "a.geojson"), "--bounds and --region both say where; give one of them"),
+        (("--bounds-crs", 4326), "--bounds-crs 4326 is of --bounds; give both"),
+        (("--region", "a.geojson"), "a.geojson does not exist; give a file of polygons"),
+        (
+            ("--bounds", 5, 5, 1, 1),
+            "area.bounds is (5.0, 5.0, 1.0, 1.0); it must be null, or [west, south, east, north]",
+        ),
+    ):
+        code, _, err = inside(capsys, "run", site.folder, "--out", "run", *wrong, "--dry-run")
+        assert (code, sentence in err) == (2, True), err
+
+
 # ---------------------------------------------------------------------------------------------------- demo
 
 

@@ -9,6 +9,7 @@ import typer
 
 from hsi_dask.cli.app import DONE, FOUND, app
 from hsi_dask.cli.runs import require_memory, settings_of, with_endmembers
+from hsi_dask.cli.settings import Bounds, BoundsCrs, RegionFile, area_of, area_words, changed
 from hsi_dask.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ def submit(
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="What to compute; see `hsi-dask config`.")] = None,
     count: Annotated[int | None, typer.Option(metavar="N", help="How many endmembers (4).")] = None,
     endmembers: Annotated[Path | None, typer.Option(metavar="FILE", help="Given spectra, as `run` takes them.")] = None,
+    bounds: Bounds = None,
+    bounds_crs: BoundsCrs = None,
+    region: RegionFile = None,
     array: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="N jobs that share the tiles, and no worker jobs.")
     ] = None,
@@ -40,6 +44,7 @@ def submit(
 
     place = ClusterConfig.from_yaml(cluster)
     settings = with_endmembers(settings_of(tiles or [], out, config, count), count, endmembers)
+    settings = changed(settings, area=(area := area_of(bounds, bounds_crs, region)))
     require_memory(place, settings, out)
     options = {
         "--config": config,
@@ -49,6 +54,7 @@ def submit(
     }
     words = [*(tiles or []), "--out", str(out)]
     words += [word for name, value in options.items() if value is not None for word in (name, str(value))]
+    words += area_words(area)
     for script in write_scripts(place, words, out, array=array):
         if dry_run:
             print(script.text)

@@ -14,7 +14,7 @@ import typer
 from hsi_dask.cli.app import DONE, FOUND, app
 from hsi_dask.cli.output import bytes_text, print_rows
 from hsi_dask.cli.progress import downloading_progress
-from hsi_dask.cli.settings import Bounds, BoundsCrs, RegionFile, area_of
+from hsi_dask.cli.settings import Bounds, BoundsCrs, RegionFile, area_of, area_words
 from hsi_dask.errors import ConfigError
 from hsi_dask.escaping import visible
 
@@ -133,7 +133,7 @@ def _show_outcome(offer: Offer, done: Downloaded, seconds: float, area: dict[str
     print(f"{_counted(done.downloaded)} downloaded in {seconds:.0f} s, {done.there} there before{failed}")
     for name, why in done.failed.items():
         print(f"failed  {name}: {visible(why)}")
-    words = ["hsi-dask", "run", str(done.folders[-1]), "--out", f"{offer.site}-{offer.year}", *_area_words(area)]
+    words = ["hsi-dask", "run", str(done.folders[-1]), "--out", f"{offer.site}-{offer.year}", *area_words(area)]
     print_rows({
         **({"visits": f"{', '.join(folder.name for folder in done.folders)}: the command below is of the last"}
            if len(done.folders) > 1 else {}),
@@ -145,11 +145,3 @@ def _show_outcome(offer: Offer, done: Downloaded, seconds: float, area: dict[str
 
 def _counted(files: int) -> str:
     return f"{files} file" if files == 1 else f"{files} files"
-
-
-def _area_words(area: dict[str, object]) -> list[str]:
-    words = []
-    for flag, value in (("--bounds", area.get("bounds")), ("--bounds-crs", area.get("bounds_crs"))):
-        if value is not None:
-            words += [flag, *(f"{one:.10g}" for one in (value if isinstance(value, tuple) else (value,)))]
-    return words + (["--region", str(area["region"])] if area.get("region") else [])

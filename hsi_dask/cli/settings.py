@@ -101,6 +101,15 @@ def area_of(
     return {"bounds": bounds, "bounds_crs": bounds_crs, "region": None if region is None else str(region)}
 
 
+def area_words(area: dict[str, Any]) -> list[str]:
+    """The flags that say an area, as `area_of` gives it."""
+    words = []
+    for flag, value in (("--bounds", area.get("bounds")), ("--bounds-crs", area.get("bounds_crs"))):
+        if value is not None:
+            words += [flag, *(f"{one:.15g}" for one in (value if isinstance(value, tuple) else (value,)))]
+    return words + (["--region", area["region"]] if area.get("region") else [])
+
+
 def _pair(words: str, flag: str, example: str) -> tuple[str, str]:
     name, equals, value = words.partition("=")
     if not equals or not name.strip() or not value.strip():
