@@ -237,10 +237,12 @@ def input_paths(run: Run) -> list[Path]:
 
 def kept_region(run_dir: str | os.PathLike[str], config: RunConfig) -> Region | None:
     """The area of a run that a configuration goes on with, as the run keeps it: its file of polygons may be gone."""
-    if not (Path(run_dir) / MANIFEST).is_file():
+    try:
+        run = Run.open(run_dir)
+    except RunError:  # no run, or none that can be gone on with: whoever opens it next says so
         return None
-    run = Run.open(run_dir)
-    return run.manifest.region if with_whole_path(config.area) == run.config.area else None
+    region = run.manifest.region
+    return region if region is not None and with_whole_path(config.area) == run.config.area else None
 
 
 def record_of(
