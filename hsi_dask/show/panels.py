@@ -39,7 +39,8 @@ def draw_fractions(maps: xr.DataArray, labels: Labels, unsure: xr.DataArray | No
         panels.append(above)
     bar = figure.colorbar(image, ax=panels, shrink=0.6, aspect=30)
     bar.set_label(str(maps.name), parse_math=False)
-    figure.suptitle(figures.label_of(maps), parse_math=False)
+    told = "" if unsure is None else "; hatched where its 95 % interval is wider than 0.5"
+    figure.suptitle(f"{figures.label_of(maps)}{told}", parse_math=False)
     return figure
 
 

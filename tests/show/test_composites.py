@@ -114,6 +114,7 @@ def test_fractions_that_are_not_sure_are_hatched(runs):
     results = hsi.open_results(runs["cover"]).load()
     sure = results.assign(fraction_std=results.fraction_std.clip(max=0.01))
     unsure = results.assign(fraction_std=results.fraction_std.where(results.x > results.x.mean(), 0.3))
+    assert "hatched where" in sure.hsi.plot_abundances().get_suptitle()
     hatched = [[len(ax.collections) for ax in one.hsi.plot_abundances().axes[:4]] for one in (sure, unsure)]
     assert sum(hatched[0]) == 0 < sum(hatched[1])
 
