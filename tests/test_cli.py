@@ -249,7 +249,7 @@ def test_a_reader_of_stdout_that_has_seen_enough_changes_neither_the_work_nor_it
         process.stdout.close()
         err = process.stderr.read()
     assert (process.returncode, err) == (0, b"")
-    assert len(list((tmp_path / "gis").iterdir())) == 23
+    assert len(list((tmp_path / "gis").iterdir())) == 24
 
 
 def test_results_that_cannot_be_written_are_an_error_after_the_work(finished, tmp_path):
@@ -258,7 +258,7 @@ def test_results_that_cannot_be_written_are_an_error_after_the_work(finished, tm
         process = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert process.returncode == 2
     assert process.stderr == "error: standard output is incomplete (No space left on device); the work itself is done\n"
-    assert len(list((tmp_path / "gis").iterdir())) == 23
+    assert len(list((tmp_path / "gis").iterdir())) == 24
 
 
 @pytest.mark.parametrize("how", ["2>&1 >/dev/null | head -1", "2>/dev/full", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])

@@ -168,8 +168,13 @@ def _summary(facts: Facts) -> Iterator[tuple[str, str, str]]:
     rest = [f"{len(facts.failed)} failed"] * bool(facts.failed) + [f"{pending} pending"] * bool(pending > 0)
     yield "tiles", f"{len(records)} of {len(manifest.tiles)} done", ", ".join(rest) or "none failed"
     if any(manifest.contents.values()):
-        product, *others = (_parts(found) for found in manifest.contents.values())
-        yield "input", product or "tiles", ", ".join(filter(None, others))
+        product, site, *others = (_parts(found) for found in manifest.contents.values())
+        known = len(manifest.contents.get("site", ()))
+        yield (
+            "site",
+            f"{known} sites" if known > 1 else site or "not named",
+            ", ".join(filter(None, (product, *others))),
+        )
     valid = facts.valid
     # a pixel may be masked for several reasons: quality counts each once, and nothing that has no data at all
     found, none = facts.statistics[QUALITY.name][0].values, sum(record.pixels.get("no_data", 0) for record in records)

@@ -147,14 +147,14 @@ def test_a_cube_gives_spectra(results, run_dir):
 
 
 def test_the_verb_gives_spectra_of_the_run_s_wavelengths(run_dir, tmp_path, capsys):
-    (tmp_path / "plots.csv").write_text(f"x,y\n{WEST + 50.5},{SOUTH + 3.5}\n{WEST + 3.5},{SOUTH + 50.5}\n0,0\n")
+    (tmp_path / "plots.csv").write_text(f"x,y\n{WEST + 50.5},{SOUTH + 3.5}\n{WEST + 3.5},{SOUTH + 20.5}\n0,0\n")
     code, out, err = call(capsys, "extract", run_dir, tmp_path / "plots.csv", "--spectra", "--variable", "quality")
     rows = list(csv.DictReader(io.StringIO(out)))
     assert code == 0, err
     cube = hsi.open_mosaic(run_dir.parent / "tiles").sel(wavelength=hsi.open_results(run_dir).wavelength.to_numpy())
     nm = cube.wavelength.to_numpy()
     assert [name for name in rows[0] if "reflectance" in name] == [f"reflectance_{w:.1f}" for w in nm]
-    for row, (x, y) in zip(rows, ((50.5, 3.5), (3.5, 50.5)), strict=False):
+    for row, (x, y) in zip(rows, ((50.5, 3.5), (3.5, 20.5)), strict=False):
         found = [float(row[f"reflectance_{w:.1f}"]) for w in nm]
         np.testing.assert_allclose(found, cube.sel(x=WEST + x, y=SOUTH + y), rtol=1e-6)
     assert rows[2]["reflectance_381.5"] == ""

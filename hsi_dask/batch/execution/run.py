@@ -314,6 +314,7 @@ def _ensure_endmembers(state: Run, plan: Plan, workers: Workers) -> None:
 
     with compilations_told(partial(workers.observer.compiling, "")):
         store.write_endmembers(state.endmembers, _found_endmembers(state, plan, workers))
+    forget_search(state.path)
 
 
 def _found_endmembers(state: Run, plan: Plan, workers: Workers) -> xr.DataArray:
