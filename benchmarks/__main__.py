@@ -24,6 +24,7 @@ GROUPS = {
     "pass": runs.mapping_pass,
     "statistics": runs.scene_statistics,
     "run": runs.whole_run,
+    "every-pixel": runs.every_pixel,
     "cold": cold.cold,
     "kernels": kernels.kernels,
     "peers": peers.peers,

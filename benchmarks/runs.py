@@ -14,16 +14,24 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from benchmarks import tiles
 from benchmarks.measure import Claim, claim, in_turn, peak, process, ratios, seconds
 from hsi_dask import RunConfig
+from hsi_dask.batch.execution.dispatch import Workers
 from hsi_dask.batch.execution.run import run
+from hsi_dask.batch.execution.sampling import sample_site
 from hsi_dask.batch.execution.tile import Job, process_tile, sample_tile, working
-from hsi_dask.batch.tiles.plan import make_plan
+from hsi_dask.batch.execution.vertices import search_site
+from hsi_dask.batch.state.opening import open_run_directory
+from hsi_dask.batch.state.run_directory import Run
+from hsi_dask.batch.state.scene import forget_search
+from hsi_dask.batch.tiles.plan import Plan, make_plan
 from hsi_dask.io import hdf5
 from hsi_dask.io.readers import read_source
+from hsi_dask.ops.endmembers import find_endmembers
 from hsi_dask.scene.moments import MOMENTS
 
 THREADS = os.cpu_count() or 1
@@ -93,6 +101,31 @@ def whole_run(folder: Path, rounds: int) -> list[Claim]:
     claims.append(claim("peak memory, eight tiles of both one after another", [cost.peak], "MB", "<= 1000"))
     claims.append(claim("hsi-dask --help", [process("--help").wall for _ in range(rounds)], "s"))
     return claims
+
+
+def every_pixel(folder: Path, rounds: int) -> list[Claim]:
+    """What looking at every pixel as an endmember costs beyond the sample and the mapping pass."""
+    claims = []
+    for layout in tiles.LAYOUTS:
+        path = tiles.tile(folder, layout)
+        config = RunConfig(tiles=[str(path)], endmembers={"sample": "all"})
+        with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+            run_dir = Path(scratch) / "run"
+            with open_run_directory(run_dir, make_plan([path], config), None) as (state, plan):
+                sample = sample_site(plan, run_dir, Workers())
+                first = find_endmembers(sample, 4)
+
+                work = partial(_search, state, plan, sample, first)
+                searched, floor = in_turn(rounds, work, tiles.inflate_everything(path, THREADS))
+        claims.append(
+            claim(f"{layout} every pixel a vertex / inflating the file", ratios(searched, floor), "x", "<= 1.6")
+        )
+    return claims
+
+
+def _search(state: Run, plan: Plan, sample: xr.DataArray, first: xr.DataArray) -> None:
+    forget_search(state.path)
+    search_site(state, plan, Workers(), sample, first)
 
 
 def two_workers(folder: Path, rounds: int) -> list[Claim]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,15 @@ from numpy.typing import NDArray
 
 from hsi_dask.errors import RunError
 from hsi_dask.io.documents import Digest, as_typed
-from hsi_dask.io.durable import digest, whole_folder
+from hsi_dask.io.durable import digest, read_plain, whole_folder
 from hsi_dask.io.store import COMPRESSION
 from hsi_dask.io.zarr_metadata import METADATA, read_group_metadata, require_known
 
 SCENE = "scene.zarr"
 _MOST_BYTES = 2**28  # of an array; a covariance of 2151 bands has 37 MB
+_PLANES, _IDENTITY = "planes.npy", "identity.json"
+_MOST_IDENTITY = 2**20  # bytes
+_PLANE_DIMS = 3
 Arrays = Mapping[str, NDArray[Any]]
 
 
@@ -75,6 +79,28 @@ def _values(folder: Path, name: str, sizes: Mapping[str, int]) -> NDArray[Any]:
 
     array: Any = zarr.open_array(PlainFiles(folder, sizes), path=name, mode="r", zarr_format=3)
     return np.asarray(array[...])
+
+
+def write_planes(folder: Path, planes: NDArray[Any], identity: Mapping[str, Any]) -> None:
+    """Keep one large array under an identity, for `read_planes`; replaces what is there."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with whole_folder(folder) as part:
+        part.mkdir(exist_ok=True)
+        np.save(part / _PLANES, planes, allow_pickle=False)
+        (part / _IDENTITY).write_text(json.dumps(identity), encoding="utf-8")
+
+
+def read_planes(folder: Path, identity: Mapping[str, Any]) -> NDArray[Any] | None:
+    """The array kept under this identity, mapped into memory and read where it is used; None where there is none."""
+    try:
+        if json.loads(read_plain(folder, _IDENTITY, _MOST_IDENTITY)) != json.loads(json.dumps(identity)):
+            return None
+        if not stat.S_ISREG((folder / _PLANES).lstat().st_mode):  # a link may lead anywhere, a pipe never ends
+            return None
+        planes: NDArray[Any] = np.load(folder / _PLANES, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, UnicodeDecodeError):
+        return None
+    return planes if planes.ndim == _PLANE_DIMS and planes.dtype == np.float32 else None
 
 
 def _digest(arrays: Arrays) -> str:

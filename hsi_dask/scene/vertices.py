@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from hsi_dask.kernels.extraction.whole_scene import Question, Ranked, Space, Vertices, answer, combine, search
 from hsi_dask.ops.whole_scene import Begun, begin, certificate, projected
@@ -32,18 +33,18 @@ __all__ = [
 VERSION = 1  # of what the arrays mean; others are computed anew
 
 
-def planes_of(cube: xr.DataArray, where: xr.DataArray | None, space: Space) -> Arrays:
+def planes_of(cube: xr.DataArray, where: xr.DataArray | None, space: Space) -> NDArray[np.float32]:
     """The planes (r, y, x) float32 of a cube, NaN where no data or where a pixel does not count."""
     planes = projected(cube, space)
     found = np.asarray(planes.compute() if hasattr(planes, "dask") else planes)
     if where is not None:
         found[:, ~np.asarray(where)] = np.nan
-    return {"planes": found}
+    return found
 
 
-def answer_of(arrays: Arrays, first: int, space: Space, question: Question, threads: int) -> Ranked:
+def answer_of(planes: NDArray[np.float32], first: int, space: Space, question: Question, threads: int) -> Ranked:
     """The answer of a part whose pixels are numbered row by row from `first`, by so many threads."""
-    planes = arrays["planes"].reshape(len(arrays["planes"]), -1)
+    planes = planes.reshape(len(planes), -1)
     edges = np.linspace(0, planes.shape[1], threads + 1).astype(int)
     with ThreadPoolExecutor(threads) as pool:
         parts = pool.map(

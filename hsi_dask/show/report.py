@@ -170,11 +170,8 @@ def _summary(facts: Facts) -> Iterator[tuple[str, str, str]]:
     if any(manifest.contents.values()):
         product, site, *others = (_parts(found) for found in manifest.contents.values())
         known = len(manifest.contents.get("site", ()))
-        yield (
-            "site",
-            f"{known} sites" if known > 1 else site or "not named",
-            ", ".join(filter(None, (product, *others))),
-        )
+        told = (product, site if known > 1 else "", *others)
+        yield "site", f"{known} sites" if known > 1 else site or "not named", ", ".join(filter(None, told))
     valid = facts.valid
     # a pixel may be masked for several reasons: quality counts each once, and nothing that has no data at all
     found, none = facts.statistics[QUALITY.name][0].values, sum(record.pixels.get("no_data", 0) for record in records)

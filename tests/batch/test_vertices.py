@@ -92,11 +92,11 @@ def test_a_search_that_was_stopped_goes_on_with_the_tiles_that_are_missing(site,
         search_site(state, placed, Workers(), sample, first)
     kept = sorted(path for path in search_folder(run_dir).iterdir() if path.name.startswith("tile-"))
     assert len(kept) == len(site.paths)
-    (kept[2] / "zarr.json").unlink()
-    before = {path: (path / "zarr.json").stat().st_mtime_ns for path in kept if path != kept[2]}
+    (kept[2] / "identity.json").unlink()
+    before = {path: (path / "identity.json").stat().st_mtime_ns for path in kept if path != kept[2]}
     with open_run_directory(run_dir, plan, None) as (state, placed):
         search_site(state, placed, Workers(), sample, first)
-    assert before == {path: (path / "zarr.json").stat().st_mtime_ns for path in before}
+    assert before == {path: (path / "identity.json").stat().st_mtime_ns for path in before}
     run(config, run_dir)
     assert store_of(run_dir) == store_of(run_of(True))
 

@@ -19,7 +19,7 @@ from hsi_dask.batch.state.run_directory import Run
 from hsi_dask.batch.state.scene import search_folder
 from hsi_dask.batch.tiles.plan import Plan, Tile
 from hsi_dask.errors import EndmemberError, FileFormatError, RunError
-from hsi_dask.io.scene import Arrays, read_arrays, write_arrays
+from hsi_dask.io.scene import read_arrays, read_planes, write_arrays, write_planes
 from hsi_dask.io.store import Grid, endmembers_digest
 from hsi_dask.ops.sampling import pixels_at
 from hsi_dask.scene import vertices as scene
@@ -103,11 +103,11 @@ def project_tile(job: Job, threads: int, advanced: Advanced) -> str:
         opened = open_tile(job)
         counted = counted_pixels(opened, job.config.masks)
         for number, (start, stop) in enumerate(job.tile.slabs):
-            if read_arrays(_slab(folder, job.tile, number), _identity(job)) is None:
+            if read_planes(_slab(folder, job.tile, number), _identity(job)) is None:
                 slab = {Y: slice(start, stop)}
                 where = None if counted is None else counted.isel(slab)
-                arrays = scene.planes_of(opened.cube.isel(slab), where, space)
-                write_arrays(_slab(folder, job.tile, number), arrays, _identity(job))
+                planes = scene.planes_of(opened.cube.isel(slab), where, space)
+                write_planes(_slab(folder, job.tile, number), planes, _identity(job))
         return job.tile.id
 
 
@@ -213,7 +213,7 @@ def _numbers(pixels: xr.DataArray, dim: str = PIXEL) -> dict[tuple[str, int, int
 
 def _is_kept(folder: Path, job: Job) -> bool:
     return all(
-        read_arrays(_slab(folder, job.tile, number), _identity(job)) is not None
+        read_planes(_slab(folder, job.tile, number), _identity(job)) is not None
         for number in range(len(job.tile.slabs))
     )
 
@@ -225,11 +225,11 @@ def _begun(folder: Path, job: Job) -> scene.Begun:
     return scene.begun_from(arrays)
 
 
-def _planes(folder: Path, job: Job, number: int) -> Arrays:
-    arrays = read_arrays(_slab(folder, job.tile, number), _identity(job))
-    if arrays is None:
+def _planes(folder: Path, job: Job, number: int) -> NDArray[np.float32]:
+    planes = read_planes(_slab(folder, job.tile, number), _identity(job))
+    if planes is None:
         raise FileFormatError(f"{_slab(folder, job.tile, number)} is missing or damaged")
-    return arrays
+    return planes
 
 
 def _slab(folder: Path, tile: Tile, number: int) -> Path:
