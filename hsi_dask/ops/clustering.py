@@ -14,7 +14,18 @@ from hsi_dask.errors import ConfigError, EndmemberError
 from hsi_dask.ops.estimators import apply
 from hsi_dask.ops.samples import features
 from hsi_dask.ops.sampling import sample_pixels
-from hsi_dask.schema import CLASS_DIMS, ENDMEMBER, MAX_ENDMEMBERS, WAVELENGTH, Variable, X, Y, class_attrs, describe
+from hsi_dask.schema import (
+    CLASS_DIMS,
+    ENDMEMBER,
+    MAX_ENDMEMBERS,
+    NAME,
+    WAVELENGTH,
+    Variable,
+    X,
+    Y,
+    class_attrs,
+    describe,
+)
 
 _BATCH = 2**14  # pixels of a step
 _SAMPLE = 20_000  # pixels that the first centres come from
@@ -82,7 +93,11 @@ def kmeans(cube: xr.DataArray, clusters: int, *, seed: int = 0) -> xr.Dataset:
         **class_attrs(numbers.tolist(), [f"cluster_{n}" for n in numbers]),
     )  # fmt: skip
     dim = table.dims[2]
-    coords = {ENDMEMBER: numbers, **{k: c.variable for k, c in table.coords.items() if c.dims == (dim,)}}
+    coords: dict[Any, Any] = {
+        ENDMEMBER: numbers,
+        NAME: (ENDMEMBER, np.array([f"cluster {n}" for n in numbers], object)),
+    }
+    coords |= {key: c.variable for key, c in table.coords.items() if c.dims == (dim,)}
     centers = xr.DataArray(model.cluster_centers_.astype(np.float32), coords, (ENDMEMBER, dim))
     return xr.Dataset({"kmeans_class": classes, "centers": centers}, attrs={"seed": seed})
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hsi_dask.errors import ConfigError, SchemaError
 from hsi_dask.ops.samples import features, map_dtype
-from hsi_dask.schema import X, Y
+from hsi_dask.schema import X, Y, class_attrs
 
 _METHODS = ("predict", "predict_proba", "predict_log_proba", "decision_function", "score_samples", "transform")
 _DIMS = {"predict": "output", "transform": "component"}  # of a method that gives several values a pixel; else class
@@ -153,8 +153,7 @@ def _labelled(data: Any, table: xr.DataArray, call: _Call) -> xr.DataArray:
         attrs["_FillValue"] = call.no_data
         if classes is not None:
             values = np.arange(1, classes.size + 1) if call.encodes else classes
-            attrs["flag_values"] = values.astype(call.dtype)
-            attrs["flag_meanings"] = " ".join("_".join(str(c).split()) or "unnamed" for c in classes)
+            attrs |= _flags(values.astype(call.dtype), ["_".join(str(c).split()) or "unnamed" for c in classes])
     if not call.outputs:
         return xr.DataArray(data, coords, (Y, X), call.method, attrs)
     dim = _DIMS.get(call.method, "class")
@@ -162,3 +161,10 @@ def _labelled(data: Any, table: xr.DataArray, call: _Call) -> xr.DataArray:
     if dim == "class" and classes is not None and classes.size == call.outputs:
         coords[dim] = classes.astype(object) if classes.dtype.kind in "OUS" else classes
     return xr.DataArray(data, coords, (Y, X, dim), call.method, attrs).transpose(dim, Y, X)
+
+
+def _flags(values: NDArray[Any], words: list[str]) -> dict[str, Any]:
+    """CF flags; where no class is 0, that is unclassified, as in class maps of methods."""
+    if values.dtype == np.uint8 and 0 not in values:
+        return class_attrs(values.tolist(), words)
+    return {"flag_values": values, "flag_meanings": " ".join(words)}

@@ -141,6 +141,16 @@ class Pictures:
         figures.as_they_are(legend.get_texts())
         return ax
 
+    def plot_components(self) -> Figure:
+        """Components of `mnf` or `pca`, a map each on a scale of its own, titled with the eigenvalue."""
+        from hsi_dask.errors import SchemaError
+        from hsi_dask.show.panels import draw_components
+
+        maps = self._map("mnf", "pca")
+        if "component" not in maps.dims:
+            raise SchemaError(f"components have the dimension component, not {maps.dims}; take them from mnf or pca")
+        return draw_components(maps.transpose("component", "y", "x"))
+
     # ------------------------------------------------------------------------------------ tables
 
     def to_samples(self) -> xr.DataArray:

@@ -64,6 +64,20 @@ def draw_planes(maps: xr.DataArray, spec: Variable, labels: Labels) -> Figure:
     return figure
 
 
+def draw_components(maps: xr.DataArray) -> Figure:
+    """A map of each plane, each on a scale of its own, with its eigenvalue where that is known."""
+    figure, axes = _grid(maps, below=0.0)
+    eigenvalues = np.atleast_1d(maps.attrs.get("eigenvalues", ()))
+    numbers = np.asarray(maps[maps.dims[0]])
+    for plane, number, (ax, _) in zip(maps, numbers, axes, strict=True):
+        thin = _thin(plane).compute()
+        figures.draw_plane(ax, thin, cmap="gray", limits=usual_range(thin.values), bar=False)
+        known = number - 1 < eigenvalues.size
+        ax.set_title(f"{number}: eigenvalue {eigenvalues[number - 1]:.4g}" if known else str(number))
+    figure.suptitle(figures.label_of(maps), parse_math=False)
+    return figure
+
+
 def _distribution(plane: xr.DataArray) -> tuple[Any, Any, float]:
     """Counts in 50 bins over [0, 1], their edges and the mean, of all pixels, block by block."""
     edges = np.linspace(0, 1, 51)

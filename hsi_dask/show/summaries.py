@@ -70,6 +70,11 @@ def labels_in(maps: xr.Dataset, name: str) -> Labels:
     if dim == MATERIAL and MATERIAL in maps.coords:
         numbers = range(1, maps.sizes[MATERIAL] + 1)
         return Labels(tuple(numbers), tuple(map(visible, maps[MATERIAL].to_numpy())))
+    array = maps[name]
+    if array.ndim > len(CLASS_DIMS) and array.dims[0] not in (ENDMEMBER, MATERIAL):
+        dim = str(array.dims[0])
+        names = [f"{dim} {visible(str(value))}" for value in array[dim].to_numpy()]
+        return Labels(tuple(range(1, len(names) + 1)), tuple(names))
     if ENDMEMBER in maps.dims or ENDMEMBER in maps.coords:
         planes = maps[ENDMEMBER].reset_coords(drop=True)
         if "name" in maps.coords:

@@ -79,7 +79,7 @@ def test_words_become_numbers_with_their_meanings(cube, labelled, valid):
     names = np.array(["", "tree", "bare soil", "asphalt", "roof", "water", "grass"])
     model = KNeighborsClassifier(1).fit(samples[::5], names[labels[::5]])
     found = apply(cube, model)
-    assert found.attrs["flag_meanings"].split() == ["_".join(c.split()) for c in model.classes_]
+    assert found.attrs["flag_meanings"].split() == ["unclassified", *("_".join(c.split()) for c in model.classes_)]
     np.testing.assert_array_equal(model.classes_[found.values[valid] - 1], model.predict(samples))
     assert (found.values[~valid] == 255).all()
 

@@ -264,3 +264,21 @@ def test_a_picture_of_dark_ground_is_not_black():
     vegetation[:, :5] = 0.5  # roofs
     middle = np.median(picture_of(vegetation)[10:, :, :3])
     assert 60 < middle < 200
+
+
+def test_components_are_a_panel_each_with_their_eigenvalue():
+    rng = np.random.default_rng(0)
+    cube = xr.DataArray(
+        rng.uniform(0.1, 0.5, (20, 30, 5)), {"wavelength": np.arange(5) + 500.0}, ("y", "x", "wavelength")
+    )
+    found = hsi.mnf(cube.chunk({"y": 7}), 3)
+    figure = found.hsi.plot_components()
+    titles = [ax.get_title() for ax in figure.axes]
+    assert titles == [f"{n}: eigenvalue {value:.4g}" for n, value in enumerate(found.attrs["eigenvalues"][:3], 1)]
+    assert [ax.get_title() for ax in found.hsi.plot_map("mnf").axes[:3]] == [
+        "component 1",
+        "component 2",
+        "component 3",
+    ]
+    with pytest.raises(SchemaError, match="take them from mnf or pca"):
+        cube.hsi.plot_components()
