@@ -267,8 +267,8 @@ class AreaConfig(_Section):
     )
     region: str | None = _option(
         None, "null or a path",
-        "map only these polygons: a GeoJSON file, a GeoPackage or a shapefile, in any CRS; what they are is kept in "
-        "the run directory",
+        "map only these polygons: a GeoJSON file, a GeoPackage, a shapefile or a FlatGeobuf, in any CRS; what they are "
+        "is kept in the run directory",
     )  # fmt: skip
 
 

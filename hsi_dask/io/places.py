@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from hsi_dask.errors import ConfigError, EndmemberError, FileFormatError, GridError, SchemaError
 from hsi_dask.io import crs as reference
 from hsi_dask.io.delimited import clean, number, read_delimited, shown, with_formula
-from hsi_dask.io.vector_files import VECTORS, read_frame
+from hsi_dask.io.vector_files import DEGREES, VECTORS, read_frame, require_file
 
 TABLES = (".csv", ".txt", ".tsv")
-_DEGREES = "EPSG:4326"
 _PLAIN = re.compile(r"-?(?:0|[1-9][0-9]{0,9})(?:[.,][0-9]{1,6})?")  # what float64 gives back as it was
 # Names of coordinates in tables of plots and trees, NEON's among them; upper and lower case are the same
 _METRES = (("x", "y"), ("easting", "northing"), ("adjeasting", "adjnorthing"), ("utm_x", "utm_y"))
@@ -96,13 +95,10 @@ def read_places(points: Any, *, crs: str | int | None = None, layer: str | None 
     own = None if crs is None else _stated_crs(crs)
     if isinstance(points, str | os.PathLike):
         path = Path(points)
-        if not path.is_file():
-            raise FileFormatError(f"{path} does not exist or is no file; give a table or a vector file of places")
+        require_file(path, (*TABLES, *VECTORS))
         if path.suffix.lower() in TABLES:
             return _from_table(path, own)
-        if path.suffix.lower() in VECTORS:
-            return _from_geometry(read_frame(path, layer), own, str(path))
-        raise FileFormatError(f"{path} is of no known kind; give one of {', '.join((*TABLES, *VECTORS))}")
+        return _from_geometry(read_frame(path, layer), own, str(path))
     if hasattr(points, "geometry") and hasattr(points, "crs"):
         return _from_geometry(points, own, "the points")
     if hasattr(points, "columns"):
@@ -164,7 +160,7 @@ def _from_columns(columns: Mapping[str, Sequence[Any]], crs: str | None, what: s
     for pairs in (first, _METRES, _ANGLES):
         for x, y in pairs:
             if x in lower and y in lower:
-                own = crs or (_DEGREES if pairs is _ANGLES else None)
+                own = crs or (DEGREES if pairs is _ANGLES else None)
                 across, down = (_numbers(columns, lower[name], what) for name in (x, y))
                 return Places(across, down, columns, own)
     known = ", ".join(map(shown, list(columns)[:12]))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,10 +12,20 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsi_dask.errors import ConfigError, GridError
+from hsi_dask.errors import ConfigError, FileFormatError, GridError
 from hsi_dask.io import crs as reference
 from hsi_dask.io.documents import Digest, Form, Text, between
 from hsi_dask.io.durable import digest
+from hsi_dask.io.vector_files import (
+    DEGREES,
+    VECTORS,
+    is_geojson,
+    read_frame,
+    read_geojson,
+    read_layers,
+    require_degrees,
+    require_file,
+)
 
 Bounds = tuple[float, float, float, float]  # west, south, east, north
 Coordinate = Annotated[float, between(-1e9, 1e9)]
@@ -27,13 +35,9 @@ Polygon = Annotated[tuple[Ring, ...], Form("a polygon of a ring or more", lambda
 Rings = NDArray[np.float64]  # (n, 2) of one ring, on the way to a Region
 
 MOST_VERTICES = 50_000  # of a region: every tile's task reads it
-_MOST_BYTES = 64 * 2**20  # of a GeoJSON file
 # Straight lines of one CRS are curves in another: their points are set this close, in degrees or metres, and at
 # most so many a line. Between points 1 km apart a parallel leaves the straight line of UTM by 2 cm
 _STEPS, _MOST_STEPS = {True: 0.01, False: 1000.0}, 200
-_URN = re.compile(r"urn:ogc:def:crs:(\w+):[\w.]*:(\w+)", re.IGNORECASE)
-_MAGIC = {".gpkg": b"SQLite format 3\0", ".shp": b"\0\0\x27\x0a"}  # by these GDAL takes them for nothing else
-_GEOJSON = (".geojson", ".json")
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,7 @@ class Region:
     @property
     def bounds(self) -> Bounds:
         """West, south, east, north of all polygons."""
-        boxes = np.array(self.boxes)
-        return tuple(map(float, (*boxes[:, :2].min(axis=0), *boxes[:, 2:].max(axis=0))))  # type: ignore[return-value]
+        return together(self.boxes)
 
     @cached_property
     def boxes(self) -> list[Bounds]:
@@ -86,7 +89,7 @@ def region_of_bounds(bounds: Bounds, crs: str, of_bounds: str | None = None) -> 
 
 
 def read_region(path: str | os.PathLike[str], crs: str) -> Region:
-    """The polygons of a GeoJSON file, a GeoPackage or a shapefile, in the tiles' CRS.
+    """The polygons of a GeoJSON file, a GeoPackage, a shapefile or a FlatGeobuf, in the tiles' CRS.
 
     GeoJSON without a CRS is in degrees of WGS 84, as RFC 7946 has it. Overlapping polygons count once; a ring that
     crosses itself is filled by the even-odd rule. Points and lines have no area, and are left out.
@@ -97,18 +100,12 @@ def read_region(path: str | os.PathLike[str], crs: str) -> Region:
         The file cannot be read, has no or an unknown CRS, or holds no polygon or a damaged one.
     """
     path = Path(path)
-    if not path.is_file():
-        raise ConfigError(f"{path} {'is no file' if path.exists() else 'does not exist'}; give a file of polygons")
-    if path.suffix.lower() in _GEOJSON:
-        geometries, own = _geojson(path)
-    elif path.suffix.lower() in _MAGIC:
-        geometries, own = _vector(path)
-    else:
-        known = ", ".join((*_GEOJSON, *_MAGIC))
-        raise ConfigError(f"{path} is of no format for polygons that is known ({known}); convert it")
     try:
-        polygons = [rings for geometry in geometries for rings in _polygons(geometry)]
+        require_file(path, VECTORS)
+        polygons, own = _read(path)
         return _region(path.name, polygons, own, crs)
+    except FileFormatError as error:
+        raise ConfigError(str(error)) from error
     except _BadGeometryError as error:
         raise ConfigError(f"{path} {error}; correct it") from None
     except RecursionError:
@@ -202,6 +199,12 @@ def _box(ring: Rings) -> Bounds:
     return float(west), float(south), float(east), float(north)
 
 
+def together(boxes: Sequence[Bounds]) -> Bounds:
+    """The box around boxes."""
+    west, south, east, north = zip(*boxes, strict=True)
+    return min(west), min(south), max(east), max(north)
+
+
 def _polygons(geometry: Any) -> Iterator[list[Rings]]:
     """The polygons in a GeoJSON object, whatever it is."""
     if geometry is None:
@@ -254,69 +257,20 @@ def _ring(points: Any) -> Rings:
 # ------------------------------------------------------------------------------------------------ files
 
 
-def _geojson(path: Path) -> tuple[list[Any], str]:
-    """The objects of a GeoJSON file, and its CRS."""
-    if path.stat().st_size > _MOST_BYTES:
-        raise ConfigError(f"{path} has {path.stat().st_size} bytes: too long; simplify its polygons")
-    try:
-        found = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is no GeoJSON ({str(error)[:100]}); export it again") from None
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
-    if not isinstance(found, dict):
-        raise ConfigError(f"{path} is no GeoJSON: it holds no object; export it again")
-    return [found], _geojson_crs(found, path)
-
-
-def _geojson_crs(found: dict[str, Any], path: Path) -> str:
-    """Of the file's own old-style member `crs`, else degrees."""
-    if "crs" not in found:
-        _require_degrees(found, path)
-        return "EPSG:4326"
-    member = found["crs"] if isinstance(found["crs"], dict) else {}
-    properties = member.get("properties")
-    name = properties.get("name") if isinstance(properties, dict) else None
-    if not isinstance(name, str):
-        raise ConfigError(f"{path} has a member crs that names none; export it again with its CRS, or in degrees")
-    urn = _URN.fullmatch(name.strip())
-    return f"{urn[1]}:{urn[2]}".upper() if urn else name
-
-
-def _require_degrees(found: dict[str, Any], path: Path) -> None:
-    try:
-        boxes = np.array([_box(rings[0]) for rings in _polygons(found)])
-    except _BadGeometryError:
-        return  # whoever reads on says what is wrong
-    if boxes.size and (np.abs(boxes[:, ::2]).max() > 360 or np.abs(boxes[:, 1::2]).max() > 90):
-        raise ConfigError(
-            f"{path} names no CRS, so that its coordinates are degrees (RFC 7946), but they go up to "
-            f"{np.abs(boxes).max():.10g}; export it with its CRS, or in degrees"
-        )
-
-
-def _vector(path: Path) -> tuple[list[Any], str]:
-    """The geometries of a GeoPackage or shapefile, and its CRS."""
-    suffix = path.suffix.lower()
-    with path.open("rb") as stream:
-        if not stream.read(16).startswith(_MAGIC[suffix]):
-            raise ConfigError(f"{path} is no {suffix} file, whatever its name says; export it again")
-    try:
-        import geopandas
-        import pyogrio
-    except ImportError:
-        raise ConfigError(
-            f'reading {path} needs geopandas: pip install "hsi-dask[vector]", or export it as GeoJSON'
-        ) from None
-    try:
-        layers = [str(name) for name, kind in pyogrio.list_layers(path) if kind and "Polygon" in kind]
-        if len(layers) != 1:
-            told = f"{len(layers)} layers with polygons ({', '.join(layers)[:200]})" if layers else "no polygon"
-            raise ConfigError(f"{path} holds {told}; export the one you mean to a file of its own")
-        frame = geopandas.read_file(path, layer=layers[0], columns=[], engine="pyogrio")
-    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, OSError) as error:
-        raise ConfigError(f"{path} cannot be read ({str(error)[:200]}); export it again") from None
+def _read(path: Path) -> tuple[list[list[Rings]], str]:
+    """The polygons of a file, and their CRS."""
+    if is_geojson(path):
+        found, crs = read_geojson(path)
+        polygons = list(_polygons(found))
+        if polygons and crs is None:
+            require_degrees(path, together([_box(rings[0]) for rings in polygons]))
+        return polygons, crs or DEGREES
+    layers = [name for name, kind in read_layers(path).items() if "Polygon" in kind]
+    if len(layers) != 1:
+        told = f"{len(layers)} layers with polygons ({', '.join(layers)[:200]})" if layers else "no polygon"
+        raise FileFormatError(f"{path} holds {told}; export the one you mean to a file of its own")
+    frame = read_frame(path, layers[0], columns=[])
     if frame.crs is None:
-        raise ConfigError(f"{path} has no CRS (a shapefile has it in its .prj); export it again with its CRS")
-    shapes = [None if shape is None else shape.__geo_interface__ for shape in frame.geometry]
-    return shapes, frame.crs.to_wkt()
+        raise FileFormatError(f"{path} has no CRS (a shapefile has it in its .prj); export it again with its CRS")
+    shapes = (None if shape is None else shape.__geo_interface__ for shape in frame.geometry)
+    return [rings for shape in shapes for rings in _polygons(shape)], frame.crs.to_wkt()

@@ -95,7 +95,7 @@ def test_a_line_that_is_straight_in_degrees_is_curved_on_the_map():
         np.testing.assert_array_equal(column, centres < y)
 
 
-@pytest.mark.parametrize(("suffix", "driver"), [(".gpkg", "GPKG"), (".shp", "ESRI Shapefile")])
+@pytest.mark.parametrize(("suffix", "driver"), [(".gpkg", "GPKG"), (".shp", "ESRI Shapefile"), (".fgb", "FlatGeobuf")])
 def test_vector_files_are_read_in_their_own_crs(tmp_path, suffix, driver):
     geopandas = pytest.importorskip("geopandas")
     from shapely.geometry import Polygon
@@ -173,8 +173,8 @@ def test_files_that_are_none_are_refused_in_a_sentence(tmp_path):
     (tmp_path / "a.shp").write_text("<OGRVRTDataSource>")
     (tmp_path / "a.gpkg").write_bytes(b"SQLite format 3\0 and nothing more")
     for name, words in {
-        "a.geojson": "is no GeoJSON", "b.geojson": "holds no object", "a.kml": "no format", ".": "is no file",
-        "a.shp": r"is no \.shp file", "a.gpkg": "cannot be read", "none.shp": "does not exist",
+        "a.geojson": "is no GeoJSON", "b.geojson": "is no object", "a.kml": "no known kind", ".": "is no file",
+        "a.shp": r"does not begin as a \.shp file", "a.gpkg": "cannot be read", "none.shp": "does not exist",
     }.items():  # fmt: skip
         with pytest.raises(ConfigError, match=words):
             read_region(tmp_path / name, UTM)
@@ -201,7 +201,7 @@ def test_a_geopackage_of_several_layers_or_without_a_crs_is_refused(tmp_path):
 def test_without_geopandas_vector_files_are_refused_with_the_way_out(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "geopandas", None)
     (tmp_path / "a.gpkg").write_bytes(b"SQLite format 3\0")
-    with pytest.raises(ConfigError, match=r'pip install "hsi-dask\[vector\]", or export it as GeoJSON'):
+    with pytest.raises(ConfigError, match=r'pip install "hsi-dask\[vector\]", or export areas as GeoJSON'):
         read_region(tmp_path / "a.gpkg", UTM)
 
 

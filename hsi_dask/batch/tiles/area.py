@@ -16,7 +16,7 @@ from hsi_dask.errors import ConfigError
 from hsi_dask.escaping import visible
 from hsi_dask.io.partial import PartOfCube, chunks_touched
 from hsi_dask.io.readers import corner_in_name
-from hsi_dask.io.regions import Bounds, Region, extent_text, inside, overlap, read_region, region_of_bounds
+from hsi_dask.io.regions import Bounds, Region, extent_text, inside, overlap, read_region, region_of_bounds, together
 from hsi_dask.io.tile_source import TileSource
 
 
@@ -76,8 +76,7 @@ def touching(files: Sequence[TileSource], region: Region) -> tuple[list[TileSour
     shares = [(file, _share(file, region)) for file in files]
     found = [(file, share) for file, share in shares if share.pixels]
     if not found:
-        boxes = np.array([file.bounds for file in files])
-        spanned = (*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist())
+        spanned = together([file.bounds for file in files])
         raise ConfigError(_apart(region, spanned, files[0].crs, len(files)))
     return [file for file, _ in found], [share for _, share in found]
 
