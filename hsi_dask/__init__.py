@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from hsi_dask.ops.bands import select_bands
     from hsi_dask.ops.clustering import kmeans
     from hsi_dask.ops.counting import estimate_count
-    from hsi_dask.ops.detection import detect
+    from hsi_dask.ops.detection import detect, false_alarm_thresholds
     from hsi_dask.ops.endmembers import find_endmembers
     from hsi_dask.ops.estimators import apply
     from hsi_dask.ops.identification import identify
@@ -104,6 +104,7 @@ __all__ = [
     "estimate_count",
     "export",
     "export_changes",
+    "false_alarm_thresholds",
     "find_endmembers",
     "fractional_cover",
     "from_samples",
@@ -148,7 +149,7 @@ _HOMES = {
     "ops.bands": ("select_bands",),
     "ops.clustering": ("kmeans",),
     "ops.counting": ("estimate_count",),
-    "ops.detection": ("detect",),
+    "ops.detection": ("detect", "false_alarm_thresholds"),
     "ops.endmembers": ("find_endmembers",),
     "ops.estimators": ("apply",),
     "ops.identification": ("identify",),

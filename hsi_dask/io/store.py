@@ -98,14 +98,6 @@ class Grid:
     shape: tuple[Side, Side]  # y, x
     chunk: tuple[Side, Side]  # y, x
 
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Grid:
-        """A grid as JSON keeps it, of today or of the first run directories, which knew only EPSG codes."""
-        fields = dict(values)
-        if "epsg" in fields:
-            fields["crs"] = f"EPSG:{fields.pop('epsg')}"
-        return cls(**fields | {name: tuple(fields[name]) for name in ("resolution", "shape", "chunk")})
-
     @property
     def epsg(self) -> int | None:
         """The code of the CRS, if it has one."""

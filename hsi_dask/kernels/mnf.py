@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -86,20 +86,3 @@ def _transform(mean: ArrayLike, values: Floats, forward: Floats, inverse: Floats
     forward, inverse = forward[::-1], inverse[:, ::-1]
     sign = np.sign(forward[np.arange(len(forward)), np.abs(forward).argmax(axis=1)])
     return Transform(np.asarray(mean, dtype=np.float64), values[::-1], forward * sign[:, None], inverse * sign)
-
-
-def components(spectra: NDArray[Any], transform: Transform, count: int) -> Floats:
-    """The first `count` components of spectra (n, L): (n, count) float64. A NaN makes its spectrum NaN."""
-    return np.asarray((spectra - transform.mean) @ transform.forward[:count].T)
-
-
-def restored(components: NDArray[Any], transform: Transform) -> Floats:
-    """Spectra (n, L) float64 from their first components (n, k); with k < L the noise of the others is gone.
-
-    Examples
-    --------
-    >>> axes = principal_components([1.0, 1.0], [[1.0, 1.0], [1.0, 1.0]])
-    >>> restored(components(np.array([[2.0, 2.0], [0.0, 0.2]]), axes, 1), axes).round(9).tolist()
-    [[2.0, 2.0], [0.1, 0.1]]
-    """
-    return np.asarray(components @ transform.inverse[:, : components.shape[1]].T + transform.mean)

@@ -254,7 +254,7 @@ class Canvas:
     def paint_bands(self, window: Bounds, wavelengths: Sequence[float]) -> Painted | str:
         """One or three wavelengths, nm, of the tiles in a window; or why they cannot be had. Slow: tiles are read."""
         factor, rows, columns = self._level(window)
-        planes = self.tiles.planes(self.grids[factor], factor, rows, columns, wavelengths)
+        planes = self.tiles.planes(factor, rows, columns, wavelengths)
         if isinstance(planes, str):
             return planes
         rgba = picture_of(planes if len(planes) == 3 else np.repeat(planes, 3, axis=0))

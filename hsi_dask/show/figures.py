@@ -25,7 +25,7 @@ BANDS = {"true": (665.0, 560.0, 490.0), "cir": (842.0, 665.0, 560.0)}
 PICTURES = {"true": "true colour", "cir": "colour infrared"}
 _FAR = 60.0  # nm: a wavelength farther from what was asked for would be another colour
 _CLEAR = 6  # points between a scale bar and the edge of the map
-_INK, _PALE = "#222222", "#888888"
+_INK = "#222222"
 
 
 def nearest_planes(cube: xr.DataArray, wavelengths: Sequence[float], far: float | None = _FAR) -> list[xr.DataArray]:

@@ -9,7 +9,6 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from hsi_dask.schema import FLAGS, WATER_VAPOUR_WINDOWS, Variable
 from hsi_dask.show import figures, palettes, spectra
@@ -71,11 +70,6 @@ def _spectra(facts: Facts, size: tuple[float, float]) -> Picture:
     stream = io.BytesIO()
     figure.savefig(stream, format="svg", metadata={"Date": None})
     return encoded("svg+xml", stream.getvalue(), size[0])
-
-
-def map_of(facts: Facts, frame: Frame, variable: Variable, plane: xr.DataArray, limits: tuple[float, float]) -> Picture:
-    """One plane of a map of numbers."""
-    return frame.plane(plane.values, limits, palettes.ramp_table(palettes.ramp_of(variable)))
 
 
 def classes(facts: Facts, frames: Frames, variable: Variable) -> dict[str, Any]:

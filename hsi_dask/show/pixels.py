@@ -138,7 +138,7 @@ class Tiles:
             yield values.values[mask], np.asarray(values[WAVELENGTH])
 
     def planes(
-        self, grid: Grid, factor: int, rows: slice, columns: slice, wavelengths: Sequence[float]
+        self, factor: int, rows: slice, columns: slice, wavelengths: Sequence[float]
     ) -> NDArray[np.float32] | str:
         """(n, y, x) reflectance at these wavelengths, nm, of pixels at a level, every `factor`-th of the mosaic's."""
         fine = slice(rows.start * factor, min(rows.stop * factor, self.grid.shape[0]))

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 if TYPE_CHECKING:
     pass
 
-Array = npt.NDArray[Any]
 Revision = Literal["DP1.001-2016", "DP3.001", "DP3.002", "rewritten", "radiance", "flat-2013"]
 
 

@@ -19,8 +19,6 @@ from hsi_dask.synthetic.spectra import MATERIALS
 if TYPE_CHECKING:
     pass
 
-Array = npt.NDArray[Any]
-
 
 @dataclass(frozen=True, eq=False)
 class Site:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -444,9 +443,5 @@ def test_what_is_opened_says_by_its_coordinates_alone_where_it_is(run_dir: Path)
     assert "spatial:bbox" not in results.attrs
 
 
-def test_grids_of_the_first_run_directories_are_understood() -> None:
-    old = {"epsg": 32618, "west": 368000.0, "north": 4307000.0}
-    old |= {"resolution": [1.0, 1.0], "shape": [70, 130], "chunk": [40, 60]}
-    assert Grid.from_json(old) == GRID
-    assert Grid.from_json(json.loads(json.dumps(asdict(GRID)))) == GRID
+def test_a_grid_tells_its_crs_unit_and_area() -> None:
     assert (GRID.epsg, GRID.label, GRID.unit, GRID.pixel_area) == (32618, "EPSG:32618", "m", 1.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import threading
@@ -38,8 +37,6 @@ from hsi_dask.schema import ENDMEMBER, PIXEL
 if TYPE_CHECKING:
     import xarray as xr
     from distributed import Client
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

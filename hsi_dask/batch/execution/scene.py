@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 from hsi_dask.batch.execution.dispatch import Failure, Workers, carry_out, raise_if_fatal
@@ -21,8 +20,6 @@ from hsi_dask.batch.tiles.plan import Plan, Tile
 from hsi_dask.errors import RunError
 from hsi_dask.io.scene import Arrays, read_arrays, write_arrays
 from hsi_dask.scene.reduction import Reduction
-
-logger = logging.getLogger(__name__)
 
 
 def ensure_scene(state: Run, plan: Plan, workers: Workers) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import logging
 import threading
 import time
 from collections import Counter
@@ -35,8 +34,6 @@ from hsi_dask.ops.materials import mapped
 from hsi_dask.ops.passes import ZERO
 from hsi_dask.ops.quality import count_flags, mask_maps
 from hsi_dask.schema import PIXEL, X, Y
-
-logger = logging.getLogger(__name__)
 
 # A process works on one tile at a time, with all its threads: two would double the memory and gain nothing
 _ONE_TILE = threading.Lock()

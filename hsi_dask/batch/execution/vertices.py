@@ -61,7 +61,7 @@ def search_site(state: Run, plan: Plan, workers: Workers, sample: xr.DataArray, 
     folder = search_folder(state.path)
     identity = {"version": scene.VERSION, "endmembers": endmembers_digest(first), "fingerprint": plan.fingerprint}
     places = _numbers(sample)
-    chosen = np.array([places[at] for at in _numbers(first, ENDMEMBER)])
+    chosen = np.array([places[at] for at in _numbers(first)])
     begun = scene.begin(sample, chosen, plan.config.endmembers.seed)
     write_arrays(folder / "begun", scene.begun_to(begun), identity)
     every = sorted(plan.tiles, key=lambda tile: tile.id)
@@ -81,10 +81,7 @@ def search_site(state: Run, plan: Plan, workers: Workers, sample: xr.DataArray, 
         return whole
 
     numbers = np.array(
-        [
-            jobs[tile].asked.first + row * jobs[tile].tile.shape[1] + column
-            for tile, row, column in _numbers(first, ENDMEMBER)
-        ]
+        [jobs[tile].asked.first + row * jobs[tile].tile.shape[1] + column for tile, row, column in _numbers(first)]
     )
     found = scene.search(ask, begun.space, numbers, begun.reference, begun.points, robust=robust)
     spectra = _spectra(
@@ -205,7 +202,7 @@ def _endmembers(found: scene.Vertices, spectra: dict[int, xr.DataArray]) -> xr.D
     return xr.DataArray(np.stack(means).astype(np.float32), coords, (ENDMEMBER, WAVELENGTH), "endmembers")
 
 
-def _numbers(pixels: xr.DataArray, dim: str = PIXEL) -> dict[tuple[str, int, int], int]:
+def _numbers(pixels: xr.DataArray) -> dict[tuple[str, int, int], int]:
     """Tile, row and column of each pixel, and its index."""
     names, rows, columns = (pixels[name].values.tolist() for name in ("tile", "row", "column"))
     return {at: index for index, at in enumerate(zip(names, rows, columns, strict=True))}

@@ -63,7 +63,7 @@ def open_run_directory(
             stack.enter_context(locks.held_whole(path))
             held = (_created(path, plan), plan) if _holds_nothing(path) else _made(path, plan, same_content)
         else:
-            if _alone(path, part) and part.number > 1:
+            if _unshared(path) and part.number > 1:
                 locks.await_first((path / MANIFEST).is_file, path)
             with locks.startup(path):
                 stack.enter_context(locks.held_part(path, part))
@@ -79,7 +79,7 @@ def _make_folders(path: Path, names: Sequence[str]) -> None:
     sync_folders({path, *(folder.parent for folder in new)})
 
 
-def _alone(path: Path, part: Part) -> bool:
+def _unshared(path: Path) -> bool:
     if reason := locks.unshared(path):
         logger.warning("%s: %s; start each part only once, part 1 makes the run", path, reason)
     return bool(reason)

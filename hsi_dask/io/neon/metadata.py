@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -23,8 +22,6 @@ from hsi_dask.io.hdf5 import StoredArray
 from hsi_dask.io.neon.layers import layer_names, read_layers
 from hsi_dask.io.tile_source import TileSource
 from hsi_dask.schema import WATER_VAPOUR_WINDOWS
-
-logger = logging.getLogger(__name__)
 
 NAME = re.compile(r"NEON_D\d\d_[A-Z0-9]{4}_(DP\d)_(.+?)_(bidirectional_)?reflectance.*\.h5")
 _CORNER = re.compile(r"_(\d{6})_(\d{7})_")  # easting_northing of the south-west corner in a tile's name
