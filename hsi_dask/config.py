@@ -34,12 +34,15 @@ def _window(window: tuple[float, float]) -> tuple[float, float]:
     return window
 
 
-def _known_method(name: str) -> str:
-    if name in METHODS.broken:
-        raise ConfigError(METHODS.broken[name])
-    if name not in METHODS.specifications:
-        raise ValueError("unknown")
-    return name
+def _known(registry: Any) -> AfterValidator:
+    def known(name: str) -> str:
+        if name in registry.broken:
+            raise ConfigError(registry.broken[name])
+        if name not in registry.specifications:
+            raise ValueError("unknown")
+        return name
+
+    return AfterValidator(known)
 
 
 def _some_methods(methods: tuple[str, ...]) -> tuple[str, ...]:
@@ -48,24 +51,14 @@ def _some_methods(methods: tuple[str, ...]) -> tuple[str, ...]:
     return in_order(methods)  # one order, so that it does not change the fingerprint
 
 
-Method = Annotated[str, AfterValidator(_known_method)]
+Method = Annotated[str, _known(METHODS)]
+Extractor = Annotated[str, _known(EXTRACTORS)]
 Window = Annotated[tuple[float, float], AfterValidator(_window)]
 Index = Annotated[float, Field(strict=True, ge=-1, le=1)]
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-def _known_extractor(name: str) -> str:
-    if name in EXTRACTORS.broken:
-        raise ConfigError(EXTRACTORS.broken[name])
-    if name not in EXTRACTORS.specifications:
-        raise ValueError("unknown")
-    return name
-
-
-Extractor = Annotated[str, AfterValidator(_known_extractor)]
 
 
 class EndmemberConfig(_Section):

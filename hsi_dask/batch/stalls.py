@@ -109,7 +109,7 @@ class Patience:
     """Stall detection for threads of this process, which cannot be killed."""
 
     def __init__(self) -> None:
-        self.last, self._next = time.monotonic(), REMARK
+        self.moved()
 
     def moved(self) -> None:
         self.last, self._next = time.monotonic(), REMARK

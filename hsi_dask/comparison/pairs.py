@@ -11,6 +11,7 @@ import xarray as xr
 from hsi_dask.batch.state.run_directory import Run
 from hsi_dask.comparison.spectra import require_same_endmembers
 from hsi_dask.errors import ConfigError, GridError, RunError
+from hsi_dask.io.regions import extent_text
 from hsi_dask.io.store import Grid, read_endmembers
 from hsi_dask.ops.grids import PixelGrid, offset
 from hsi_dask.schema import Variable
@@ -93,7 +94,9 @@ def _overlap(before: Run, after: Run) -> tuple[Grid, tuple[Window, Window], tupl
         for start, size, more in zip((down, across), one.shape, other.shape, strict=True)
     ]
     if any(stop <= start for start, stop in sides):
-        where = " and ".join(f"{run.path} ({_extent(run.manifest.grid)})" for run in (before, after))
+        where = " and ".join(
+            f"{run.path} ({extent_text(run.manifest.grid.bbox, run.manifest.grid.crs)})" for run in (before, after)
+        )
         raise GridError(f"{where} do not overlap; give two runs of one site")
     (top, bottom), (left, right) = sides
     shape = bottom - top, right - left
@@ -113,11 +116,6 @@ def _overlap(before: Run, after: Run) -> tuple[Grid, tuple[Window, Window], tupl
 def _pixels(run: Run) -> PixelGrid:
     grid = run.manifest.grid
     return PixelGrid(str(run.path), grid.crs, grid.west, grid.north, grid.resolution, grid.unit, np.empty(0))
-
-
-def _extent(grid: Grid) -> str:
-    west, south, east, north = grid.bbox
-    return f"{west:.9g} to {east:.9g} E, {south:.9g} to {north:.9g} N"
 
 
 # ------------------------------------------------------------------------------------------------ maps

@@ -14,6 +14,15 @@ if TYPE_CHECKING:
     from hsi_dask.kernels.counts.count import Count
 
 
+FALSE_ALARM = Parameter(
+    "false_alarm",
+    Annotated[float, Field(strict=True, gt=0, le=0.5)],
+    1e-3,
+    "a number above 0 and up to 0.5",
+    "probability that noise counts as a material",
+)
+
+
 def _count(mean: ArrayLike, covariance: ArrayLike, noise: ArrayLike, pixels: int, **options: Any) -> Count:
     from hsi_dask.kernels.counts.hfc import hfc
 
@@ -25,13 +34,5 @@ SPECIFICATION = Estimator(
     title="HFC",
     source="Harsanyi, Farrand & Chang (1993), Proceedings of ASPRS",
     count=_count,
-    parameters=(
-        Parameter(
-            "false_alarm",
-            Annotated[float, Field(strict=True, gt=0, le=0.5)],
-            1e-3,
-            "a number above 0 and up to 0.5",
-            "probability that noise counts as a material",
-        ),
-    ),
+    parameters=(FALSE_ALARM,),
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import logging
 import os
@@ -17,7 +16,7 @@ from typing import BinaryIO, Literal
 from hsi_dask.download.catalogue import RemoteFile
 from hsi_dask.download.service import RefusedError, Service, reason, shown
 from hsi_dask.errors import DownloadError
-from hsi_dask.io.durable import PART, sync_folders
+from hsi_dask.io.durable import PART, lock_alone, sync_folders
 
 logger = logging.getLogger(__name__)
 
@@ -180,12 +179,8 @@ def _alone(part: Path) -> Iterator[BinaryIO]:
     except OSError as error:
         raise DownloadError(f"{part} cannot be written: {error.strerror}; remove it, or give another --to") from error
     with stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DownloadError(f"another process downloads {part}; wait for it") from None
-        except OSError:
-            pass  # no locks here
+        if not lock_alone(stream.fileno()):
+            raise DownloadError(f"another process downloads {part}; wait for it")
         stream.seek(0, os.SEEK_END)
         yield stream
 

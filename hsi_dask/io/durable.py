@@ -6,6 +6,7 @@ A folder may have been made by a stranger: below it no link is followed, and onl
 from __future__ import annotations
 
 import errno
+import fcntl
 import glob
 import hashlib
 import os
@@ -164,3 +165,17 @@ def whole_folder(target: Path) -> Iterator[Path]:
     remove(target)
     os.replace(part, target)
     sync_folders([target.parent])
+
+
+def lock_alone(descriptor: int) -> bool:
+    """Lock an open file or folder until it is closed; False where another process has it.
+
+    True, too, where the file system has no locks: nobody knows there.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True

@@ -5,20 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from hsi_dask.methods.detection import COMPONENTS, Whitened, scene_of, threshold, white_pixels, whitened
-from hsi_dask.methods.specification import Background, Library, Method, score_variables
+from hsi_dask.methods.detection import COMPONENTS, Whitened, threshold, white_axes, white_pixels, whitened
+from hsi_dask.methods.specification import Method, score_variables
 
 if TYPE_CHECKING:
     from hsi_dask.kernels.projection import Sums
-
-
-def _directions(library: Library, options: Mapping[str, Any], background: Background | None) -> NDArray[np.float64]:
-    if background is None:
-        return np.empty((0, library.spectra.shape[1]))
-    return np.asarray(scene_of(background, options).forward)
 
 
 def _finish(model: Whitened, sums: Sums) -> Mapping[str, NDArray[Any]]:
@@ -35,7 +28,7 @@ SPECIFICATION = Method(
     variables=score_variables("ace", "adaptive-coherence score", better="high"),
     prepare=whitened,
     finish=_finish,
-    directions=_directions,
+    directions=white_axes,
     background=True,
     parameters=(COMPONENTS,),
     threshold=threshold("ace", " and up to 1"),

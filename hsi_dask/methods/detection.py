@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from hsi_dask.methods.specification import Background, Inputs
+from hsi_dask.methods.specification import Background, Inputs, Library
 from hsi_dask.parameters import Parameter
 
 if TYPE_CHECKING:
@@ -80,6 +80,13 @@ def filtered(model: Filters, sums: Sums) -> NDArray[np.float64]:
     from hsi_dask.kernels.linear_forms import linear_forms
 
     return linear_forms(model.weights, sums.projections, model.offsets)
+
+
+def white_axes(library: Library, options: Mapping[str, Any], background: Background | None) -> NDArray[np.float64]:
+    """The scene's axes, which `whitened` needs the projections on."""
+    if background is None:
+        return np.empty((0, library.spectra.shape[1]))
+    return np.asarray(scene_of(background, options).forward)
 
 
 def whitened(inputs: Inputs) -> Whitened:

@@ -94,18 +94,14 @@ def class_change_legend(changes: Changes, classes: Variable) -> tuple[dict[int, 
     legend |= {value: f"became {known[value][0]}" for value in class_values(changes.pair, classes) if value}
     legend[BECAME_UNCLASSIFIED] = "became unclassified"
     for value in legend:
-        colours[value] = _rgba(known[value][1] if value in known else _UNCLASSIFIED)
-    colours[UNCHANGED] = _rgba(_UNCHANGED)
+        colours[value] = palettes.rgba(known[value][1] if value in known else _UNCLASSIFIED)
+    colours[UNCHANGED] = palettes.rgba(_UNCHANGED)
     return legend, colours
 
 
 def significance_colours() -> NDArray[np.uint8]:
     """(256, 4) RGBA of decreases and increases, as the ends of the diverging colours; no data clear."""
     ramp, colours = palettes.ramp_table(palettes.DIVERGING), np.zeros((256, 4), np.uint8)
-    colours[WITHIN_ERROR] = _rgba(_UNCHANGED)
+    colours[WITHIN_ERROR] = palettes.rgba(_UNCHANGED)
     colours[DECREASE], colours[INCREASE] = [*ramp[10], 255], [*ramp[-10], 255]
     return colours
-
-
-def _rgba(colour: str) -> NDArray[np.uint8]:
-    return np.array([*bytes.fromhex(colour[1:]), 255], np.uint8)

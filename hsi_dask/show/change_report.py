@@ -17,7 +17,6 @@ from hsi_dask.batch.state.run_directory import Run
 from hsi_dask.comparison.pairs import open_pair
 from hsi_dask.comparison.stored import Changes, store_changes
 from hsi_dask.errors import FileFormatError
-from hsi_dask.escaping import visible_lines
 from hsi_dask.io import cog
 from hsi_dask.io.durable import sync_folders, write_file
 from hsi_dask.io.readers import read_source
@@ -30,6 +29,7 @@ from hsi_dask.show.geotiff import MapImage
 from hsi_dask.show.labels import title_of
 from hsi_dask.show.pictures import STYLE
 from hsi_dask.show.tables import csv_text
+from hsi_dask.show.templates import template
 
 PAGE = "change.html"
 _TILES_LOOKED_AT = 20  # whose dates a page tells
@@ -148,17 +148,14 @@ def _tables(changes: Changes, target: Path) -> Iterator[list[Path]]:
 
 
 def _page(changes: Changes, confidence: float, notes: list[str], files: list[str]) -> str:
-    import jinja2
     from matplotlib import rc_context
 
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    settings = jinja2.Environment(loader=loader, autoescape=True, finalize=_shown, trim_blocks=True, lstrip_blocks=True)
     pair = changes.pair
     paths = [str(run.path) for run in (pair.before, pair.after)]
     with rc_context(STYLE), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # letters that no installed font has become boxes
         drawn = ChangePictures(changes)
-        return settings.get_template("change.html").render(
+        return template("change.html").render(
             before=pair.before.path.resolve().name,
             after=pair.after.path.resolve().name,
             paths=[pair.before.path.resolve(), pair.after.path.resolve()],
@@ -172,11 +169,6 @@ def _page(changes: Changes, confidence: float, notes: list[str], files: list[str
             again=f"hsi-dask compare {shlex.join(paths)} --out DIR",
             version=versions()["hsi-dask"],
         )
-
-
-def _shown(value: Any) -> Any:
-    """What the page says, before it is escaped as HTML."""
-    return value if hasattr(value, "__html__") else visible_lines(str(value))
 
 
 def _summary(changes: Changes, confidence: float) -> Iterator[tuple[str, str, str]]:

@@ -5,7 +5,6 @@ A plane streams from the store and its overviews into the file, a row of chunks 
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,7 +25,7 @@ from hsi_dask.batch.tiles.plan import free_bytes
 from hsi_dask.errors import RunError
 from hsi_dask.escaping import xml_text
 from hsi_dask.io import cog, store
-from hsi_dask.io.durable import PART, sync_folders, write_file
+from hsi_dask.io.durable import PART, lock_alone, sync_folders, write_file
 from hsi_dask.io.libraries import write_library, write_table
 from hsi_dask.overviews.overviews import Overviews, kept_overviews
 from hsi_dask.overviews.statistics import Statistics
@@ -173,12 +172,8 @@ def _alone(target: Path) -> Iterator[None]:
     """No other export writes here meanwhile; where the file system has no locks, nobody knows."""
     descriptor = os.open(target, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunError(f"another export writes to {target}; wait for it, or give another --out folder") from None
-        except OSError:
-            pass  # no locks here
+        if not lock_alone(descriptor):
+            raise RunError(f"another export writes to {target}; wait for it, or give another --out folder")
         yield
     finally:
         os.close(descriptor)

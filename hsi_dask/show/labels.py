@@ -102,6 +102,11 @@ def title_of(variable: Variable) -> str:
     return f"{words}es" if variable.role == "class" and words.endswith("class") else words
 
 
+def capital(text: str) -> str:
+    """A text as a heading."""
+    return text[:1].upper() + text[1:]
+
+
 def units_of(variable: Variable) -> str:
     """ " (radian)", or nothing of a number without units."""
     return f" ({variable.units})" if variable.units not in (None, "", "1") else ""

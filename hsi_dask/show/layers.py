@@ -8,7 +8,7 @@ from typing import NamedTuple
 from hsi_dask.schema import CLASS_DIMS, QUICKLOOK, Variable
 from hsi_dask.show.composites import MIX, has_composite, largest
 from hsi_dask.show.figures import PICTURES
-from hsi_dask.show.labels import Labels, title_of
+from hsi_dask.show.labels import Labels, capital, title_of
 
 BAND, COMPOSITE = "band", "rgb"  # pictures of wavelengths that are chosen on the page
 CHOSEN = {BAND: "one band", COMPOSITE: "three bands"}
@@ -67,7 +67,7 @@ def _layers(
         if variable not in beside:
             if has_composite(variable, len(found := means(variable))):
                 title = title_of(variable)
-                yield Layer(_capital(title), f"{title}, three as colours", variable, mix=largest(found))
+                yield Layer(capital(title), f"{title}, three as colours", variable, mix=largest(found))
             yield from _of_planes(variable, labels)
             for unsure in (one for one in beside if one.of == variable.name):
                 yield from _of_planes(unsure, labels)
@@ -81,8 +81,4 @@ def _layers(
 def _of_planes(variable: Variable, labels: Callable[[Variable], Labels]) -> Iterator[Layer]:
     title, known = title_of(variable), labels(variable)
     for plane, (number, name) in enumerate(zip(known.numbers, known.names, strict=True)):
-        yield Layer(_capital(title), f"{title}, {name}", variable, number, plane)
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+        yield Layer(capital(title), f"{title}, {name}", variable, number, plane)

@@ -85,9 +85,9 @@ def colours_of(numbers: Collection[int]) -> list[str]:
 def class_table(numbers: Collection[int]) -> NDArray[np.uint8]:
     """(256, 4) RGBA of class values: 0 grey, each endmember's number in its colour, all others and 255 transparent."""
     table = np.zeros((256, 4), np.uint8)
-    table[UNCLASSIFIED] = _rgba(UNCLASSIFIED_COLOUR)
+    table[UNCLASSIFIED] = rgba(UNCLASSIFIED_COLOUR)
     for value, colour in zip(numbers, colours_of(numbers), strict=True):
-        table[value] = _rgba(colour)
+        table[value] = rgba(colour)
     table[NO_CLASS] = 0
     return table
 
@@ -95,10 +95,10 @@ def class_table(numbers: Collection[int]) -> NDArray[np.uint8]:
 def quality_table() -> NDArray[np.uint8]:
     """(n, 4) RGBA of quality: grey where good, a colour for each reason, another for several; no data and what is
     outside the area transparent."""
-    table = np.tile(_rgba(SEVERAL_COLOUR), (2 * max(FLAGS.values()), 1))
-    table[0] = _rgba(GOOD_COLOUR)
+    table = np.tile(rgba(SEVERAL_COLOUR), (2 * max(FLAGS.values()), 1))
+    table[0] = rgba(GOOD_COLOUR)
     for name, bit in FLAGS.items():
-        table[bit] = _rgba(_FLAGS[name])
+        table[bit] = rgba(_FLAGS[name])
     table[(np.arange(len(table)) & (FLAGS["no_data"] | FLAGS["outside"])) != 0] = 0
     return table
 
@@ -108,5 +108,6 @@ def flag_colour(name: str) -> str:
     return _FLAGS[name]
 
 
-def _rgba(colour: str) -> NDArray[np.uint8]:
+def rgba(colour: str) -> NDArray[np.uint8]:
+    """A colour of #rrggbb as bytes."""
     return np.array([*bytes.fromhex(colour[1:]), 255], np.uint8)

@@ -19,7 +19,6 @@ import numpy as np
 from hsi_dask.batch.observer import Advanced
 from hsi_dask.batch.state.manifest import versions
 from hsi_dask.errors import RunError
-from hsi_dask.escaping import visible_lines
 from hsi_dask.io.durable import sync_folders, write_file
 from hsi_dask.io.regions import extent_text
 from hsi_dask.overviews.overviews import kept_overviews
@@ -29,6 +28,7 @@ from hsi_dask.show.composites import require_composite
 from hsi_dask.show.facts import Facts, area, bytes_text, duration
 from hsi_dask.show.figures import share_text
 from hsi_dask.show.labels import lines_of, title_of
+from hsi_dask.show.templates import template
 from hsi_dask.show.thresholds import Wanted, thresholds_of
 
 REPORT = "report.html"
@@ -95,11 +95,8 @@ def report(
 
 
 def _page(facts: Facts, drawn: Advanced, nearest: Mapping[int, str]) -> str:
-    import jinja2
     from matplotlib import rc_context
 
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    settings = jinja2.Environment(loader=loader, autoescape=True, finalize=_shown, trim_blocks=True, lstrip_blocks=True)
     step = _steps(drawn, 3 + sections.pictures_to_draw(facts))
     with rc_context(pictures.STYLE), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # letters that no installed font has become boxes
@@ -108,7 +105,7 @@ def _page(facts: Facts, drawn: Advanced, nearest: Mapping[int, str]) -> str:
         step()
         site = list(pictures.site(facts, frames))
         step()
-        return settings.get_template("report.html").render(
+        return template("report.html").render(
             title=_title(facts),
             summary=list(_summary(facts)),
             pictures=site,
@@ -132,11 +129,6 @@ def _page(facts: Facts, drawn: Advanced, nearest: Mapping[int, str]) -> str:
             run=facts.run,
             units=_axes_units(facts),
         )
-
-
-def _shown(value: Any) -> Any:
-    """What the page says, before it is escaped as HTML; the settings keep their lines."""
-    return value if hasattr(value, "__html__") else visible_lines(str(value))
 
 
 def _steps(drawn: Advanced, of: int) -> Callable[[], None]:

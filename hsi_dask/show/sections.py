@@ -15,7 +15,7 @@ from hsi_dask.show.facts import Facts, area
 from hsi_dask.show.figures import share_text
 from hsi_dask.show.frames import Frame, Picture
 from hsi_dask.show.histograms import histogram
-from hsi_dask.show.labels import title_of, units_of
+from hsi_dask.show.labels import capital, title_of, units_of
 from hsi_dask.show.pictures import NARROW, WIDE, Frames
 
 _MOST_CATEGORIES = 12  # of a map of library spectra that a legend names
@@ -59,13 +59,9 @@ def _told(facts: Facts, variable: Variable) -> dict[str, Any]:
     meaning, method = variable.long_name, facts.settings.method_of(variable)
     source = f" Source: {method.source}." if method else ""
     return {
-        "id": variable.name, "title": _capital(title_of(variable)),
+        "id": variable.name, "title": capital(title_of(variable)),
         "words": f"Each pixel's {meaning}{units_of(variable)}. {_WORDS[variable.role]}{source}",
     }  # fmt: skip
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _planes(
@@ -76,7 +72,7 @@ def _planes(
     maps, limits = facts.maps[variable.name].values, facts.limits(variable)
     for number, (name, colour) in enumerate(zip(labels.names, labels.colours, strict=True)):
         found = facts.statistics[variable.name][number]
-        one: dict[str, Any] = {"name": name, "colour": colour, "alt": f"{_capital(title_of(variable))} of {name}"}
+        one: dict[str, Any] = {"name": name, "colour": colour, "alt": f"{capital(title_of(variable))} of {name}"}
         if variable.role == "model":
             one |= _models(facts, frame, maps[number], found)
         else:
@@ -173,8 +169,8 @@ def class_maps(facts: Facts, frames: Frames, step: Callable[[], None]) -> Iterat
     """Every class map."""
     for variable in facts.variables.values():
         if variable.role == "class":
-            words = _capital(variable.long_name)
-            yield {"id": variable.name, "title": _capital(title_of(variable)), "words": words} | pictures.classes(
+            words = capital(variable.long_name)
+            yield {"id": variable.name, "title": capital(title_of(variable)), "words": words} | pictures.classes(
                 facts, frames, variable
             )
             step()

@@ -362,36 +362,31 @@ def _require_results(state: Run) -> None:
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM ends a run as Ctrl-C does, unless the calling program has a handler of its own."""
+def _handled(number: int, handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Handle a signal, unless the calling program has a handler of its own, or this is not its main thread."""
     main = threading.current_thread() is threading.main_thread()
-    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+    if not main or signal.getsignal(number) is not signal.SIG_DFL:
         yield
         return
+    before = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+def _terminable() -> AbstractContextManager[None]:
+    """SIGTERM ends a run as Ctrl-C does."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    return _handled(signal.SIGTERM, stop)
 
 
 @contextmanager
 def _warned() -> Iterator[Callable[[], bool]]:
-    """Whether SIGUSR1 has come, by which batch schedulers warn of the wall time: finish what is in work, begin no more.
-
-    Whoever calls may have decided already what it does.
-    """
+    """Whether SIGUSR1 has come, which warns of the wall time: finish what is in work, begin no more."""
     warned = threading.Event()
-    main = threading.current_thread() is threading.main_thread()
-    if not main or signal.getsignal(signal.SIGUSR1) is not signal.SIG_DFL:
+    with _handled(signal.SIGUSR1, lambda number, frame: warned.set()):
         yield warned.is_set
-        return
-    before = signal.signal(signal.SIGUSR1, lambda number, frame: warned.set())
-    try:
-        yield warned.is_set
-    finally:
-        signal.signal(signal.SIGUSR1, before)
