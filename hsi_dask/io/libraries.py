@@ -15,16 +15,15 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hsi_dask.errors import EndmemberError
-from hsi_dask.io.delimited import clean, shown, without_formula
+from hsi_dask.io.delimited import clean, without_formula
 from hsi_dask.io.durable import write_file
+from hsi_dask.io.envi_header import TYPES, Header
 from hsi_dask.io.regular import read_regular
 from hsi_dask.schema import ENDMEMBER, WAVELENGTH
 
 NAME, MATERIAL = "name", "material"  # coordinates beside `endmember`
-_TYPES = {1: "u1", 2: "i2", 3: "i4", 4: "f4", 5: "f8", 12: "u2", 13: "u4", 14: "i8", 15: "u8"}  # ENVI's data types
 MAX_VALUES = 2**25  # of a library: 15 000 spectra at each nanometre from 350 to 2500; 0.3 GB
 _MAX_BYTES = 2**29  # of its data, twice what so many values need
-_MAX_HEADER = 2**24  # bytes; 7000 names take 0.15 MB
 
 
 class RawSpectra(NamedTuple):
@@ -62,36 +61,33 @@ def require_size(path: Path, count: int, size: int) -> None:
 
 def read_library(path: Path) -> RawSpectra:
     """An ENVI spectral library: header and data. What `bbl` marks with 0, and the ignore value, come as NaN."""
-    header, data = library_files(path)
-    fields = _header(header)
-    values = _values(fields, header, data)
+    named, data = library_files(path)
+    header = Header(str(named))
+    values = _values(header, data)
     count, size = values.shape
-    wavelength = _reals(fields, "wavelength", header)
-    if len(wavelength) != size:
-        raise EndmemberError(f"{header} has {len(wavelength)} wavelengths for {size} samples; complete its header")
-    if good := _reals(fields, "bbl", header):
-        if len(good) != size:
-            raise EndmemberError(f"{header} has {len(good)} marks in bbl for {size} samples; correct its header")
-        values[:, np.array(good) == 0] = np.nan
-    names = _list(fields, "spectra names") or [f"endmember_{n}" for n in range(1, count + 1)]
+    wavelength = header.reals("wavelength", size, "samples")
+    if wavelength is None:
+        raise header.error("has no wavelengths; complete it")
+    if (good := header.reals("bbl", size, "samples")) is not None:
+        values[:, good == 0] = np.nan
+    names = header.list("spectra names") or [f"endmember_{n}" for n in range(1, count + 1)]
     if len(names) != count:
-        raise EndmemberError(f"{header} has {len(names)} spectra names for {count} spectra; correct its header")
-    scale, fwhm = fields.get("reflectance scale factor"), _reals(fields, "fwhm", header)
-    material = _list(fields, "material")
+        raise header.error(f"has {len(names)} spectra names for {count} spectra; correct it")
+    material = header.list("material")
     return RawSpectra(
-        values, np.array(wavelength), names, fields.get("wavelength units", ""),
-        scale=None if scale is None else _real(scale, header), fwhm=np.array(fwhm) if len(fwhm) == size else None,
+        values, wavelength, names, header.text("wavelength units"), scale=header.real("reflectance scale factor"),
+        fwhm=header.reals("fwhm", size, "samples") if len(header.list("fwhm")) == size else None,
         columns={"material": material} if len(material) == count else {},
     )  # fmt: skip
 
 
-def _values(fields: dict[str, str], header: Path, data: Path) -> NDArray[np.float64]:
+def _values(header: Header, data: Path) -> NDArray[np.float64]:
     """(lines, samples) float64, NaN where the file has its ignore value."""
-    count, size = (_field(fields, key, header) for key in ("lines", "samples"))
-    kind, offset = _field(fields, "data type", header), _field(fields, "header offset", header, 0)
-    if kind not in _TYPES:
-        raise EndmemberError(f"{header} has data type {kind}, which no spectrum has; give one of real numbers")
-    dtype = np.dtype(_TYPES[kind]).newbyteorder(">" if _field(fields, "byte order", header, 0) else "<")
+    count, size = header.whole("lines"), header.whole("samples")
+    kind, offset = header.whole("data type"), header.whole("header offset", 0)
+    if kind not in TYPES:
+        raise header.error(f"has data type {kind}, which no spectrum has; give one of real numbers")
+    dtype = np.dtype(TYPES[kind]).newbyteorder(">" if header.whole("byte order", 0) else "<")
     require_size(data, count, size)
     found, needed = read_regular(data, _MAX_BYTES), count * size * dtype.itemsize
     if needed <= 0 or len(found) < offset + needed:
@@ -102,8 +98,7 @@ def _values(fields: dict[str, str], header: Path, data: Path) -> NDArray[np.floa
     stored = np.frombuffer(found, dtype, count * size, offset)
     with np.errstate(invalid="ignore"):  # signalling NaNs become quiet ones
         values = stored.astype(np.float64).reshape(count, size)
-    if "data ignore value" in fields:
-        ignored = _real(fields["data ignore value"], header)
+    if (ignored := header.real("data ignore value")) is not None:
         with np.errstate(over="ignore"):  # text has more digits than a float32
             values[(values == ignored) | (values == np.float64(np.float32(ignored)))] = np.nan
     return values
@@ -122,54 +117,6 @@ def library_files(path: Path) -> tuple[Path, Path]:
     if header is None:
         raise EndmemberError(f"{path} has no header {headers[1].name} beside it; copy both")
     return header, path
-
-
-def _header(path: Path) -> dict[str, str]:
-    """`key = value` lines, values in braces over several lines."""
-    text = read_regular(path, _MAX_HEADER).decode("utf-8", errors="replace")
-    if not text.lstrip("\ufeff \t\r\n").startswith("ENVI"):
-        raise EndmemberError(f"{path} is not an ENVI header: it does not begin with ENVI")
-    fields, lines = dict[str, str](), iter(re.split(r"\r\n|\r|\n", text))
-    for line in lines:
-        key, _, value = line.partition("=")
-        key, parts = " ".join(key.lower().split()), [value.strip()]
-        if not key or key.startswith(";"):
-            continue
-        while parts[0].startswith("{") and "}" not in parts[-1]:
-            if (more := next(lines, None)) is None:
-                raise EndmemberError(f"{path} has a {{ without a }} after {shown(key)}; copy it again")
-            parts.append(more)
-        fields[key] = "\n".join(parts)
-    return fields
-
-
-def _list(fields: dict[str, str], key: str) -> list[str]:
-    """Parts of a value in braces, control characters left out."""
-    inside = fields.get(key, "").partition("}")[0].strip("{ \n\t\r")
-    return [clean(part) for part in inside.split(",")] if inside else []
-
-
-def _reals(fields: dict[str, str], key: str, header: Path) -> list[float]:
-    return [_real(part, header) for part in _list(fields, key)]
-
-
-def _real(text: str, header: Path) -> float:
-    """A number of plain digits: float() also takes those of other scripts, and 1_000."""
-    try:
-        if text.isascii() and "_" not in text:
-            return float(text)
-    except ValueError:
-        pass
-    raise EndmemberError(f"{header} has {shown(text)} where a number should be; correct it")
-
-
-def _field(fields: dict[str, str], key: str, header: Path, default: int | None = None) -> int:
-    if key not in fields and default is not None:
-        return default
-    text = fields.get(key, "nothing")
-    if not re.fullmatch(r"[0-9]{1,18}", text):
-        raise EndmemberError(f"{header} has {key} = {shown(text)}, not a whole number; correct it")
-    return int(text)
 
 
 # ------------------------------------------------------------------------------------------------ writing

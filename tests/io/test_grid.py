@@ -18,8 +18,6 @@ from hsi_dask.io.readers import identity, read_source
 from hsi_dask.sources import find_source
 from hsi_dask.synthetic import neon_wavelengths, simulate_scene, write_neon_tile
 
-NEVER = -9999
-
 
 @pytest.fixture(scope="module")
 def tile(tmp_path_factory: pytest.TempPathFactory) -> Path:
