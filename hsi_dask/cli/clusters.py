@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -11,9 +11,6 @@ from hsi_dask.cli.app import DONE, FOUND, app
 from hsi_dask.cli.runs import require_memory, settings_of, with_endmembers
 from hsi_dask.cli.settings import Bounds, BoundsCrs, RegionFile, area_of, area_words, changed
 from hsi_dask.errors import ConfigError
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command()

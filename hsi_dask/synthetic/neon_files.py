@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +17,6 @@ from hsi_dask.synthetic.neon_layers import write_ancillary, write_logs
 from hsi_dask.synthetic.neon_layouts import LAYOUTS, LINE, WKT, Layout, Revision, put_text, text_value
 from hsi_dask.synthetic.scenes import NO_DATA, SCALE, Pixels, Scene, digital_numbers
 from hsi_dask.synthetic.spectra import WATER_WINDOWS, peak
-
-if TYPE_CHECKING:
-    pass
 
 Array = npt.NDArray[Any]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +12,6 @@ from hsi_dask.synthetic.fields import patch_weights
 from hsi_dask.synthetic.neon_layouts import LOGS, Layout, put_text, text_value
 from hsi_dask.synthetic.scenes import NO_DATA, Scene
 from hsi_dask.synthetic.spectra import WATER_WINDOWS
-
-if TYPE_CHECKING:
-    pass
 
 Array = npt.NDArray[Any]
 

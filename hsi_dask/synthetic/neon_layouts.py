@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
-
-if TYPE_CHECKING:
-    pass
 
 Revision = Literal["DP1.001-2016", "DP3.001", "DP3.002", "rewritten", "radiance", "flat-2013"]
 

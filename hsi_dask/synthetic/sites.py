@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy.typing as npt
 
@@ -15,9 +15,6 @@ from hsi_dask.synthetic.neon_files import write_neon_tile
 from hsi_dask.synthetic.neon_layouts import LAYOUTS
 from hsi_dask.synthetic.scenes import Scene, simulate_scene
 from hsi_dask.synthetic.spectra import MATERIALS
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from hsi_dask.errors import ConfigError
-
-if TYPE_CHECKING:
-    pass
 
 Array = npt.NDArray[Any]
 

@@ -326,7 +326,7 @@ def test_a_coarse_picture_of_bands_has_every_nth_pixel(canvas, monkeypatch):
     monkeypatch.setattr(canvases, "MOST_PIXELS", 1000)
     painted = canvas.paint_bands(canvas.bounds, [800.0])
     assert (painted.factor, painted.rgba.shape) == (2, (300, 600, 4))
-    planes = canvas.tiles.planes(canvas.grids[2], 2, slice(0, 300), slice(0, 600), [800.0])
+    planes = canvas.tiles.planes(2, slice(0, 300), slice(0, 600), [800.0])
     tiles = hsi.open_mosaic([record.path for record in canvas.overviews.records])
     np.testing.assert_array_equal(planes[0], tiles.sel(wavelength=800, method="nearest")[::2, ::2])
 
