@@ -51,8 +51,8 @@ MAY_IMPORT = {
     "overviews": {"errors", "schema", "io", "batch"},
     "comparison": {"errors", "schema", "kernels", "io", "ops", "batch", "overviews"},
     "show": {
-        *("errors", "escaping", "schema", "yaml_text", "kernels", "methods", "io", "ops", "batch", "overviews"),
-        "comparison",
+        *("errors", "escaping", "schema", "yaml_text", "kernels", "methods", "extractors", "io", "ops", "batch"),
+        *("overviews", "comparison"),
     },
     "download": {"errors", "io"},
     "progress": {"batch", "escaping"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
@@ -12,12 +13,16 @@ if TYPE_CHECKING:
 Found = TypeVar("Found")
 
 
+_open: weakref.WeakSet[Background] = weakref.WeakSet()
+
+
 class Background:
     """A thread that reads tiles, so that the page answers meanwhile."""
 
     def __init__(self, document: Document) -> None:
         self.document = document
         self.pool = ThreadPoolExecutor(1)
+        _open.add(self)
 
     def later(self, do: Callable[[], Found], then: Callable[[Found], None]) -> None:
         """Do something, then something with what it gave."""
@@ -31,3 +36,9 @@ class Background:
     def end(self) -> None:
         """Nothing more is begun."""
         self.pool.shutdown(wait=False, cancel_futures=True)
+
+
+def end_all() -> None:
+    """Nothing more is begun behind any page: at the end of the program Python waits for all that is queued."""
+    for background in tuple(_open):
+        background.end()

@@ -19,6 +19,7 @@ import numpy as np
 from hsi_dask.batch.observer import Advanced
 from hsi_dask.batch.state.manifest import versions
 from hsi_dask.errors import RunError
+from hsi_dask.extractors.registry import EXTRACTORS
 from hsi_dask.io.durable import sync_folders, write_file
 from hsi_dask.io.regions import extent_text
 from hsi_dask.overviews.overviews import kept_overviews
@@ -28,6 +29,7 @@ from hsi_dask.show.composites import require_composite
 from hsi_dask.show.facts import Facts, area, bytes_text, duration
 from hsi_dask.show.figures import share_text
 from hsi_dask.show.labels import lines_of, title_of
+from hsi_dask.show.origins import search
 from hsi_dask.show.templates import template
 from hsi_dask.show.thresholds import Wanted, thresholds_of
 
@@ -110,6 +112,7 @@ def _page(facts: Facts, drawn: Advanced, nearest: Mapping[int, str]) -> str:
             summary=list(_summary(facts)),
             pictures=site,
             spectra=spectra,
+            search=" ".join(search(facts)),
             origins=list(_origins(facts, nearest)),
             compared=bool(nearest),
             fractions=[title_of(facts.variables[name]) for name in _fractions(facts)],
@@ -265,7 +268,9 @@ def _sources(facts: Facts) -> list[str]:
     """The publications of the methods, as far as these are installed."""
     made = (facts.settings.method_of(variable) for variable in facts.variables.values())
     found = {method.name: method for method in made if method}
-    return [f"{method.title} ({name}): {method.source}" for name, method in found.items()]
+    finder = EXTRACTORS.specifications.get(str(facts.endmembers.attrs.get("method")))
+    how = [f"Endmembers, {finder.title}: {finder.source}"] if finder else []
+    return [*how, *(f"{method.title} ({name}): {method.source}" for name, method in found.items())]
 
 
 def _next_steps(facts: Facts) -> Iterator[tuple[str, str]]:

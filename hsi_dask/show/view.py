@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from hsi_dask.batch.observer import Advanced
 from hsi_dask.errors import RunError
+from hsi_dask.show.background import end_all
 from hsi_dask.show.canvas import Canvas
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def served(run_dir: str | os.PathLike[str], *, port: int = 0, advanced: Advanced
     finally:
         gc.unfreeze()
         server.stop()
+        end_all()
 
 
 def wait() -> None:

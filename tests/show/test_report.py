@@ -322,3 +322,10 @@ def test_the_nearest_spectra_of_a_library_are_told_of_every_endmember(run_dir, t
     for row, name in zip(rows, ("moss", "slate", "&lt;b&gt;sand&lt;/b&gt;", "lawn"), strict=True):
         assert f'<td class="w">{name}, 0.0°; ' in row
     assert "nearest of the library" not in write_report(own).read_text(encoding="utf-8")
+
+
+def test_it_tells_how_the_endmembers_were_found(page, run_dir):
+    told = open_endmembers(run_dir).attrs
+    assert f"Found by N-FINDR (Winter (1999), Proceedings of SPIE 3753) among {told['pixels']:,} pixels" in page
+    assert ("like no other" in page) == bool(told["dropped"])
+    assert "Endmembers, N-FINDR: Winter (1999)" in page

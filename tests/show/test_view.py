@@ -24,6 +24,7 @@ pytest.importorskip("bokeh", reason='the extra is not installed: pip install "hs
 import hsi_dask as hsi
 from hsi_dask.cli import main
 from hsi_dask.show import canvas as canvases
+from hsi_dask.show.background import Background, end_all
 from hsi_dask.show.canvas import Bounds, Canvas
 from hsi_dask.show.captions import legend
 from hsi_dask.show.page import Page as ServedPage
@@ -523,6 +524,27 @@ def test_pages_that_nobody_looks_at_are_few_and_soon_gone(canvas):
         return most
 
     assert asyncio.run(forty()) <= _MOST_UNUSED + 1
+
+
+def test_what_is_queued_behind_pages_is_given_up_at_the_end():
+    from bokeh.document import Document
+
+    begun, go, done = threading.Event(), threading.Event(), []
+
+    def slow():
+        begun.set()
+        go.wait(30)
+        done.append("first")
+
+    background = Background(Document())
+    background.later(slow, lambda found: None)
+    for _ in range(100):
+        background.later(lambda: done.append("queued"), lambda found: None)
+    assert begun.wait(30)
+    end_all()
+    go.set()
+    background.pool.shutdown(wait=True)
+    assert done == ["first"]
 
 
 # ------------------------------------------------------------------------------------------------ in the browser
