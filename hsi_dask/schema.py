@@ -216,11 +216,35 @@ def endmember_materials(endmembers: xr.DataArray) -> list[str] | None:
     raise EndmemberError(f"endmember {number} has no material, but others have; name one for each, or for none")
 
 
-def require_dims(array: xr.DataArray, dims: tuple[str, ...], what: str) -> xr.DataArray:
+def require_labels(array: Any, dims: tuple[str, ...], what: str) -> xr.DataArray:
+    """The array itself, if it is labelled, else SchemaError."""
+    if isinstance(array, xr.DataArray):
+        labelled: xr.DataArray = array
+        return labelled
+    kind = {"ndarray": "a numpy array"}.get(type(array).__name__, f"a {type(array).__name__}")
+    coords = ', coords={"wavelength": nm}' if WAVELENGTH in dims else ""
+    raise SchemaError(
+        f"{what} came as {kind}, which has no labels; make it an xarray.DataArray first: "
+        f"xr.DataArray(values, dims=({', '.join(map(repr, dims))}){coords})"
+    )
+
+
+def require_dims(array: Any, dims: tuple[str, ...], what: str) -> xr.DataArray:
     """The array with exactly these dimensions in this order (transposed if need be), else SchemaError."""
-    if set(array.dims) != set(dims):
-        raise SchemaError(f"{what} must have the dimensions {dims}, not {tuple(map(str, array.dims))}")
-    return array.transpose(*dims)
+    labelled = require_labels(array, dims, what)
+    if set(labelled.dims) != set(dims):
+        raise SchemaError(f"{what} must have the dimensions {dims}, not {tuple(map(str, labelled.dims))}")
+    return labelled.transpose(*dims)
+
+
+def require_pixels(array: xr.DataArray) -> xr.DataArray:
+    """The array, if it has a pixel, else SchemaError."""
+    if 0 in (array.sizes.get(Y, 1), array.sizes.get(X, 1)):
+        raise SchemaError(
+            "no pixel is selected; y descends where north is up, so that a slice of it goes from north to south: "
+            "slice(north, south)"
+        )
+    return array
 
 
 def require_wavelengths(cube: xr.DataArray, endmembers: xr.DataArray) -> None:
@@ -231,7 +255,8 @@ def require_wavelengths(cube: xr.DataArray, endmembers: xr.DataArray) -> None:
     mine, theirs = np.asarray(cube[WAVELENGTH]), np.asarray(endmembers[WAVELENGTH])
     if mine.size != theirs.size:
         raise EndmemberError(
-            f"endmembers have {theirs.size} wavelengths, the cube {mine.size}; call select_bands on both"
+            f"endmembers have {theirs.size} wavelengths, the cube {mine.size}; bring them to the cube's with "
+            "resample_endmembers, or call select_bands on both if they are of one sensor"
         )
     if (apart := np.abs(mine - theirs)).size and apart.max() > SAME_WAVELENGTH:
         at = int(apart.argmax())

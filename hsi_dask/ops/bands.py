@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hsi_dask.errors import ConfigError, SchemaError
-from hsi_dask.schema import WAVELENGTH, X, Y
+from hsi_dask.schema import CUBE_DIMS, WAVELENGTH, X, Y, require_labels
 from hsi_dask.sources import Selection, find_selection, register_selection
 
 
@@ -37,6 +37,7 @@ def select_bands(
     >>> select_bands(cube, windows=[(1340, 1445)], drop_last=0).wavelength.values
     array([ 500, 2500])
     """
+    cube = require_labels(cube, CUBE_DIMS, "the cube")
     if WAVELENGTH not in cube.dims or WAVELENGTH not in cube.coords:
         raise SchemaError(f"select_bands needs a dimension and coordinate {WAVELENGTH!r} in nm, not {cube.dims}")
     wavelength = np.asarray(cube[WAVELENGTH], dtype=float)

@@ -20,7 +20,7 @@ from hsi_dask.ops.endmembers import find_endmembers
 from hsi_dask.ops.materials import unmix
 from hsi_dask.ops.statistics import background_of, scene_statistics
 from hsi_dask.parameters import filled
-from hsi_dask.schema import PIXEL, WAVELENGTH
+from hsi_dask.schema import CUBE_DIMS, PIXEL, WAVELENGTH, require_labels
 
 Noise = Literal["regression", "neighbours"]
 DIRECTION = "direction"
@@ -90,7 +90,7 @@ def estimate_count(
 def _statistics(given: xr.DataArray, statistics: xr.Dataset | None) -> Background:
     if statistics is not None:
         return background_of(statistics, given)
-    if PIXEL in given.dims:
+    if PIXEL in require_labels(given, CUBE_DIMS, "the cube").dims:
         found = spectra_moments(np.asarray(given.transpose(PIXEL, WAVELENGTH), np.float64))
         nothing = np.full(found.covariance.shape, np.nan)
         return Background(found.mean, found.covariance, nothing, found.pixels)

@@ -29,6 +29,7 @@ from hsi_dask.schema import (
     describe,
     describe_coordinates,
     require_dims,
+    require_labels,
 )
 
 
@@ -79,7 +80,7 @@ def find_endmembers(
         raise ConfigError(f"count must be 1 to {MAX_ENDMEMBERS} endmembers, not {count}")
     if count < extractor.least:
         raise ConfigError(f"{extractor.name} finds {extractor.least} endmembers or more, not {count}")
-    if {Y, X} <= set(pixels.dims):
+    if {Y, X} <= set(require_labels(pixels, (PIXEL, WAVELENGTH), "pixels").dims):
         return _among_all(require_dims(pixels, CUBE_DIMS, "the cube"), count, extractor.name, robust, seed, options)
     pixels = require_dims(pixels, (PIXEL, WAVELENGTH), "pixels")
     spectra = np.asarray(pixels, dtype=np.float64 if pixels.dtype == np.float64 else np.float32)

@@ -113,11 +113,11 @@ def mapped(
 ) -> Mapped:
     """As `map_materials`, with which pixels have data; thresholds are fractions of `ranges` where these are given."""
     specs = [method(name) for name in in_order(methods)]
+    cube = require_dims(cube, CUBE_DIMS, "the cube")
+    endmembers = require_dims(endmembers, (ENDMEMBER, WAVELENGTH), "endmembers")
     limits = _limits(specs, thresholds or {}, endmembers.sizes.get(ENDMEMBER, 0), ranges)
     chosen = method_options(specs, options or {})
     made = variables([spec.name for spec in specs], chosen)
-    cube = require_dims(cube, CUBE_DIMS, "the cube")
-    endmembers = require_dims(endmembers, (ENDMEMBER, WAVELENGTH), "endmembers")
     require_wavelengths(cube, endmembers)
     library = _library(endmembers, _most(specs))
     _require(specs, library, chosen)

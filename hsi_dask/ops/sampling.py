@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hsi_dask.errors import ConfigError, EndmemberError
 from hsi_dask.ops.decoding import require_reflectance, storage
-from hsi_dask.schema import CUBE_DIMS, PIXEL, WAVELENGTH, X, Y, describe_coordinates, require_dims
+from hsi_dask.schema import CUBE_DIMS, PIXEL, WAVELENGTH, X, Y, describe_coordinates, require_dims, require_pixels
 from hsi_dask.sources import PieceSource, find_selection, find_source
 
 WINDOW = 32  # pixels: candidates come from square windows, because a stored chunk is read for one or for all
@@ -45,7 +45,7 @@ def sample_pixels(cube: xr.DataArray, size: int, *, seed: int = 0, where: xr.Dat
     """
     if size < 1:
         raise ConfigError(f"size must be 1 or more pixels, not {size}")
-    cube = require_dims(cube, CUBE_DIMS, "the cube")
+    cube = require_pixels(require_dims(cube, CUBE_DIMS, "the cube"))
     how = storage(cube)
     candidates = _candidates(cube.sizes[Y], cube.sizes[X], np.random.default_rng(seed))
     if where is not None:

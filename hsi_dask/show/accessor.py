@@ -378,9 +378,9 @@ class Pictures:
 
     def _cube(self) -> xr.DataArray:
         """The reflectance; of results, their quicklook."""
-        if isinstance(self._held, xr.DataArray):
-            return _reflectance(self._held)
-        return _reflectance(self._map("reflectance", "quicklook"))
+        from hsi_dask.schema import require_pixels
+
+        return _reflectance(require_pixels(self._map("reflectance", "quicklook")))
 
     def _dataset(self) -> xr.Dataset:
         return self._held if isinstance(self._held, xr.Dataset) else self._held.to_dataset(name=self._held.name)
