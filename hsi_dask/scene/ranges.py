@@ -40,8 +40,7 @@ def score_ranges(
         counted = validity == DATA if where is None else (validity == DATA) & where
         found: dict[str, Any] = {}
         for name, variable in scores.items():
-            values = maps[variable]
-            values = values.where(counted & values.notnull())
+            values = maps[variable].where(counted)
             found[_LOW + name] = values.fillna(np.inf).min((Y, X)).data
             found[_HIGH + name] = values.fillna(-np.inf).max((Y, X)).data
         (computed,) = compute(found)

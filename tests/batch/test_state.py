@@ -78,7 +78,7 @@ def test_files_that_were_copied_again_are_checked_by_their_maps(
     assert (summary.done, len(summary.skipped), summary.failed) == (("368040_4306000",), 5, {})
     assert store_of(tmp_path / "run") == store_of(undisturbed)
     assert len(run(own, tmp_path / "run").skipped) == 6
-    size = first.stat().st_size
+    size, former, times = first.stat().st_size, first.read_bytes(), first.stat()
     with h5py.File(first, "r+") as file:
         numbers = file["SERC/Reflectance/Reflectance_Data"]
         chunk = numbers.iter_chunks().__next__()
@@ -89,6 +89,12 @@ def test_files_that_were_copied_again_are_checked_by_their_maps(
     assert list(summary.failed) == ["368040_4306000"]
     assert "gives other maps than before its time changed" in summary.failed["368040_4306000"]
     assert len(summary.skipped) == 5
+    first.write_bytes(former)  # the maps are those of the other file: not even its own time makes them this one's
+    os.utime(first, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert "368040_4306000" not in Run.open(tmp_path / "run").done()
+    summary = run(own, tmp_path / "run", same_content=True)
+    assert (summary.done, summary.failed) == (("368040_4306000",), {})
+    assert store_of(tmp_path / "run") == store_of(undisturbed)
 
 
 def test_new_and_missing_tiles_are_refused_by_name(own_site: Path, config: RunConfig, tmp_path: Path) -> None:

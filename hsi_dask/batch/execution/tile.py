@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -81,6 +81,8 @@ def process_tile(job: Job, threads: int, advanced: Advanced) -> TileRecord:
         flags = tile_flags(file, cube, config.masks)
         if flags is not None:
             whole = whole.assign(_flags=flags)
+        spectra = store.endmembers_digest(endmembers)
+        before = _recorded_before(run, job.tile, spectra)
         receipts: list[Receipt] = []
         counts: Counter[str] = Counter()
         for number, (start, stop) in enumerate(job.tile.slabs):
@@ -95,8 +97,11 @@ def process_tile(job: Job, threads: int, advanced: Advanced) -> TileRecord:
             if zeros := int(((valid == ZERO) & (True if within is None else within)).sum()):
                 counts["zero"] += zeros
             del computed, slab  # before the next slab needs the room
-        spectra = store.endmembers_digest(endmembers)
-        _require_as_before(run, job.tile, spectra, receipts)
+        if before is not None and before.chunks != tuple(receipts):
+            raise FileFormatError(
+                f"{job.tile.path} gives other maps than before its time changed, so its content is another; bring the "
+                "former file back and run with --same-content, or start a new run directory"
+            )
         record = record_of(
             run, job.tile, tuple(receipts), counts, time.perf_counter() - started - clock.seconds, spectra
         )
@@ -104,16 +109,19 @@ def process_tile(job: Job, threads: int, advanced: Advanced) -> TileRecord:
         return record
 
 
-def _require_as_before(run: Run, tile: Tile, spectra: str, receipts: list[Receipt]) -> None:
-    """Refuse a file of another time that gives other maps than it gave before, by their checksums."""
+def _recorded_before(run: Run, tile: Tile, spectra: str) -> TileRecord | None:
+    """The record of the tile's maps by a file of another time, whose checksums those of this file must have.
+
+    From now on it is trusted with no file, not even if the former one comes back: its maps are about to be replaced.
+    """
     before = run.record(tile.id)
     if before is None or (before.fingerprint, before.endmembers) != (run.manifest.fingerprint, spectra):
-        return
-    if (before.file_size, before.mtime_ns) != (tile.file_size, tile.mtime_ns) and before.chunks != tuple(receipts):
-        raise FileFormatError(
-            f"{tile.path} gives other maps than before its time changed, so its content is another; bring the former "
-            f"file back, or start a new run directory"
-        )
+        return None
+    if (before.file_size, before.mtime_ns) == (tile.file_size, tile.mtime_ns):
+        return None
+    if before.mtime_ns:
+        run.commit(replace(before, mtime_ns=0))
+    return before
 
 
 def sample_tile(job: Job, threads: int, advanced: Advanced) -> xr.DataArray:
