@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -102,36 +103,52 @@ def cube_moments(cube: xr.DataArray, where: xr.DataArray | None = None, noise: N
     scale, fill = storage(cube)
     data = cube.data
     valid = None if where is None else require_dims(where, (Y, X), "where").data
-    height = max(2, _STRIP_BYTES // max(1, data.dtype.itemsize * data.shape[1] * data.shape[2]) // 2 * 2)
+    fits = max(2, _STRIP_BYTES // max(1, data.dtype.itemsize * data.shape[1] * data.shape[2]) // 2 * 2)
     if not hasattr(data, "dask"):
         values, counts = np.asarray(data), None if valid is None else np.asarray(valid)
-        step = height if noise == "quiet" else max(1, len(values))  # what is quiet is so among the quads of a strip
-        strips = [slice(start, start + step) for start in range(0, max(1, len(values)), step)]
-        return combine_all(
-            [_strip_moments(values[s], scale, fill, None if counts is None else counts[s], noise) for s in strips]
-        )
+        step = fits if noise == "quiet" else max(1, len(values))  # what is quiet is so among the quads of a strip
+        rows = [slice(start, start + step) for start in range(0, max(1, len(values)), step)]
+        return combine_all([_strip_moments([values], scale, fill, counts, noise, r) for r in rows])
     import dask.array as da
     from dask.delayed import delayed
 
-    strips = data.rechunk((height, -1, -1)).to_delayed().ravel()
-    masks: list[Any] = [None] * len(strips)
+    data = data.rechunk({0: _height(data.chunks[0], fits), 1: -1})
+    blocks = [list(row.ravel()) for row in data.to_delayed()]
+    masks: list[Any] = [None] * len(blocks)
     if valid is not None:
-        masks = list(da.asarray(valid).rechunk((height, -1)).to_delayed().ravel())
+        masks = list(da.asarray(valid).rechunk((data.chunks[0], -1)).to_delayed().ravel())
     of_strip, both = delayed(_strip_moments, pure=True), delayed(combine, pure=True)
-    level = [of_strip(strip, scale, fill, mask, noise) for strip, mask in zip(strips, masks, strict=True)]
+    level = [
+        of_strip(block, scale, fill, mask, noise, slice(start, start + fits))
+        for block, mask, height in zip(blocks, masks, data.chunks[0], strict=True)
+        for start in range(0, max(1, height), fits)
+    ]
     while len(level) > 1:
         pairs = [both(*level[i : i + 2]) for i in range(0, len(level) - 1, 2)]
         level = pairs + level[2 * len(pairs) :]
     return level[0]
 
 
+def _height(rows: tuple[int, ...], fits: int) -> Any:
+    """Rows of the blocks that strips are cut from: the data's own, unless they are few or cut quads of pixels."""
+    return rows if all(n % 2 == 0 and n >= fits // 4 for n in rows[:-1]) else fits
+
+
 def _strip_moments(
-    strip: NDArray[Any], scale: float, fill: float | None, valid: NDArray[np.bool_] | None, noise: Noise
+    parts: Sequence[NDArray[Any]],
+    scale: float,
+    fill: float | None,
+    valid: NDArray[np.bool_] | None,
+    noise: Noise,
+    rows: slice,
 ) -> Moments:
+    """Moments of rows of blocks (y, x, wavelength) that follow each other along wavelength."""
+    parts, valid = [part[rows] for part in parts], None if valid is None else valid[rows]
+    planes = parts[0].transpose(2, 0, 1) if len(parts) == 1 else np.concatenate([p.transpose(2, 0, 1) for p in parts])
     if valid is not None and not valid.all():
-        void: Any = np.nan if strip.dtype.kind == "f" else 0  # all zeros: no pixel
-        strip = np.where(valid[..., None], strip, np.asarray(void, strip.dtype))
-    return block_moments(strip, scale=scale, fill=fill, noise=noise)
+        void: Any = np.nan if planes.dtype.kind == "f" else 0  # all zeros: no pixel
+        planes = np.where(valid, planes, np.asarray(void, planes.dtype))
+    return block_moments(planes.transpose(1, 2, 0), scale=scale, fill=fill, noise=noise)
 
 
 def _fields(found: Moments) -> dict[str, Any]:
