@@ -16,6 +16,8 @@ from hsi_dask.sources import PieceSource, find_selection, find_source
 
 WINDOW = 32  # pixels: candidates come from square windows, because a stored chunk is read for one or for all
 PER_WINDOW = 16  # candidates a window: 20 000 pixels come from all windows of a tile of 1 km, fewer from a part of them
+_FREE = 32  # candidates a window where one pixel costs as much as all
+_SPARE = 1.25  # candidates for a pixel wanted: what some pixels without data would cost otherwise is a second reading
 _READ_BYTES = 16 * 2**20  # read at a time; so small that the allocator reuses the memory
 
 
@@ -51,12 +53,12 @@ def sample_pixels(cube: xr.DataArray, size: int, *, seed: int = 0, where: xr.Dat
     if where is not None:
         allowed = np.asarray(require_dims(where, (Y, X), "where"), dtype=bool)
         candidates = (at[:, allowed[at[0], at[1]]] for at in candidates)
-    free = cube.sizes[Y] * cube.sizes[X] * PER_WINDOW // WINDOW**2 if _is_read_whole(cube.data) else 0
+    free = cube.sizes[Y] * cube.sizes[X] * _FREE // WINDOW**2 if _is_read_whole(cube.data) else 0
     places: list[NDArray[np.intp]] = []
     spectra: list[NDArray[np.float32]] = []
     have, share = 0, 1.0
     while have < size:
-        wanted = max(min((size - have) / share, 8 * size), free)
+        wanted = max(min(_SPARE * (size - have) / share, 8 * size), free)
         places_now = _next_places(candidates, wanted)
         if not places_now.size:
             break

@@ -1,5 +1,7 @@
 """sample_pixels against the cube itself."""
 
+import math
+
 import dask
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import xarray as xr
 from hsi_dask.errors import ConfigError, EndmemberError
 from hsi_dask.io import hdf5
 from hsi_dask.ops.sampling import _spread_order, sample_pixels
+from hsi_dask.sources import find_source
 
 from .conftest import CHUNKINGS
 
@@ -63,6 +66,19 @@ def test_few_pixels_touch_few_stored_chunks(raw: xr.DataArray, monkeypatch: pyte
     monkeypatch.setattr(hdf5, "_inflate", lambda data, room: (calls.append(room.nbytes), inflate(data, room))[1])
     sample_pixels(raw, 20)
     assert len(calls) <= (raw.sizes["wavelength"] if calls[0] == 60 * 70 * 2 else 3 * 5 * 16)
+
+
+def test_no_stored_chunk_is_read_twice_for_pixels_without_data(
+    raw: xr.DataArray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    inflate = hdf5._inflate
+    monkeypatch.setattr(hdf5, "_inflate", lambda data, room: (calls.append(1), inflate(data, room))[1])
+    source = find_source(raw.data)
+    assert source is not None
+    chunks = math.prod(-(-n // c) for n, c in zip(source.array.shape, source.array.stored_chunks, strict=True))
+    assert sample_pixels(raw, 180).sizes["pixel"] == 180
+    assert len(calls) <= chunks
 
 
 def test_an_empty_cube_and_an_empty_draw_are_refused(cube: xr.DataArray) -> None:
