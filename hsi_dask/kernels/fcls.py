@@ -10,24 +10,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hsi_dask.kernels.compiled import as_input, compiled, inlined, inner
+from hsi_dask.kernels.fcls_descent import ZERO, descend
+from hsi_dask.kernels.fcls_hull import affine_map, dot
 from hsi_dask.kernels.fcls_large import solve_large
+from hsi_dask.kernels.fcls_supports import NONE, evaluate, fours, look_up, sweep_maps, sweep_supports
 
 Floats = NDArray[np.float64]
 
 TABLED = 12  # up to this many vertices every support's affine map is kept: 2^12 maps of 12 x 13 are 5 MB
 MANY = 64  # above this a support is built up from one vertex, not reached from all
-SWEEPS = 6  # of guessing, above that: 1-3 exchanges are then left at p = 30, from the full support 8-10
-OVERSTEP = np.float32(1.6)  # over-relaxation, where alternating directions are usually fastest
-_NONE, _ONE = np.float32(0), np.float32(1)
-_CONTRACT = {"contract"}  # fused multiply-add: nothing else about a sum changes, NaN included
-_TILE = 512  # pixels of a residual's buffers, which stay in cache
 BLOCK = 64  # pixels per block: their planes stay in the L1 and L2 caches
 PIVOTS = 12  # whole-block exchanges before the monotone descent takes over; 2-4 are usual
-ZERO = 1e-12  # abundances are known to about 1e-16 x condition number: below this they are rounding
-DEPENDENT = 1e-13  # of the largest vertex: a vertex this near the hull of others adds nothing but rounding
-POOR = 1e-9  # a support with a vertex this near the hull of others is solved, not multiplied by a table
 UNCLEAR = 1e-14  # of scale x distance: a multiplier this small has no sign; the careful descent decides
-REFINABLE = 1e-5  # a first refinement step this small leaves an error of its square; a larger one goes to QR
 
 
 def fcls(coordinates: ArrayLike, vertices: ArrayLike) -> Floats:
@@ -81,59 +75,9 @@ def fcls(coordinates: ArrayLike, vertices: ArrayLike) -> Floats:
     if p > MANY:
         solve_large(z, centre, shrink, basis, c, gram, abundances)
         return abundances
-    sweep = _sweep_maps(c, gram) if p > TABLED else None
-    _solve_all(z, centre, shrink, basis, c, _fours(c), _fours(c.T), gram, sweep, abundances)
+    sweep = sweep_maps(c, gram) if p > TABLED else None
+    _solve_all(z, centre, shrink, basis, c, fours(c), fours(c.T), gram, sweep, abundances)
     return abundances
-
-
-def residual(
-    coordinates: Floats, energy: Floats, vertices: Floats, abundances: Floats, wavelengths: int
-) -> NDArray[np.float32]:
-    """Root mean square over wavelength of what the fit leaves of each pixel.
-
-    Parameters
-    ----------
-    coordinates : (r, n), pixels on an orthonormal basis of the endmembers.
-    energy : (n,), squared norm of the whole pixel, of which the coordinates hold the endmembers' part.
-    vertices : (p, r), endmembers on that basis.
-    abundances : (p, n).
-    wavelengths : how many the pixels have.
-
-    Returns
-    -------
-    (n,) float32, in the unit of the pixels.
-    """
-    out = np.empty(energy.size, np.float32)
-    _residual(*map(as_input, (coordinates, energy, vertices, abundances)), wavelengths, out)
-    return out
-
-
-@compiled(fastmath=_CONTRACT)
-def _residual(coordinates, energy, vertices, abundances, wavelengths, out):
-    """In short loops over rows of pixels from their start, which a compiler vectorises."""
-    p, r = vertices.shape
-    norm = np.sqrt(wavelengths)
-    gap, outside, inside = np.empty(_TILE), np.empty(_TILE), np.empty(_TILE)
-    for start in range(0, energy.size, _TILE):
-        size = min(_TILE, energy.size - start)
-        whole = energy[start : start + size]
-        for i in range(size):
-            outside[i] = whole[i]
-            inside[i] = 0.0
-        for j in range(r):
-            along = coordinates[j, start : start + size]
-            for i in range(size):
-                gap[i] = along[i]
-                outside[i] -= along[i] * along[i]
-            for k in range(p):
-                share, vertex = abundances[k, start : start + size], vertices[k, j]
-                for i in range(size):
-                    gap[i] -= share[i] * vertex
-            for i in range(size):
-                inside[i] += gap[i] * gap[i]
-        root = out[start : start + size]
-        for i in range(size):
-            root[i] = np.sqrt((outside[i] if outside[i] > 0.0 else 0.0) + inside[i]) / norm
 
 
 def fcls_cvxopt(coordinates: ArrayLike, vertices: ArrayLike) -> Floats:
@@ -171,26 +115,6 @@ def _checked(coordinates: ArrayLike, vertices: ArrayLike) -> tuple[Floats, Float
     return z, c
 
 
-def _sweep_maps(c: Floats, gram: Floats) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """What one step of the alternating directions needs: abundances = head [pixel, 1] + pull |state|.
-
-    In float32: it only guesses the support.
-    """
-    weight = np.exp(np.log(np.linalg.eigvalsh(c.T @ c).clip(1e-6)).mean())  # the middle of what it has to balance
-    inverse = np.linalg.inv(gram + weight * np.eye(len(c)))
-    level = inverse.sum(axis=1)
-    free = inverse - np.outer(level, level) / level.sum()
-    head = np.column_stack([free @ c, level / level.sum()])
-    return head.astype(np.float32), _fours(float(OVERSTEP) * weight * free).astype(np.float32)
-
-
-def _fours(rows: Floats) -> Floats:
-    """Rows are combined four at a time: padded with zeros to a multiple of four."""
-    padded = np.zeros((len(rows) + -len(rows) % 4, rows.shape[1]))
-    padded[: len(rows)] = rows
-    return padded
-
-
 @compiled()
 def _solve_all(z, centre, shrink, basis, c, rows, ct, gram, sweep, out):
     """Every pixel, in blocks: reduce, try the full support in vector loops, then settle the others.
@@ -203,7 +127,7 @@ def _solve_all(z, centre, shrink, basis, c, rows, ct, gram, sweep, out):
     for j in range(p):
         whole[j] = True
     start = np.empty((p, k + 1))
-    whole_is_sound = _affine_map(c, whole, start, np.empty((p, k)), np.empty((p, p)), np.empty(p), members)
+    whole_is_sound = affine_map(c, whole, start, np.empty((p, k)), np.empty((p, p)), np.empty(p), members)
     every = whole_is_sound
     for j in range(p):
         every &= whole[j]
@@ -233,7 +157,7 @@ def _solve_all(z, centre, shrink, basis, c, rows, ct, gram, sweep, out):
         sizes = np.empty((len(rows), BLOCK), np.float32)
         for j in range(len(rows)):
             for i in range(BLOCK):
-                sizes[j, i] = _NONE
+                sizes[j, i] = NONE
         work = np.empty((p + 5, max(p, k) + 4))
     for first in range(0, n, BLOCK):
         size = min(BLOCK, n - first)
@@ -244,7 +168,7 @@ def _solve_all(z, centre, shrink, basis, c, rows, ct, gram, sweep, out):
                 for i in range(size):
                     rough[x, i] = planes[x, i]
             _apply(head, rough, size, fixed)
-            _sweep(pull, fixed, size, state, sizes)
+            sweep_supports(pull, fixed, size, state, sizes)
         if every:
             _store_settled(u, first, size, settled, total, out)
         for x in range(k):
@@ -261,7 +185,7 @@ def _solve_all(z, centre, shrink, basis, c, rows, ct, gram, sweep, out):
                 v[j] = u[j, i]
                 inside[j] = whole[j]
             pixel = y[i]
-            tolerance = UNCLEAR * (1.0 + math.sqrt(_dot(pixel, pixel, k)))
+            tolerance = UNCLEAR * (1.0 + math.sqrt(dot(pixel, pixel, k)))
             verdict = 1
             sound = whole_is_sound
             for turn in range(PIVOTS):
@@ -269,16 +193,16 @@ def _solve_all(z, centre, shrink, basis, c, rows, ct, gram, sweep, out):
                 if verdict <= 0:
                     break
                 if sweep is None:
-                    sound = _look_up(c, maps, supports, inside, pixel, v)
+                    sound = look_up(c, maps, supports, inside, pixel, v)
                 else:
                     if turn == 0:
                         for j in range(p):
                             inside[j] = state[j, i] > 0.0
-                    sound = _evaluate(rows, ct, gram, pixel, inside, v, members, work)
+                    sound = evaluate(rows, ct, gram, pixel, inside, v, members, work)
                 if not sound:
                     break
             if verdict != 0 or not sound:
-                _descend(c, pixel, inside, v)
+                descend(c, pixel, inside, v)
             _store(v, inside, out, first + i)
 
 
@@ -312,30 +236,6 @@ def _apply(affine, planes, size, u):
                 u[j, i] += weight * planes[x, i]
 
 
-@inner()
-def _sweep(pull, fixed, size, state, sizes):
-    """A few steps of alternating directions: where `state` ends up positive is nearly the support.
-
-    abundances = max(state, 0) and dual = min(state, 0), so that abundances - dual = |state|.
-    """
-    p = pull.shape[1]
-    for j in range(p):
-        for i in range(size):
-            state[j, i] = _ONE / np.float32(p)
-    for _ in range(SWEEPS):
-        for j in range(p):
-            for i in range(size):
-                sizes[j, i] = abs(state[j, i])
-        for j in range(p):
-            for i in range(size):
-                old = state[j, i]
-                state[j, i] = OVERSTEP * fixed[j, i] + min(old, _NONE) + (_ONE - OVERSTEP) * max(old, _NONE)
-            for x in range(0, p, 4):
-                a, b, d, e = pull[x, j], pull[x + 1, j], pull[x + 2, j], pull[x + 3, j]
-                for i in range(size):
-                    state[j, i] += (a * sizes[x, i] + b * sizes[x + 1, i]) + (d * sizes[x + 2, i] + e * sizes[x + 3, i])
-
-
 @inlined()
 def _exchange(v, inside, tolerance):
     """0: v is optimal. -1: within rounding of being so. 1: the wrong-signed were exchanged."""
@@ -354,332 +254,6 @@ def _exchange(v, inside, tolerance):
     if wrong:
         return 1
     return -1 if unclear else 0
-
-
-@inner(fastmath={"reassoc", "contract"})  # vector sums, in one order for every pixel; NaN stays NaN
-def _dot(a, b, size):
-    total = 0.0
-    for x in range(size):
-        total += a[x] * b[x]
-    return total
-
-
-@inner()
-def _orthogonalise(vector, axes, count, coefficients):
-    """Take the first `count` orthonormal axes out of vector, twice: once leaves rounding behind."""
-    k = len(vector)
-    for q in range(count):
-        coefficients[q] = 0.0
-    for _ in range(2):
-        for q in range(count):
-            axis = axes[q]
-            along = _dot(axis, vector, k)
-            coefficients[q] += along
-            for x in range(k):
-                vector[x] -= along * axis[x]
-    return math.sqrt(_dot(vector, vector, k))
-
-
-@inner()
-def _affine_map(c, inside, affine, axes, triangle, spare, members):
-    """The map (p, k + 1) from [pixel, 1] to abundances on the support and multipliers off it.
-
-    Members that depend on earlier ones leave `inside`. False when the map is good for a guess only.
-    """
-    p, k = c.shape
-    count = np.int64(0)
-    for j in range(p):
-        if inside[j]:
-            members[count] = j
-            count += 1
-            inside[j] = False
-    origin = c[members[0]]
-    count = _orthonormalise(c, members, count, axes, triangle)
-    sound = True
-    for m in range(count):
-        inside[members[m]] = True
-        sound &= m == 0 or triangle[m, m - 1] > POOR
-    for j in range(p):
-        if not inside[j]:  # what of the way to vertex j no member covers
-            for x in range(k):
-                affine[j, x] = origin[x] - c[j, x]
-            _orthogonalise(affine[j, :k], axes, count - 1, spare)
-            affine[j, k] = -_dot(affine[j], origin, k)
-    first = affine[members[0]]
-    for x in range(k + 1):
-        first[x] = 1.0 if x == k else 0.0
-    for m in range(count - 1, 0, -1):  # a row of the pseudo-inverse: triangle^-1 axes
-        row = affine[members[m]]
-        for x in range(k):
-            row[x] = axes[m - 1, x]
-        for later in range(m + 1, count):
-            for x in range(k):
-                row[x] -= triangle[later, m - 1] * affine[members[later], x]
-        for x in range(k):
-            row[x] /= triangle[m, m - 1]
-            first[x] -= row[x]
-        row[k] = -_dot(row, origin, k)
-        first[k] -= row[k]
-    return sound
-
-
-@inner(forceinline=True, fastmath=_CONTRACT)
-def _combine(weights, rows, total):
-    """weights @ rows, four rows at a time: rows are padded with zeros to a multiple of four."""
-    width = rows.shape[1]
-    for j in range(width):
-        total[j] = 0.0
-    for x in range(0, rows.shape[0], 4):
-        a, b, d, e = weights[x], weights[x + 1], weights[x + 2], weights[x + 3]
-        for j in range(width):
-            total[j] += (a * rows[x, j] + b * rows[x + 1, j]) + (d * rows[x + 2, j] + e * rows[x + 3, j])
-
-
-@inlined()
-def _look_up(c, maps, supports, inside, pixel, v):
-    """Abundances and multipliers by the support's tabled map, computed when it is first met."""
-    p, k = c.shape
-    key = 0
-    for j in range(p):
-        key |= int(inside[j]) << j
-    if key == 0:
-        return False
-    if supports[key] == 0:
-        affine, axes, triangle = np.empty((p, k + 1)), np.empty((p, k)), np.empty((p, p))
-        sound = _affine_map(c, inside, affine, axes, triangle, np.empty(p), np.empty(p, np.int64))
-        for x in range(maps.shape[1]):
-            for j in range(p):
-                maps[key, x, j] = affine[j, x] if x <= k else 0.0
-        found = 0
-        for j in range(p):
-            found |= int(inside[j]) << j
-        supports[key] = found if sound else -found
-    independent = abs(supports[key])
-    if independent != key:
-        for j in range(p):
-            inside[j] = (independent >> j) & 1
-    _combine(pixel, maps[key], v)
-    return supports[key] > 0
-
-
-@inner(fastmath=_CONTRACT)
-def _evaluate(c, ct, gram, pixel, inside, v, members, work):
-    """Abundances and multipliers by Cholesky on the support's Gram matrix, refined once on the vertices.
-
-    False when the support is too near to dependent for this; `v` is then a rough answer.
-    """
-    p, k = len(inside), c.shape[1]
-    factor, ones, step, rest, slopes, nearest = work[5:], work[0], work[1], work[2], work[3], work[4]
-    s = np.int64(0)
-    for j in range(p):
-        v[j] = 1.0 if inside[j] else 0.0
-        if inside[j]:
-            members[s] = j
-            s += 1
-    if s == 0 or not _factorise(gram, members, s, factor):
-        return False
-    for m in range(s):
-        ones[m] = 1.0
-    _substitute(factor, ones, s)
-    norm = 0.0
-    for m in range(s):
-        norm += ones[m]
-        v[members[m]] = 0.0
-    for x in range(ct.shape[0]):
-        rest[x] = pixel[x] if x < k else 0.0
-    largest = 0.0
-    excess = 0.0
-    for turn in range(2):
-        _combine(rest, ct, slopes)
-        for m in range(s):
-            step[m] = slopes[members[m]]
-        _substitute(factor, step, s)
-        excess = -1.0
-        for m in range(s):
-            excess += step[m] + v[members[m]]
-        excess /= norm
-        largest = 0.0
-        for m in range(s):
-            delta = step[m] - excess * ones[m]
-            v[members[m]] += delta
-            largest = max(largest, abs(delta))
-        if turn == 0:
-            _combine(v, c, nearest)
-            for x in range(k):
-                rest[x] -= nearest[x]
-    total = 0.0
-    for j in range(p):
-        if inside[j]:
-            total += v[j]
-        else:
-            v[j] = excess - slopes[j]
-    return largest <= REFINABLE and abs(total - 1.0) <= ZERO
-
-
-@inner(fastmath=_CONTRACT)
-def _factorise(gram, members, s, factor):
-    """Cholesky, lower, diagonal inverted, four rows at a time; False when a pivot is all rounding."""
-    for q in range(s):
-        row = factor[q]
-        pivot = gram[members[q], members[q]]
-        smallest = 1e-12 * pivot
-        for x in range(q):
-            pivot -= row[x] * row[x]
-        if pivot <= smallest:
-            return False
-        row[q] = 1.0 / math.sqrt(pivot)
-        for a in range(q + 1, s, 4):
-            b, d, e = min(a + 1, s - 1), min(a + 2, s - 1), min(a + 3, s - 1)  # the last row, again
-            at, bt = gram[members[a], members[q]], gram[members[b], members[q]]
-            dt, et = gram[members[d], members[q]], gram[members[e], members[q]]
-            for x in range(q):
-                at -= factor[a, x] * row[x]
-                bt -= factor[b, x] * row[x]
-                dt -= factor[d, x] * row[x]
-                et -= factor[e, x] * row[x]
-            factor[a, q], factor[b, q] = at * row[q], bt * row[q]
-            factor[d, q], factor[e, q] = dt * row[q], et * row[q]
-    return True
-
-
-@inner(fastmath=_CONTRACT)
-def _substitute(factor, x, s):
-    for m in range(s):
-        x[m] = (x[m] - _dot(factor[m], x, m)) * factor[m, m]
-    for m in range(s - 1, -1, -1):
-        x[m] *= factor[m, m]
-        for q in range(m):
-            x[q] -= x[m] * factor[m, q]
-
-
-@inlined()
-def _descend(c, pixel, inside, v):
-    """Wolfe's descent from the given rough answer: every step lowers the distance, so it ends.
-
-    Support members are kept in order of arrival: what a newcomer adds is judged last, and one that adds
-    nothing beyond rounding, or would leave at once, is turned away.
-    """
-    p, k = c.shape
-    axes, triangle = np.empty((p, k)), np.empty((p, p))
-    members, goal, rest = np.empty(p, np.int64), np.empty(p), np.empty(k)
-    turned_away = np.empty(p, np.bool_)
-    count = np.int64(0)
-    for j in range(p):
-        if inside[j] and v[j] > ZERO:
-            members[count] = j
-            count += 1
-    if count == 0:  # overflow, or a guess without a member
-        members[0], v[0] = 0, 1.0
-        count += 1
-    kept = _orthonormalise(c, members, count, axes, triangle)
-    total = 0.0
-    for j in range(p):
-        turned_away[j] = True
-    for m in range(kept):
-        turned_away[members[m]] = False
-        total += v[members[m]]
-    for j in range(p):
-        v[j] = 0.0 if turned_away[j] else v[j] / total
-    arrived = True
-    for _ in range(21 + 10 * p):  # far more than it takes; v is feasible and the best so far at every step
-        if arrived:
-            for j in range(p):
-                turned_away[j] = False
-            count = _settle(c, pixel, members, kept, v, goal, axes, triangle, rest)
-        newcomer = _steepest(c, rest, members, count, turned_away)
-        if newcomer < 0:
-            break
-        members[count] = newcomer
-        kept = _orthonormalise(c, members, count + 1, axes, triangle)
-        _nearest(c, pixel, members, kept, axes, triangle, goal, rest)
-        arrived = kept > count and goal[count] > 0.0
-        if not arrived:
-            turned_away[newcomer] = True
-            _nearest(c, pixel, members, count, axes, triangle, goal, rest)
-    for j in range(p):
-        inside[j] = v[j] > 0.0
-
-
-@inlined()
-def _steepest(c, rest, members, count, turned_away):
-    """The vertex towards which the distance falls fastest; -1 when it falls towards none."""
-    p, k = c.shape
-    origin = c[members[0]]
-    norm = math.sqrt(_dot(rest, rest, k))
-    best = -1
-    steepest = 0.0
-    for j in range(p):
-        if turned_away[j]:
-            continue
-        slope = 0.0
-        size = 0.0
-        for x in range(k):
-            edge = c[j, x] - origin[x]
-            slope += edge * rest[x]
-            size += edge * edge
-        if slope > steepest and slope > 1e-15 * norm * math.sqrt(size):  # 1e-15: the rounding of the sum
-            known = False
-            for m in range(count):
-                known |= members[m] == j
-            if not known:
-                best, steepest = j, slope
-    return best
-
-
-@inlined()
-def _settle(c, pixel, members, count, v, goal, axes, triangle, rest):
-    """Walk to the support's affine optimum; leave out what reaches zero on the way. The new count."""
-    while True:
-        _orthonormalise(c, members, count, axes, triangle)
-        _nearest(c, pixel, members, count, axes, triangle, goal, rest)
-        share = 1.0
-        first = -1
-        for m in range(count):
-            if goal[m] <= 0.0:
-                ratio = v[members[m]] / (v[members[m]] - goal[m]) if v[members[m]] > 0.0 else 0.0
-                if ratio < share or first < 0:
-                    share, first = ratio, m
-        for m in range(count):
-            v[members[m]] += share * (goal[m] - v[members[m]])
-        if first < 0:
-            return count
-        v[members[first]] = 0.0
-        count -= 1
-        for m in range(first, count):
-            members[m] = members[m + 1]
-
-
-@inner()
-def _orthonormalise(c, members, count, axes, triangle):
-    """Axes of the members' affine hull, about the first; those that depend on earlier ones are closed up."""
-    k = c.shape[1]
-    kept = 1
-    for m in range(1, count):
-        axis = axes[kept - 1]
-        for x in range(k):
-            axis[x] = c[members[m], x] - c[members[0], x]
-        norm = _orthogonalise(axis, axes, kept - 1, triangle[kept])
-        if norm > DEPENDENT:
-            for x in range(k):
-                axis[x] /= norm
-            triangle[kept, kept - 1] = norm
-            members[kept] = members[m]
-            kept += 1
-    return kept
-
-
-@inner()
-def _nearest(c, pixel, members, count, axes, triangle, goal, rest):
-    """The point of the members' affine hull nearest to pixel: its weights in `goal`, the residual in `rest`."""
-    for x in range(c.shape[1]):
-        rest[x] = pixel[x] - c[members[0], x]
-    _orthogonalise(rest, axes, count - 1, goal[1:])
-    goal[0] = 1.0
-    for m in range(count - 1, 0, -1):
-        goal[m] /= triangle[m, m - 1]
-        goal[0] -= goal[m]
-        for q in range(1, m):
-            goal[q] -= goal[m] * triangle[m, q - 1]
 
 
 @inlined()

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from hsi_dask.kernels.compiled import compiling_ahead
-from hsi_dask.kernels.fcls import TABLED, fcls, residual
+from hsi_dask.kernels.fcls import TABLED, fcls
 from hsi_dask.kernels.nearest import nearest
 from hsi_dask.kernels.nfindr import nfindr
 from hsi_dask.kernels.projection import project, weights
+from hsi_dask.kernels.residual import residual
 from hsi_dask.kernels.sam import angles
 
 

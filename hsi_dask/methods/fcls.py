@@ -39,7 +39,8 @@ def _prepare(inputs: Inputs) -> _Model:
 
 def _finish(model: _Model, sums: Sums) -> Mapping[str, NDArray[Any]]:
     from hsi_dask.kernels.abundances.spread import abundance_std
-    from hsi_dask.kernels.fcls import fcls, fcls_cvxopt, residual
+    from hsi_dask.kernels.fcls import fcls, fcls_cvxopt
+    from hsi_dask.kernels.residual import residual
 
     solve = fcls if model.solver == "exact" else fcls_cvxopt
     vertices, pixels, energy = model.vertices, sums.projections, sums.energy

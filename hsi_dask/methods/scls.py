@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def _finish(model: Fit, sums: Sums) -> Mapping[str, NDArray[Any]]:
     from hsi_dask.kernels.abundances.scls import scls
-    from hsi_dask.kernels.fcls import residual
+    from hsi_dask.kernels.residual import residual
 
     abundance = scls(sums.projections, model.vertices)
     rest = residual(sums.projections, sums.energy, model.vertices, abundance, model.wavelengths)

@@ -15,6 +15,7 @@ import xarray as xr
 import hsi_dask as hsi
 from hsi_dask.kernels import fcls as fcls_module
 from hsi_dask.kernels import nearest as nearest_module
+from hsi_dask.kernels import residual as residual_module
 from hsi_dask.kernels import sam as sam_module
 from hsi_dask.kernels.compiled import CompileClock, as_input, compiled, compiling_ahead, inlined, inner
 from hsi_dask.kernels.warm import warm
@@ -191,9 +192,9 @@ def test_arrays_of_any_layout_are_one_kind():
     for own in (grid, np.asfortranarray(grid)):
         for brightness in (energy, np.repeat(energy, 2)[::2], as_input(energy)):
             sam_module.angles(own, brightness, vertices)
-            fcls_module.residual(own, brightness, np.asfortranarray(vertices), fcls_module.fcls(own, vertices), 9)
+            residual_module.residual(own, brightness, np.asfortranarray(vertices), fcls_module.fcls(own, vertices), 9)
             nearest_module.nearest(own, np.broadcast_to(1.0, 4), 255)
-    assert len(sam_module._angles.signatures) == len(fcls_module._residual.signatures) == 1
+    assert len(sam_module._angles.signatures) == len(residual_module._residual.signatures) == 1
 
 
 def test_after_warming_a_default_run_compiles_nothing():
