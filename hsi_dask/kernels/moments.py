@@ -15,12 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsi_dask.kernels.compiled import compiled
+from hsi_dask.kernels.whole_products import ROWS, SEGMENT, add_products
 
 Floats = NDArray[np.float64]
-Precision = Literal["single", "double"]
 
-_STEP = 2048  # quads a matrix product: enough for BLAS, and short float32 sums
-_TYPES: dict[str, type[np.floating[Any]]] = {"single": np.float32, "double": np.float64}
+_STEP = 2048  # quads a matrix product: enough for BLAS
 
 
 class Moments(NamedTuple):
@@ -103,15 +102,13 @@ def combine_all(parts: Sequence[Moments]) -> Moments:
     return level[0]
 
 
-def spectra_moments(
-    spectra: NDArray[Any], *, scale: float = 1.0, fill: float | None = None, precision: Precision = "double"
-) -> Moments:
+def spectra_moments(spectra: NDArray[Any], *, scale: float = 1.0, fill: float | None = None) -> Moments:
     """Moments of spectra (n, L) in no spatial order, so without noise; else as `block_moments`."""
     if spectra.ndim != 2:
         raise ValueError(f"spectra must be (n, wavelength), not of shape {spectra.shape}")
-    sums = _sums(spectra[None], fill, precision)
+    sums = _sums(spectra[None], fill)
     sums.add_rest()
-    return sums.moments(scale, sums.sides)
+    return sums.moments(scale, "none")
 
 
 def block_moments(
@@ -119,7 +116,6 @@ def block_moments(
     *,
     scale: float = 1.0,
     fill: float | None = None,
-    precision: Precision = "double",
     noise: Literal["all", "quiet"] = "all",
 ) -> Moments:
     """Moments of a block of pixels as they are stored.
@@ -130,7 +126,6 @@ def block_moments(
         fastest. A pixel is left out if one of its values is missing (fill, NaN, infinity) or all are zero.
     scale : the unit of the stored numbers.
     fill : the stored number that means no data, besides NaN.
-    precision : "double", exact for integers, or "single": products in float32, of 2048 quads at a time.
     noise : "all" takes the four differences of every 2 x 2 quad with four valid pixels, quads counted from the
         block's first pixel. "quiet" takes the half of the quads that differ least, which edges and texture
         spoil less.
@@ -142,10 +137,10 @@ def block_moments(
 
     Notes
     -----
-    Integers less their rounded mean are whole numbers, and float64 sums of their products are exact. "double" is so
-    independent of where blocks are cut, but for the rounding of `combine`: 1e-15 of the product of two standard
-    deviations. "single" costs half of that and has errors of some 3e-8, at worst 3e-7, which is 0.2 % of what the
-    inverse of the covariance says of the noise of a tile.
+    Integers less their rounded mean are whole numbers, and sums of their products are exact, in float64 or as whole
+    numbers. What is found is so independent of where blocks are cut, but for the rounding of `combine`: 1e-15 of the
+    product of two standard deviations. Differences of int16 are summed as whole numbers, in half of the time. Products
+    in float32 would cost as much, and leave errors of some 3e-8.
 
     Neighbours differ by more than noise. On simulated patches with mixed borders "all" finds 8 times the noise and
     "quiet" 1.00 times, with texture of 10 % in brightness 29 and 13 times: `noise.regression_noise` needs the
@@ -163,7 +158,7 @@ def block_moments(
     """
     if noise not in ("all", "quiet"):
         raise ValueError(f"noise must be all or quiet, not {noise!r}")
-    sums = _sums(block, fill, precision)
+    sums = _sums(block, fill)
     rows, columns = (size // 2 for size in block.shape[:2])
     across = min(columns, _STEP) or 1
     down = _STEP // across
@@ -171,41 +166,41 @@ def block_moments(
         here = slice(2 * y, 2 * min(y + down, rows)), slice(2 * x, 2 * min(x + across, columns))
         sums.add_quads(*here, quiet=noise == "quiet")
     sums.add_rest()
-    return sums.moments(scale, sums.quiet if noise == "quiet" else sums.sides + 2.0 * sums.crosswise)
+    return sums.moments(scale, noise)
 
 
-def _sums(block: NDArray[Any], fill: float | None, precision: Precision) -> _Sums:
+def _sums(block: NDArray[Any], fill: float | None) -> _Sums:
     if block.ndim != 3 or block.dtype.kind not in "iuf" or block.dtype.itemsize > 8:
         raise ValueError(f"a block must be (y, x, wavelength) integers or floats, not {block.dtype} {block.shape}")
-    if precision not in _TYPES:
-        raise ValueError(f"precision must be single or double, not {precision!r}")
     dtype = block.dtype.newbyteorder("=")
     planes = np.ascontiguousarray(block.transpose(2, 0, 1), dtype if dtype in (np.int16, np.float32) else np.float64)
     planes = planes.view()
     planes.flags.writeable = False  # the caller's memory may be either: one kind, one compilation
     whole = block.dtype.kind != "f"
-    return _Sums(planes, _valid(planes, np.nan if fill is None else float(fill)), whole, _TYPES[precision])
+    return _Sums(planes, _valid(planes, np.nan if fill is None else float(fill)), whole)
 
 
 class _Sums:
     """Sums over the valid pixels of a block, about a common centre. `rest`: pixels that are not in them yet."""
 
-    def __init__(self, planes: NDArray[Any], valid: NDArray[np.bool_], whole: bool, dtype: type[Any]) -> None:
-        self.planes, self.rest, self.dtype = planes, valid.copy(), dtype
+    def __init__(self, planes: NDArray[Any], valid: NDArray[np.bool_], whole: bool) -> None:
+        self.planes, self.rest = planes, valid.copy()
         self.pixels, self.pairs = int(valid.sum()), 0
         self.centre = _middle(planes, valid, whole)
         self.total = np.zeros(len(planes))
         # of four times the scatter: what neighbours share, their differences along y and x, those along both
-        self.level, self.sides, self.crosswise, self.quiet = np.zeros((4, len(planes), len(planes)))
-        self.buffer = np.empty(0, dtype)
+        self.level, self.quiet = np.zeros((2, len(planes), len(planes)))
+        self.as_integers = planes.dtype == np.int16
+        size, dtype = (_up(len(planes), ROWS), np.int64) if self.as_integers else (len(planes), np.float64)
+        self.sides, self.crosswise = np.zeros((2, size, size), dtype)
+        self.buffers = self._buffers(0)
 
-    def _room(self, quads: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-        """Planes (L, quads), (L, 2 quads) and (L, quads), in memory that the step before left."""
-        size = len(self.planes) * quads
-        if self.buffer.size < 4 * size:
-            self.buffer = np.empty(4 * size, self.dtype)
-        parts = np.split(self.buffer[: 4 * size], [size, 3 * size])
-        level, sides, crosswise = (part.reshape(len(self.planes), -1) for part in parts)
+    def _buffers(self, quads: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """Planes (L, quads), (L, 2 quads) and (L, quads); of integers with rows and columns of zeros at the end."""
+        level = np.empty((len(self.planes), quads))
+        if not self.as_integers:
+            return level, np.empty((len(level), 2 * quads)), np.empty_like(level)
+        sides, crosswise = (np.zeros((len(self.sides), _up(n, SEGMENT)), np.int32) for n in (2 * quads, quads))
         return level, sides, crosswise
 
     def add_quads(self, rows: slice, columns: slice, quiet: bool) -> None:
@@ -213,14 +208,23 @@ class _Sums:
         complete = np.asarray(quads.all(axis=(1, 3)))
         if not complete.any():
             return
-        level, sides, crosswise = self._room(complete.size)
+        if self.buffers[0].shape[1] != complete.size:
+            self.buffers = self._buffers(complete.size)
+        level, sides, crosswise = self.buffers
         _quads(self.planes[:, rows, columns], complete, self.centre, level, sides, crosswise, self.total)
         quads &= ~complete[:, None, :, None]
         self.level += _squared(level)
-        self.sides += _squared(sides)
-        self.crosswise += _squared(crosswise)
+        for values, onto in ((sides, self.sides), (crosswise, self.crosswise)):
+            if self.as_integers:
+                add_products(values, onto)
+            else:
+                onto += _squared(values)
         chosen = np.flatnonzero(complete)
         if quiet:
+            sides, crosswise = (
+                np.asarray(part[: len(level), :n], np.float64)
+                for part, n in ((sides, 2 * complete.size), (crosswise, complete.size))
+            )
             contrast = _contrast(sides, crosswise)[chosen]
             chosen = chosen[contrast <= np.median(contrast)]
             self.quiet += _squared(sides.take(np.concatenate([chosen, chosen + complete.size]), axis=1))
@@ -233,17 +237,29 @@ class _Sums:
         planes = self.planes.reshape(len(self.planes), -1)
         for start in range(0, at.size, 4 * _STEP):
             pixels = planes[:, at[start : start + 4 * _STEP]] - self.centre[:, None]
-            self.level += 4.0 * _squared(pixels.astype(self.dtype))
+            self.level += 4.0 * _squared(pixels)
             self.total += pixels.sum(axis=1)
 
-    def moments(self, scale: float, noise: Floats) -> Moments:
-        """In units of `scale`; `noise` is four times the noise's scatter."""
+    def moments(self, scale: float, noise: Literal["all", "quiet", "none"]) -> Moments:
+        """In units of `scale`."""
         if not self.pixels:
             return Moments.empty(len(self.planes))
         shift = self.total / self.pixels
-        scatter = (self.level + self.sides + self.crosswise) / 4.0 - np.outer(shift, self.total)
+        sides, crosswise = (self._whole(sums) for sums in (self.sides, self.crosswise))
+        scatter = (self.level + sides + crosswise) / 4.0 - np.outer(shift, self.total)
         mean, square = (self.centre + shift) * scale, scale * scale
-        return Moments(self.pixels, mean, scatter * square, self.pairs, noise * (square / 4.0))
+        differences = self.quiet if noise == "quiet" else sides + 2.0 * crosswise
+        return Moments(self.pixels, mean, scatter * square, self.pairs, differences * (square / 4.0))
+
+    def _whole(self, sums: NDArray[Any]) -> Floats:
+        if not self.as_integers:
+            return sums
+        upper = np.triu(sums[: len(self.planes), : len(self.planes)])
+        return np.asarray(upper + np.triu(upper, 1).T, np.float64)
+
+
+def _up(size: int, step: int) -> int:
+    return size + -size % step
 
 
 def _middle(planes: NDArray[Any], valid: NDArray[np.bool_], whole: bool) -> Floats:
