@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Mapping
-from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +20,6 @@ from hsi_dask.schema import FLOOR, X, Y
 
 SAMPLE = 20_000
 _IN_MEMORY = 2**30  # bytes of planes; more are kept in a temporary file
-_PART = 2**20  # pixels of a part
 
 
 class Begun(NamedTuple):
@@ -70,11 +68,7 @@ def search_cube(
     planes = _kept(projected(cube, begun.space)).reshape(len(begun.space.basis), -1)
 
     def ask(question: Question) -> Ranked:
-        starts = range(0, planes.shape[1], _PART)
-        return reduce(
-            kernel.combine,
-            (kernel.answer(planes[:, start : start + _PART], start, begun.space, question) for start in starts),
-        )
+        return kernel.answer(planes, 0, begun.space, question)
 
     numbers: NDArray[np.int64] = (
         np.asarray(sample["row"])[chosen] * cube.sizes[X] + np.asarray(sample["column"])[chosen]

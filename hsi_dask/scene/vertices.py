@@ -48,9 +48,7 @@ def answer_of(planes: NDArray[np.float32], first: int, space: Space, question: Q
     edges = np.linspace(0, planes.shape[1], threads + 1).astype(int)
     with ThreadPoolExecutor(threads) as pool:
         parts = pool.map(
-            lambda start, stop: answer(planes[:, start:stop], first + int(start), space, question),
-            edges[:-1],
-            edges[1:],
+            lambda start, stop: answer(planes, first, space, question, slice(start, stop)), edges[:-1], edges[1:]
         )
         return reduce(combine, parts)
 

@@ -5,6 +5,7 @@ import time
 import numpy as np
 import pytest
 
+from hsi_dask.batch.execution import run as execute
 from hsi_dask.batch.execution.dispatch import Workers
 from hsi_dask.batch.execution.run import run
 from hsi_dask.batch.execution.sampling import sample_site
@@ -14,7 +15,7 @@ from hsi_dask.batch.state.scene import search_folder
 from hsi_dask.batch.tiles.plan import make_plan
 from hsi_dask.batch.tiles.search import find_tiles
 from hsi_dask.config import RunConfig
-from hsi_dask.errors import ConfigError
+from hsi_dask.errors import ConfigError, RunError
 from hsi_dask.io.readers import open_cube
 from hsi_dask.io.store import open_endmembers
 from hsi_dask.kernels.extraction.whole_scene import space_of
@@ -118,6 +119,22 @@ def test_a_killed_run_ends_with_the_bytes_of_one_that_was_not(site, run_of, tmp_
     assert not (run_dir / "endmembers.zarr").exists()
     run(configured(site), run_dir)
     assert store_of(run_dir) == store_of(run_of(True))
+
+
+def test_too_little_disk_for_the_planes_is_refused_until_they_are_there(site, tmp_path, monkeypatch):
+    config = configured(site)
+    plan = make_plan(find_tiles(config.tiles), config)
+    pixels = sum(tile.shape[0] * tile.shape[1] for tile in plan.tiles)
+    assert plan.search_bytes == 84 * pixels > plan.bytes_to_write
+    monkeypatch.setattr(execute, "free_bytes", lambda path: 60 * pixels)
+    told = r"has 0.0 GB free; looking at every pixel \(endmembers.sample: all\) keeps 0.0 GB there until"
+    with pytest.raises(RunError, match=told):
+        run(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "endmembers.zarr").exists()
+    folder = search_folder(tmp_path / "run")
+    (folder / "tile-x-0").mkdir(parents=True)
+    (folder / "tile-x-0" / "planes.npy").write_bytes(bytes(30 * pixels))
+    assert run(config, tmp_path / "run").done
 
 
 def test_other_methods_and_one_endmember_are_refused():

@@ -24,7 +24,7 @@ from hsi_dask.batch.state.lock import Part, turn
 from hsi_dask.batch.state.manifest import MANIFEST, RECORDS, TileRecord
 from hsi_dask.batch.state.opening import open_run_directory
 from hsi_dask.batch.state.run_directory import Run, create_results, input_paths, kept_region
-from hsi_dask.batch.state.scene import forget_search, scene_thresholds
+from hsi_dask.batch.state.scene import forget_search, kept_by_search, scene_thresholds
 from hsi_dask.batch.tiles.mixture import words
 from hsi_dask.batch.tiles.plan import Plan, Tile, free_bytes, make_plan
 from hsi_dask.batch.tiles.search import find_tiles
@@ -273,6 +273,12 @@ def _require_room(state: Run, plan: Plan, todo: Sequence[Tile], client: Client |
     if needed > free:
         raise RunError(
             f"{state.path} has {free / 1e9:.1f} GB free, the results need about {needed / 1e9:.1f} GB; make room"
+        )
+    planes = 0 if state.endmembers.exists() else plan.search_bytes - kept_by_search(state.path)
+    if planes > free:  # they are gone before the first map is written
+        raise RunError(
+            f"{state.path} has {free / 1e9:.1f} GB free; looking at every pixel (endmembers.sample: all) keeps "
+            f"{planes / 1e9:.1f} GB there until endmembers are found; make room, or sample a number of pixels"
         )
     if client is None:
         return

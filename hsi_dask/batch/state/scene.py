@@ -80,6 +80,11 @@ def search_folder(run_dir: Path) -> Path:
     return run_dir / SCENE / "vertices"
 
 
+def kept_by_search(run_dir: Path) -> int:
+    """Bytes that a search has kept so far."""
+    return sum(file.lstat().st_size for file in search_folder(run_dir).glob("tile-*/*"))
+
+
 def forget_search(run_dir: Path) -> None:
     """Remove what a search has kept."""
     shutil.rmtree(search_folder(run_dir), ignore_errors=True)

@@ -47,8 +47,8 @@ _COPIES_OF_BLOCK = 2
 _COPIES_OF_MAPS = 3
 #   masks, of every pixel: layers as stored, planes of indices in float32, least and largest values, flags
 _MASK_BYTES = 40
-#   a search over every pixel: 21 planes in float32, once more as they are written, and sums in float64
-_SEARCH_BYTES = 21 * 4 * 3
+#   a search over every pixel: its planes in float32, once more as they are written, and sums in float64
+_COPIES_OF_PLANES = 3
 
 _WHOLE = Share(1.0, 1, 1)  # of a tile, without an area of interest
 
@@ -146,9 +146,10 @@ class Plan:
 
     @property
     def bytes_to_read(self) -> int:
-        """Bytes of input files, as far as they are in the area; those that are sampled are read twice."""
+        """Bytes of input files, as far as they are in the area, once more where pixels are sampled or all looked at."""
         sampled = self.in_sampling_order()[: self.sampled] if self.spectra is None else []
-        return math.ceil(sum(tile.file_size * tile.read for tile in (*self.tiles, *sampled)))
+        searched = self.tiles if self.search_bytes else ()
+        return math.ceil(sum(tile.file_size * tile.read for tile in (*self.tiles, *sampled, *searched)))
 
     @property
     def sampled(self) -> int:
@@ -181,6 +182,11 @@ class Plan:
         share = sum(v.stored_share * self._bytes_a_pixel(v) for v in self.variables)
         return math.ceil(share * math.prod(tile.shape) * min(1.0, tile.inside + _OF_NOTHING))
 
+    @property
+    def search_bytes(self) -> int:
+        """Bytes that a search over every pixel keeps with the run, until it has found the endmembers."""
+        return sum(self._searched_bytes_a_pixel * math.prod(tile.shape) for tile in self.tiles)
+
     def memory(self, threads: int) -> int:
         """Projected peak bytes of a process that works on the largest tile with so many threads."""
         return max(self.tile_memory(tile, threads) for tile in self.tiles)
@@ -201,8 +207,15 @@ class Plan:
         sums = (planes * 8 + own) * min(pixels, (threads + 1) * tile.block_pixels)
         maps = sum(map(self._bytes_a_pixel, self.variables)) * pixels
         masks = _MASK_BYTES * pixels if self.config.masks != MaskConfig() else 0
-        searched = _SEARCH_BYTES * pixels if self.config.endmembers.sample == "all" and self.spectra is None else 0
+        searched = _COPIES_OF_PLANES * self._searched_bytes_a_pixel * pixels
         return _PROCESS + stored + max(sums + maps, maps * _COPIES_OF_MAPS, searched) + masks
+
+    @property
+    def _searched_bytes_a_pixel(self) -> int:
+        """The mean and some more components than endmembers in float32, where every pixel is looked at; else 0."""
+        if self.spectra is not None or self.config.endmembers.sample != "all":
+            return 0
+        return np.dtype(np.float32).itemsize * (1 + max(20, 2 * self.sizes[ENDMEMBER]))
 
     def _bytes_a_pixel(self, variable: Variable) -> int:
         planes = self.sizes.get(variable.dims[0], 1) if len(variable.dims) > len(CLASS_DIMS) else 1

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsi_dask.kernels.extraction.extracted import Floats, Indices, Spectra
+from hsi_dask.kernels.extraction.neighbours import neighbours
 from hsi_dask.kernels.linear_forms import linear_forms
 from hsi_dask.kernels.nfindr import climb
 from hsi_dask.kernels.subspace import principal_subspace
@@ -116,7 +117,8 @@ def space_of(spectra: Spectra, count: int) -> Space:
         raise ValueError(f"the pixels span too few dimensions for {count} endmembers; ask for {found.rank + 1} at most")
     basis = np.linalg.qr(np.vstack([found.mean, found.components]).T).Q.T
     chosen = found.components[: count - 1]
-    return Space(np.ascontiguousarray(basis), chosen @ basis.T, chosen @ found.mean)
+    axes = np.tril(chosen @ basis.T, 1)  # as they were made orthogonal one after another: beyond there is rounding
+    return Space(np.ascontiguousarray(basis), axes, chosen @ found.mean)
 
 
 def search(
@@ -171,19 +173,30 @@ def _reach(found: Ranked) -> Floats:
     return np.sqrt(found.scores[:, -1])
 
 
-def answer(planes: Planes, first: int, space: Space, question: Question) -> Ranked:
-    """The answer of a part (r, n) whose pixels are numbered from `first`."""
-    score = _scorer(space, question)
+def answer(planes: Planes, first: int, space: Space, question: Question, pixels: slice = slice(None)) -> Ranked:
+    """The answer of some pixels of a part (r, n), whose pixels are numbered from `first`."""
+    start, stop, _ = pixels.indices(planes.shape[1])
+    known = int(np.count_nonzero(~np.isnan(planes[0, start:stop])))
+    if question.kind == "enlarging":
+        return _enlarging(planes, first, space, question, range(start, stop, _PIXELS), stop)._replace(known=known)
+    unit = question.kind == "angle"
+    scores, at = neighbours(planes, question.points, question.most, unit=unit, pixels=slice(start, stop))
+    points = np.where(at[..., None] < 0, np.nan, np.moveaxis(planes[:, at], 0, 2))
+    return Ranked(scores, np.where(at < 0, -1, first + at), points, known)
+
+
+def _enlarging(planes: Planes, first: int, space: Space, question: Question, starts: range, stop: int) -> Ranked:
+    """The pixels that enlarge a simplex most; the planes that its space does not lie in are not read."""
+    inverse = np.linalg.inv(space.rows(question.points)).T
+    forms, offsets = inverse[:, :-1] @ space.axes, inverse[:, -1] - inverse[:, :-1] @ space.origin
+    used = int(np.flatnonzero(space.axes.any(axis=0)).max()) + 1
     found = _nothing(question)
-    for start in range(0, planes.shape[1], _PIXELS):
-        some = np.asarray(planes[:, start : start + _PIXELS], dtype=np.float64)
+    for start in starts:
+        some = planes[:, start : min(start + _PIXELS, stop)]
         low, high = np.searchsorted(question.without, (first + start, first + start + some.shape[1]))
-        scores = score(some)
-        if question.kind == "enlarging":
-            scores[:, question.without[low:high] - (first + start)] = np.nan
-        bounds = found.scores[:, -1]
-        known = int((~np.isnan(some[0])).sum())
-        found = combine(found, _best(scores, bounds, some, first + start, question.most)._replace(known=known))
+        scores = -np.abs(linear_forms(forms[:, :used], some[:used], offsets))
+        scores[:, question.without[low:high] - (first + start)] = np.nan
+        found = combine(found, _best(scores, found.scores[:, -1], some, first + start, question.most))
     return found
 
 
@@ -195,36 +208,12 @@ def combine(one: Ranked, other: Ranked) -> Ranked:
     return Ranked(*kept, np.take_along_axis(points, order[..., None], axis=1), one.known + other.known)
 
 
-def _scorer(space: Space, question: Question) -> Callable[[Floats], Floats]:
-    points = question.points
-    if question.kind == "enlarging":
-        inverse = np.linalg.inv(space.rows(points)).T
-        forms, offsets = inverse[:, :-1] @ space.axes, inverse[:, -1] - inverse[:, :-1] @ space.origin
-        return lambda planes: -np.abs(linear_forms(forms, planes, offsets))
-    scale = _scales(points.T) if question.kind == "angle" else np.ones(len(points))
-    wanted = points * scale[:, None]
-    energy = np.einsum("ij,ij->i", wanted, wanted)[:, None]
-
-    def squares(planes: Floats) -> Floats:
-        compared = planes * _scales(planes) if question.kind == "angle" else planes
-        lengths = np.einsum("ij,ij->j", compared, compared)
-        return np.asarray(np.maximum(energy - 2.0 * wanted @ compared + lengths, 0.0))
-
-    return squares
-
-
-def _scales(planes: Floats) -> Floats:
-    """One over the length of each pixel of (r, n); 0 of zeros, which are at 90 degrees to all."""
-    length = np.sqrt(np.einsum("ij,ij->j", planes, planes))
-    return np.asarray(np.where(length == 0, 0.0, 1.0 / np.where(length == 0, 1.0, length)))
-
-
 def _nothing(question: Question) -> Ranked:
     shape = (len(question.points), question.most)
     return Ranked(np.full(shape, np.inf), np.full(shape, -1), np.full((*shape, question.points.shape[1]), np.nan), 0)
 
 
-def _best(scores: Floats, bounds: Floats, planes: Floats, first: int, most: int) -> Ranked:
+def _best(scores: Floats, bounds: Floats, planes: Planes, first: int, most: int) -> Ranked:
     """The best of a piece, of those not worse than the bounds (m,)."""
     out = Ranked(
         np.full((len(scores), most), np.inf), np.full((len(scores), most), -1),
