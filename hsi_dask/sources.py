@@ -123,7 +123,7 @@ def register_selection(name: str, selection: Selection) -> None:
     while len(_SELECTIONS) >= _MOST_SELECTIONS:
         _SELECTIONS.pop(next(iter(_SELECTIONS)), None)
     _SELECTIONS[name] = selection
-    if selection.axis == 2 and (source := _known(selection.parent)) is not None:
+    for source in _live(selection.parent) if selection.axis == 2 else ():  # all: which of them stays alive is not known
         wavelengths = [source.wavelengths[number][inside] for number, inside in selection.blocks]
         register(name, source._replace(wavelengths=wavelengths))
 
@@ -142,7 +142,12 @@ def find_selection(data: Any) -> Selection | None:
 
 
 def _known(name: str) -> Source | None:
+    return next(iter(_live(name)), None)
+
+
+def _live(name: str) -> list[Source]:
+    """The source of this name by each of the live arrays that it may be read from."""
     if (places := _PLACES.get(name)) is None:
-        return None
-    array = next((array for known in places.arrays if (array := known()) is not None), None)
-    return None if array is None else Source(array, places.rows, places.columns, places.wavelengths)
+        return []
+    arrays = [array for known in places.arrays if (array := known()) is not None]
+    return [Source(array, places.rows, places.columns, places.wavelengths) for array in arrays]

@@ -77,6 +77,16 @@ def test_the_registry_keeps_no_array_alive(values: np.ndarray) -> None:
     assert set(sources._PLACES) == before
 
 
+def test_a_cube_that_is_opened_again_keeps_its_source_when_the_first_is_gone(values: np.ndarray) -> None:
+    chosen = select_bands(cube_of(values), windows=[(500, 560)], drop_last=2)
+    chosen = select_bands(cube_of(values), windows=[(500, 560)], drop_last=2)
+    gc.collect()
+    source = find_source(chosen.data)
+    assert source is not None
+    rows, columns, planes = source.block(1, 1, 1)
+    np.testing.assert_array_equal(source.array[rows, columns, planes], chosen.data.blocks[1, 1, 1])
+
+
 def test_the_last_selections_are_known(values: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "_MOST_SELECTIONS", 3)
     monkeypatch.setattr(sources, "_SELECTIONS", {})
