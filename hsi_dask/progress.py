@@ -106,7 +106,9 @@ class Pace(Observer):
         """As much of that, and of what is in flight, as fits."""
         with self.lock:
             inside = self.inside()
-            texts = [f"{self.so_far()}  ({inside})"] if inside else []
+            texts = [f"{self.so_far()}; {inside}"] if inside else []
+            if self.compilations:  # it explains why nothing else moves
+                texts.append(f"{self.settled} of {self.total} tiles; {inside}")
             texts += [self.so_far(), self.so_far(rate=False)]
             return next((text for text in texts if len(text) <= columns), f"{self.settled} of {self.total}")
 
@@ -201,7 +203,7 @@ def _progress(terminal: IO[str], *columns: Any) -> Any:
     spinner = SpinnerColumn("dots" if console.encoding.startswith("utf") else "line")
     bar = BarColumn(_BAR if console.width >= _WIDE else _NARROW_BAR)
     text = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True))
-    return Progress(spinner, bar, text, *columns, console=console, transient=True, refresh_per_second=8)
+    return Progress(spinner, bar, *columns, text, console=console, transient=True, refresh_per_second=8)
 
 
 def _say(console: Any, text: str, style: str | None = None) -> None:

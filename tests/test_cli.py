@@ -1,9 +1,12 @@
 """The command line as its users meet it: real processes for exit codes, streams, signals and the terminal."""
 
+import csv
 import json
 import os
 import pty
 import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -510,6 +513,24 @@ def test_the_demo_finds_what_was_simulated_and_repeated_computes_nothing(tmp_pat
     assert again.stdout.partition("\n")[2] == first.stdout.partition("\n")[2]
 
 
+def test_proposed_names_are_accepted_by_the_line_that_is_printed(finished, tmp_path, capsys):
+    run_dir = tmp_path / "a run"
+    shutil.copytree(finished[0], run_dir)
+    found = hsi.open_results(run_dir).endmembers
+    rows = [["name", *found.wavelength.values], *(["wet soil", *values] for values in found.values)]
+    with open(tmp_path / "library.csv", "w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    code, told, _ = inside(capsys, "name", run_dir, "--library", tmp_path / "library.csv")
+    assert code == 0
+    *proposals, line = told.splitlines()
+    assert [line.partition(",")[0] for line in proposals] == [
+        f"endmember {number}: nearest is wet soil" for number in (1, 2, 3)
+    ]
+    program, *words = shlex.split(line.removeprefix("to accept them: "))
+    assert program == "hsi-dask"
+    assert inside(capsys, *words)[:2] == (0, "1  wet soil\n2  wet soil\n3  wet soil\n")
+
+
 # ---------------------------------------------------------------------------------------------------- progress
 
 
@@ -570,12 +591,14 @@ def test_what_does_not_fit_beside_the_bar_is_left_out_whole(monkeypatch):
     pace.tile_advanced("368000_4306000", 0.0)
     now[0] = 30.0
     pace.tile_advanced("368000_4306000", 0.5)
-    whole = "0 of 123 tiles, 1 tiles a minute, 2:02:30 left  (368000_4306000 50%)"
-    shown = {width: pace.so_far_within(width) for width in (100, 67, 47, 32, 20)}
+    whole = "0 of 123 tiles, 1 tiles a minute, 2:02:30 left; 368000_4306000 50%"
+    shown = {width: pace.so_far_within(width) for width in (100, 65, 47, 32, 20)}
     assert shown == {
-        100: whole, 67: whole.partition("  (")[0], 47: whole.partition("  (")[0],
+        100: whole, 65: whole.partition("; ")[0], 47: whole.partition("; ")[0],
         32: "0 of 123 tiles, 2:02:30 left", 20: "0 of 123",
     }  # fmt: skip
+    pace.compiling("368000_4306000", True)
+    assert pace.so_far_within(57) == "0 of 123 tiles; compiling (once for this machine)"
 
 
 def test_a_log_gets_a_line_from_inside_a_tile_that_takes_long(capsys, monkeypatch):

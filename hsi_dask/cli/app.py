@@ -32,7 +32,7 @@ _COLLECT_AFTER = 50_000  # new objects; Python's own is hundreds
 
 app = typer.Typer(
     name="hsi-dask", add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
-    help="Material maps from NEON imaging-spectrometer tiles: endmembers, abundances, classes.",
+    help="Material maps from imaging-spectrometer tiles (NEON, ENVI, Zarr, netCDF): endmembers, abundances, classes.",
 )  # fmt: skip
 
 Tiles = Annotated[list[str], typer.Argument(metavar="TILE...", help="Reflectance files, folders of them, or patterns.")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -82,7 +83,9 @@ def name(
     from hsi_dask.schema import endmember_names, endmember_numbers
 
     if library is not None:
-        _propose(open_endmembers(run_dir), library)
+        proposed = _propose(open_endmembers(run_dir), library)
+        if not names:
+            print(f"to accept them: {shlex.join(['hsi-dask', 'name', str(run_dir), *proposed])}")
     endmembers = name_endmembers(run_dir, dict(map(_pair, names))) if names else open_endmembers(run_dir)
     if names or library is None:
         known = endmember_names(endmembers)
@@ -98,12 +101,15 @@ def _pair(words: str) -> tuple[int, str]:
     return int(number), text.strip()
 
 
-def _propose(endmembers: xr.DataArray, library: Path) -> None:
+def _propose(endmembers: xr.DataArray, library: Path) -> list[str]:
+    """Print the nearest spectra of each endmember; the first ones as this verb takes names."""
     from hsi_dask.io.spectra import read_spectra
     from hsi_dask.ops.identification import identify, labelled
 
     found = identify(endmembers, read_spectra(library))
-    for number, names, angles in zip(found.endmember.values, labelled(found), found["angle"].values, strict=True):
+    known = labelled(found)
+    for number, names, angles in zip(found.endmember.values, known, found["angle"].values, strict=True):
         ranked = zip(names, angles, strict=True)
         words = [f"{visible(str(name))}, {angle * 57.29578:.1f} degrees" for name, angle in ranked]
         print(f"endmember {number}: nearest is {words[0]}; next {'; '.join(words[1:]) or 'none'}")
+    return [f"{number}={visible(names[0])}" for number, names in zip(found.endmember.values, known, strict=True)]

@@ -244,6 +244,9 @@ class _Cache(caching.FunctionCache):
             super().save_overload(signature, result)
         except OSError as error:
             _warn_once(f"{self.cache_path}: {error.strerror or error}")
+            return
+        if isinstance(self._impl.locator, _LastResort) and (folder := _private_folder()):
+            _tell_once(folder)
 
 
 def _beside(source: str) -> Path:
@@ -275,5 +278,9 @@ def _private_folder() -> Path | None:
         return None
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
         return None
-    logger.info("compiled kernels are kept in %s; %s", folder, _ADVICE)
     return folder
+
+
+@cache
+def _tell_once(folder: Path) -> None:
+    logger.warning("compiled kernels are kept in %s, which may not last; %s", folder, _ADVICE)

@@ -45,12 +45,13 @@ class Profiles:
         self.told.text = (
             '<p class="soft">Click a pixel of the map to see its spectrum; a box or a lasso gives a mean.</p>'
         )
-        keep, clear, csv = (Button(label=label, name=name, width=90) for label, name in
-                            (("keep", "keep"), ("clear", "clear"), ("save CSV", "csv")))  # fmt: skip
+        names = {"keep": "keep", "clear": "clear", "csv": "save CSV", "png": "save PNG"}
+        keep, clear, csv, png = (Button(label=label, name=name, width=90) for name, label in names.items())
         keep.on_click(self.keep)
         clear.on_click(self.clear)
         csv.js_on_click(CustomJS(args={"figure": self.figure}, code=widgets.SAVE_SPECTRA))
-        self.buttons = keep, clear, csv
+        png.js_on_click(CustomJS(args={"figure": self.figure}, code=widgets.SAVE_PICTURE))
+        self.buttons = keep, clear, csv, png
         self.scale()
 
     def tell(self, x: float, y: float) -> None:

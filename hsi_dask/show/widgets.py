@@ -37,7 +37,7 @@ class Map(NamedTuple):
 
 def map_of(canvas: Canvas) -> Map:
     """The figure of the map with sources that are still empty."""
-    from bokeh.models import BoxZoomTool, ColumnDataSource, Range1d, ScaleBar
+    from bokeh.models import BoxZoomTool, ColumnDataSource, Range1d, SaveTool, ScaleBar
     from bokeh.plotting import figure
 
     (west, south, east, north), grid = canvas.bounds, canvas.run.manifest.grid
@@ -47,11 +47,11 @@ def map_of(canvas: Canvas) -> Map:
     shown = figure(
         name="map", sizing_mode="stretch_both", x_range=Range1d(west, east, **ends),
         y_range=Range1d(south, north, **ends),
-        tools="pan,wheel_zoom,reset,tap,box_select,lasso_select,save", active_scroll="wheel_zoom", active_drag="pan",
+        tools="pan,wheel_zoom,reset,tap,box_select,lasso_select", active_scroll="wheel_zoom", active_drag="pan",
         toolbar_location="above", x_axis_label=f"easting ({grid.unit}, {grid.label})",
         y_axis_label=f"northing ({grid.unit})", background_fill_color="#eceef0", output_backend="canvas",
     )  # fmt: skip
-    shown.add_tools(BoxZoomTool(match_aspect=True))
+    shown.add_tools(BoxZoomTool(match_aspect=True), SaveTool(filename="map"))
     sources = [ColumnDataSource({"image": [], "x": [], "y": [], "dw": [], "dh": []}) for _ in range(4)]
     drawn = [shown.image_rgba("image", "x", "y", "dw", "dh", source=source) for source in sources]
     _add_places(shown, canvas)
@@ -112,14 +112,15 @@ class Spectra(NamedTuple):
 
 def spectra_of(canvas: Canvas) -> Spectra:
     """The figure, which has the endmembers already."""
-    from bokeh.models import ColumnDataSource, HoverTool, Range1d
+    from bokeh.models import ColumnDataSource, HoverTool, Range1d, SaveTool
     from bokeh.plotting import figure
 
     shown = figure(
-        name="spectrum", sizing_mode="stretch_both", tools="xpan,xwheel_zoom,box_zoom,reset,save",
+        name="spectrum", sizing_mode="stretch_both", tools="xpan,xwheel_zoom,box_zoom,reset",
         active_drag="box_zoom", y_range=Range1d(0, 1), x_axis_label="wavelength (nm)", y_axis_label="reflectance",
         toolbar_location="above",
     )  # fmt: skip
+    shown.add_tools(SaveTool(filename="spectra"))  # without a name it would ask for one
     wavelength = np.asarray(canvas.endmembers[WAVELENGTH], np.float64)
     renderers, items = [], []
     bundles, spectra = [], drawn_of(canvas.endmembers, MOST_LINES)
@@ -256,4 +257,5 @@ link.href = URL.createObjectURL(new Blob([text], {type: "text/csv"}));
 link.download = "spectra.csv";
 link.click();
 """
+SAVE_PICTURE = 'figure.toolbar.tools.find(tool => tool.type == "SaveTool").do.emit("save")'
 KEEP_ADDRESS = 'history.replaceState(null, "", cb_obj.text ? "?" + cb_obj.text : location.pathname)'

@@ -63,7 +63,7 @@ def test_what_files_do_not_tell_mixes_nothing(three: list[TileSource]) -> None:
     silent = replace(three[2], site="", product="unknown", dates=(), visit="")
     require_unmixed([*three[:2], silent])
     assert words(contents_of([silent])) == ""
-    assert words(contents_of(three)) == "3 of DP3.30006.001; 3 of SERC"
+    assert words(contents_of(three)) == "product DP3.30006.001; site SERC"
 
 
 def test_a_visit_is_told_by_the_folders_of_a_download(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_year_or_a_visit_is_chosen_from_a_tree_of_several(tmp_path: Path) -> N
     assert [Path(tile.path).parts[-3] for tile in make_plan(paths, RunConfig(year=2019)).tiles] == ["2019_SERC_4"]
     plan = make_plan(paths, RunConfig(visit="2022_SERC_7"))
     assert [Path(tile.path).parts[-3] for tile in plan.tiles] == ["2022_SERC_7"]
-    assert words(plan.contents) == "1 of DP3.30006.001; 1 of SERC; 1 of 2022"
+    assert words(plan.contents) == "product DP3.30006.001; site SERC; year 2022"
     with pytest.raises(
         ConfigError, match=r"none of the 3 tiles is of year 2021 \(years: 2019, 2022; visits: 2019_SERC_4"
     ):

@@ -98,3 +98,10 @@ def test_a_folder_without_tiles_says_what_it_holds(tmp_path: Path) -> None:
     sentence = r"holds no tile that a reader knows \(\.h5, \.hdr, .*; 1 files hold other products"
     with pytest.raises(ConfigError, match=sentence):
         find_tiles([tmp_path])
+
+
+def test_a_name_of_bytes_that_are_no_text_is_refused_before_anything_is_read(tile: Path, tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/lat\xfcn"))
+    tiles_in(folder, tile, 1)
+    with pytest.raises(ConfigError, match=r"is no text in utf-8, the encoding of file names here; rename it"):
+        find_tiles([folder])

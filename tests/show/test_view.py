@@ -30,6 +30,7 @@ from hsi_dask.show.captions import legend
 from hsi_dask.show.page import Page as ServedPage
 from hsi_dask.show.palettes import class_table, quality_table
 from hsi_dask.show.pixels import Pixel
+from hsi_dask.show.widgets import SAVE_PICTURE
 from hsi_dask.synthetic import neon_wavelengths, simulate_site
 
 SIZE = 600
@@ -752,6 +753,18 @@ def test_spectra_are_saved_as_a_table_with_a_column_each(page):
     assert " E, " in head[5]
     assert len(rows) == len([value for value in page.lines(1) if value is not None])
     assert [float(row[5]) for row in rows] == pytest.approx([v for v in page.lines(1) if v is not None], rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["map", "spectrum"])
+def test_figures_are_saved_as_pictures_without_a_question(page, name):
+    page.ask("""window.saved = null;
+        URL.createObjectURL = blob => { window.saved = blob.type; return "data:," };
+        window.prompt = () => { window.saved = "a question"; return null }""")
+    if name == "spectrum":
+        page.ask("arguments[0].click()", page.inside("png", "button"))
+    else:
+        page.ask("const figure = Bokeh.documents[0].get_model_by_name(arguments[0]);" + SAVE_PICTURE, name)
+    assert page.until(lambda: page.ask("return window.saved")) == "image/png"
 
 
 def test_the_address_bar_follows_what_is_shown(page, chromium):

@@ -31,8 +31,11 @@ def contents_of(files: Sequence[TileSource]) -> Contents:
 
 def words(contents: Contents) -> str:
     """The contents as one line; "" where no file tells. A single visit says no more than its year."""
-    told = (found for what, found in contents.items() if found and (what != "visit" or len(found) > 1))
-    return "; ".join(", ".join(f"{n} of {value}" for value, n in found.items()) for found in told)
+    told = ((what, found) for what, found in contents.items() if found and (what != "visit" or len(found) > 1))
+    return "; ".join(
+        f"{what} {next(iter(found))}" if len(found) == 1 else ", ".join(f"{n} of {value}" for value, n in found.items())
+        for what, found in told
+    )
 
 
 def of_visit(files: Sequence[TileSource], year: int | None, visit: str | None) -> list[TileSource]:

@@ -6,6 +6,7 @@ import csv
 import glob
 import logging
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -51,9 +52,22 @@ def search_tiles(tiles: Sequence[str | os.PathLike[str]]) -> Found:
     aside: Counter[str] = Counter()
     for path in (path for tile in tiles for path in _expand(os.path.expanduser(os.fspath(tile)), aside)):
         found.setdefault(os.path.realpath(path), Path(os.path.abspath(path)))
+    for tile in found.values():
+        _require_text(tile)
     if aside:
         logger.info("left aside as other products: %s", dict(aside))
     return Found(sorted(found.values()), aside)
+
+
+def _require_text(path: Path) -> None:
+    """What a run keeps are texts: a name of bytes that are no characters has no place in them."""
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        raise ConfigError(
+            f"{path} is no text in {sys.getfilesystemencoding()}, the encoding of file names here; rename it, or set "
+            "LANG to a locale with the encoding it was named in"
+        ) from None
 
 
 def _expand(tile: str, aside: Counter[str], lists: bool = True) -> Iterator[str]:
