@@ -221,6 +221,10 @@ def require_labels(array: Any, dims: tuple[str, ...], what: str) -> xr.DataArray
     if isinstance(array, xr.DataArray):
         labelled: xr.DataArray = array
         return labelled
+    if isinstance(array, xr.Dataset):
+        raise SchemaError(
+            f"{what} came as a Dataset; give one of its variables: {', '.join(map(str, array.data_vars))}"
+        )
     kind = {"ndarray": "a numpy array"}.get(type(array).__name__, f"a {type(array).__name__}")
     coords = ', coords={"wavelength": nm}' if WAVELENGTH in dims else ""
     raise SchemaError(

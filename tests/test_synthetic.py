@@ -463,3 +463,11 @@ def test_a_site_of_varied_materials_is_written_tile_by_tile(tmp_path):
     for scene, path in zip(site.scenes, site.paths, strict=True):
         with h5py.File(path) as file:
             np.testing.assert_array_equal(file["SERC/Reflectance/Reflectance_Data"][:], scene.reflectance())
+
+
+def test_a_site_and_its_scene_are_printed_on_a_line(tmp_path):
+    site = synthetic.simulate_site(tmp_path, tiles=(1, 2), size=20)
+    assert str(site) == (
+        f"Site of 2 tiles in {tmp_path}: Scene of 20 x 40 pixels at 368000 E, 4306000 N: "
+        "vegetation, soil, asphalt, roof, water, dry_vegetation; 426 wavelengths, seed 0"
+    )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hsi_dask.errors import ConfigError, SchemaError
 from hsi_dask.kernels import continuum as kernel
 from hsi_dask.ops.whole_spectra import whole_spectra
-from hsi_dask.schema import WAVELENGTH
+from hsi_dask.schema import CUBE_DIMS, WAVELENGTH, require_labels
 
 Window = tuple[float, float]
 _ABSORPTION = {
@@ -105,6 +105,7 @@ def absorption(spectra: xr.DataArray, *, window: Window | None = None) -> xr.Dat
 
 def _within(spectra: xr.DataArray, window: Window | None, least: int = 1) -> xr.DataArray:
     """Float32 reflectance of the window's wavelengths, whole spectra in each block."""
+    spectra = require_labels(spectra, CUBE_DIMS, "spectra")
     if WAVELENGTH in spectra.coords and spectra[WAVELENGTH].dims == (WAVELENGTH,):
         grid = np.asarray(spectra[WAVELENGTH], np.float64)
         low, high = window or (-np.inf, np.inf)

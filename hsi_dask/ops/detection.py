@@ -11,7 +11,7 @@ from hsi_dask.methods.registry import METHODS, method
 from hsi_dask.ops.classes import Threshold
 from hsi_dask.ops.materials import map_materials
 from hsi_dask.ops.statistics import scene_statistics
-from hsi_dask.schema import WAVELENGTH
+from hsi_dask.schema import MAP_DIMS, WAVELENGTH, require_labels
 
 
 def detect(
@@ -92,5 +92,6 @@ def false_alarm_thresholds(scores: xr.DataArray, rate: float) -> xr.DataArray:
     """
     if not 0 < rate < 1:
         raise ConfigError(f"rate is {rate}; it must be a share of the pixels, above 0 and below 1")
+    scores = require_labels(scores, MAP_DIMS, "scores")
     whole = scores.chunk({"y": -1, "x": -1}) if hasattr(scores.data, "dask") else scores
     return whole.quantile(1 - rate, ("y", "x"), skipna=True).drop_vars("quantile")

@@ -18,6 +18,7 @@ from hsi_dask.schema import (
     endmember_materials,
     endmember_names,
     endmember_numbers,
+    require_labels,
 )
 
 RANK = "rank"
@@ -61,15 +62,17 @@ def identify(
     """
     if method != "sam":
         raise ConfigError(f"method must be 'sam', not {method!r}")
+    for spectra, what in ((endmembers, "endmembers"), (library, "the library")):
+        require_labels(spectra, (ENDMEMBER, WAVELENGTH), what)
     endmembers = _reached(endmembers, library)
     known = resample_endmembers(library, endmembers)
-    spectra = np.asarray(endmembers.transpose(ENDMEMBER, ...), np.float64)
-    found = angles(spectra.T, (spectra**2).sum(axis=1), np.asarray(known, np.float64)).T
+    values = np.asarray(endmembers.transpose(ENDMEMBER, ...), np.float64)
+    found = angles(values.T, (values**2).sum(axis=1), np.asarray(known, np.float64)).T
     order = np.argsort(found, axis=1, kind="stable")
     first = order[:, : min(nearest, found.shape[1])]
     numbers = endmember_numbers(known)
     names = np.array(endmember_names(known) or [f"spectrum {n}" for n in numbers], dtype=object)
-    margin = np.full(len(spectra), np.nan)
+    margin = np.full(len(values), np.nan)
     for row, ranked in enumerate(order):
         others = ranked[names[ranked] != names[ranked[0]]]
         if others.size:

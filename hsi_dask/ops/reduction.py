@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hsi_dask.errors import ConfigError, EndmemberError
 from hsi_dask.kernels.mixtures.pairs import Measures, Pairs, measures, pairs
 from hsi_dask.kernels.mixtures.selection import by_counts, iterate, smallest
-from hsi_dask.schema import ENDMEMBER, WATER_VAPOUR_WINDOWS, WAVELENGTH, endmember_materials
+from hsi_dask.schema import ENDMEMBER, WATER_VAPOUR_WINDOWS, WAVELENGTH, endmember_materials, require_labels
 
 Reduction = Literal["ies", "ear", "masa", "cob"]
 
@@ -78,7 +78,7 @@ def reduce_library(
         raise ConfigError(f"method must be {', '.join(get_args(Reduction))}, not {method!r}")
     if count is not None and count < 1:
         raise ConfigError(f"count is {count}; keep one spectrum of each material at least, or give no count")
-    names = endmember_materials(library)
+    names = endmember_materials(require_labels(library, (ENDMEMBER, WAVELENGTH), "the library"))
     if names is None:
         raise EndmemberError("the library's spectra have no materials; read it with material_column, or assign some")
     material = np.unique(np.array(names), return_inverse=True)[1]

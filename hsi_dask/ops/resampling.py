@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 
 from hsi_dask.errors import EndmemberError
 from hsi_dask.schema import (
+    CUBE_DIMS,
     ENDMEMBER,
     SAME_WAVELENGTH,
     WAVELENGTH,
     describe,
     describe_coordinates,
     require_dims,
+    require_labels,
 )
 
 Array = NDArray[Any]
@@ -53,6 +55,8 @@ def resample_endmembers(spectra: xr.DataArray, cube: xr.DataArray, *, grid: Any 
     EndmemberError : a spectrum does not cover the cube's wavelengths or is zero at all of them, or there is none.
     """
     spectra = require_dims(spectra, (ENDMEMBER, WAVELENGTH), "spectra")
+    if WAVELENGTH not in getattr(cube, "coords", ()):
+        require_labels(cube, CUBE_DIMS, "the cube")
     if not spectra.sizes[ENDMEMBER]:
         raise EndmemberError("there are 0 spectra to resample; give one or more")
     known, wanted = (np.asarray(a[WAVELENGTH], dtype=np.float64) for a in (spectra, cube))

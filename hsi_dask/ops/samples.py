@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hsi_dask.errors import SchemaError
 from hsi_dask.ops.whole_spectra import whole_spectra
-from hsi_dask.schema import NO_CLASS, PIXEL, WAVELENGTH, X, Y, no_data_value
+from hsi_dask.schema import CUBE_DIMS, NO_CLASS, PIXEL, WAVELENGTH, X, Y, no_data_value, require_labels
 
 FEATURE = "feature"
 PLACES = {Y: "row", X: "column"}
@@ -22,6 +22,8 @@ def features(held: xr.DataArray | xr.Dataset) -> xr.DataArray:
     Of a cube the features are its wavelengths, and the dimension stays `wavelength`; of a map with three dimensions its
     planes; of a dataset the planes of all its maps, with the coordinate `feature`, such as "abundance 1".
     """
+    if not isinstance(held, xr.Dataset):
+        held = require_labels(held, CUBE_DIMS, "the cube")
     if isinstance(held, xr.DataArray) and WAVELENGTH in held.dims:
         return whole_spectra(held.transpose(Y, X, WAVELENGTH))
     maps = {held.name or "value": held} if isinstance(held, xr.DataArray) else dict(held.data_vars)
@@ -106,7 +108,7 @@ def from_samples(values: ArrayLike, samples: xr.DataArray, like: xr.DataArray | 
     >>> from_samples([7], to_samples(cube), cube).values.tolist()
     [[7, 255]]
     """
-    found = np.asarray(values)
+    found, samples = np.asarray(values), require_labels(samples, (PIXEL, WAVELENGTH), "samples")
     if missing := [name for name in PLACES.values() if name not in samples.coords]:
         raise SchemaError(f"samples have no coordinate {' and '.join(missing)}; take them from to_samples")
     if found.ndim not in (1, 2) or len(found) != samples.sizes[PIXEL]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hsi_dask.errors import SchemaError
 from hsi_dask.ops.decoding import Storage, checked, storage
-from hsi_dask.schema import WAVELENGTH
+from hsi_dask.schema import CUBE_DIMS, WAVELENGTH, require_labels
 
 _BLOCK_BYTES = 32 * 2**20  # of reflectance: a few blocks a thread, and what is made of them, stay below 1 GB
 
@@ -29,6 +29,7 @@ def whole_spectra(spectra: xr.DataArray) -> xr.DataArray:
     >>> whole_spectra(stored).values.round(3).tolist()
     [[0.10000000149011612, 0.20000000298023224], [nan, nan], [nan, nan]]
     """
+    spectra = require_labels(spectra, CUBE_DIMS, "spectra")
     if WAVELENGTH not in spectra.dims or WAVELENGTH not in spectra.coords:
         raise SchemaError(f"spectra need a dimension and coordinate {WAVELENGTH!r} in nm, and have {spectra.dims}")
     spectra = checked(spectra.transpose(..., WAVELENGTH))

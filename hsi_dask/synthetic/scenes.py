@@ -75,6 +75,14 @@ class Scene:
     no_data_shape: Literal["corner", "border"]
     variability: float = 0.0
 
+    def __repr__(self) -> str:
+        rows, columns = self.shape
+        east, north = self.origin
+        return (
+            f"Scene of {rows} x {columns} pixels at {east} E, {north} N: {', '.join(self.names)}; "
+            f"{len(self.wavelength)} wavelengths, seed {self.seed}"
+        )
+
     @property
     def shape(self) -> tuple[int, int]:
         return self.rows[1] - self.rows[0], self.cols[1] - self.cols[0]

@@ -26,6 +26,9 @@ class Site:
     scenes: tuple[Scene, ...]
     paths: tuple[Path, ...]
 
+    def __repr__(self) -> str:
+        return f"Site of {len(self.paths)} tiles in {self.folder}: {self.scene!r}"
+
 
 def simulate_site(
     folder: str | os.PathLike[str],

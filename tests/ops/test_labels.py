@@ -28,12 +28,20 @@ def cube() -> xr.DataArray:
     [
         lambda values: hsi.unmix(values, values), lambda values: hsi.classify(values, values),
         lambda values: hsi.sample_pixels(values, 3), lambda values: hsi.find_endmembers(values, 3), hsi.select_bands,
-        hsi.mnf, hsi.estimate_count, hsi.scene_statistics,
+        hsi.mnf, hsi.estimate_count, hsi.scene_statistics, hsi.continuum_removal, hsi.absorption, hsi.smooth,
+        hsi.to_samples, hsi.reduce_library, lambda values: hsi.kmeans(values, 2),
+        lambda values: hsi.identify(values, values), lambda values: hsi.false_alarm_thresholds(values, 0.1),
+        lambda values: hsi.from_samples(values, values, values),
     ],
 )  # fmt: skip
 def test_what_has_no_labels_is_a_sentence_that_says_how_to_give_them(operation: Any, kind: Any) -> None:
     with pytest.raises(SchemaError, match=r"came as a .*, which has no labels; make it an xarray\.DataArray first"):
         operation(kind(VALUES))
+
+
+def test_a_dataset_is_told_which_variables_it_has(cube: xr.DataArray) -> None:
+    with pytest.raises(SchemaError, match="the cube came as a Dataset; give one of its variables: reflectance"):
+        hsi.unmix(cube.to_dataset(name="reflectance"), cube[0])  # type: ignore[arg-type]
 
 
 def test_the_sentence_s_own_words_work() -> None:
