@@ -22,6 +22,7 @@ from benchmarks.measure import Claim
 
 GROUPS = {
     "pass": runs.mapping_pass,
+    "methods": runs.five_methods,
     "statistics": runs.scene_statistics,
     "run": runs.whole_run,
     "every-pixel": runs.every_pixel,

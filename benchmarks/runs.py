@@ -58,6 +58,20 @@ def mapping_pass(folder: Path, rounds: int) -> list[Claim]:
     return claims
 
 
+def five_methods(folder: Path, rounds: int) -> list[Claim]:
+    """The mapping pass with FCLS, SAM, SID, NCC and ACE, statistics of the scene there, against the usual three."""
+    claims = []
+    for layout in tiles.LAYOUTS:
+        path = tiles.tile(folder, layout)
+        with _prepared(path) as (three, _), _prepared(path, ("fcls", "sam", "sid", "ncc", "ace")) as (five, _):
+            more, usual = in_turn(rounds, five, three)
+        claims += [
+            claim(f"{layout} five methods / FCLS, SAM and SID", ratios(more, usual), "x", "<= 1.3"),
+            claim(f"{layout} five methods", more, "s"),
+        ]
+    return claims
+
+
 def scene_statistics(folder: Path, rounds: int) -> list[Claim]:
     """Mean, covariance and noise covariance of a tile as a run takes them, in one warm process."""
     claims = []
@@ -201,10 +215,12 @@ def _copy(source: Path, target: Path) -> None:
 
 
 @contextmanager
-def _prepared(path: Path) -> Iterator[tuple[Callable[[], object], Callable[[], object]]]:
+def _prepared(
+    path: Path, methods: tuple[str, ...] = ("fcls", "sam", "sid")
+) -> Iterator[tuple[Callable[[], object], Callable[[], object]]]:
     """Mapping one tile and sampling it as functions: endmembers found, results there, only the tile to be done."""
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-        config = RunConfig(tiles=[str(path)])
+        config = RunConfig(tiles=[str(path)], methods=list(methods))
         run(config, scratch + "/run")
         (tile,) = make_plan([path], config).tiles
         job = Job(tile, scratch + "/run", config)

@@ -34,7 +34,9 @@ def _prepare(inputs: Inputs) -> _Model:
     options = inputs.options
     if options["normalize"] == "shade" and not options["shade"]:
         raise ValueError("normalize is 'shade', but shade is not set; set it, or normalize to 'none'")
-    return _Model(inputs.vertices, inputs.basis.shape[1], **{key: options[key] for key in _Model._fields[2:]})
+    # the basis begins with the endmembers' own axes: what other methods need lies beyond
+    vertices = np.ascontiguousarray(inputs.vertices[:, : len(inputs.library.spectra)])
+    return _Model(vertices, inputs.basis.shape[1], **{key: options[key] for key in _Model._fields[2:]})
 
 
 def _finish(model: _Model, sums: Sums) -> Mapping[str, NDArray[Any]]:
@@ -43,7 +45,8 @@ def _finish(model: _Model, sums: Sums) -> Mapping[str, NDArray[Any]]:
     from hsi_dask.kernels.residual import residual
 
     solve = fcls if model.solver == "exact" else fcls_cvxopt
-    vertices, pixels, energy = model.vertices, sums.projections, sums.energy
+    vertices, energy = model.vertices, sums.energy
+    pixels = sums.projections[: vertices.shape[1]]
     if model.normalize == "brightness":
         vertices = vertices / np.linalg.norm(vertices, axis=1, keepdims=True)
         pixels, energy = pixels / np.sqrt(energy), energy / energy

@@ -10,6 +10,7 @@ from hsi_dask.errors import ConfigError, EndmemberError, SchemaError
 from hsi_dask.io.neon.metadata import read_metadata
 from hsi_dask.ops.bands import select_bands
 from hsi_dask.ops.materials import classify, map_materials, threshold_classes, unmix
+from hsi_dask.ops.statistics import scene_statistics
 from hsi_dask.sources import find_source
 
 from .conftest import CHUNKINGS
@@ -138,6 +139,16 @@ def test_each_method_alone_gives_what_all_together_give(cube: xr.DataArray, endm
         *(classify(cube, endmembers, method=m, threshold=LIMITS[m]) for m in ("sam", "sid")),
     ]
     assert_same(xr.merge(alone, compat="override"), together)
+
+
+def test_five_methods_in_one_pass_give_what_each_gives_by_itself(cube: xr.DataArray, endmembers: xr.DataArray) -> None:
+    how = {"statistics": scene_statistics(cube)}
+    methods = ("fcls", "sam", "sid", "ncc", "ace")
+    together = map_materials(cube, endmembers, methods=methods, **how)
+    alone = [map_materials(cube, endmembers, methods=(each,), **how) for each in methods]
+    for name in set(together) - {"ace_score"}:
+        assert_same(xr.merge(alone, compat="override")[[name]], together[[name]])
+    np.testing.assert_allclose(alone[-1].ace_score, together.ace_score, rtol=1e-5, atol=1e-7)
 
 
 def test_the_smallest_score_within_its_threshold_wins() -> None:
