@@ -33,7 +33,8 @@ class PieceSource(Protocol):
 
     The pieces of the same pixels follow each other, every stored chunk is read once, and a piece is good until
     the next one is asked for. `spread` maps over the reads of a piece. Pixels may be left out, which have no data;
-    then the attribute `is_partial` is True.
+    then the attribute `is_partial` is True. `read_to(key, out, spread)` is an option: it puts all of it to `out`, and
+    what means no data where pixels are left out.
     """
 
     @property

@@ -78,6 +78,12 @@ class ChunkedArray(ABC):
         """
         return self.read(self.cuts(key), spread)
 
+    def read_to(self, key: tuple[slice, slice, NDArray[np.intp]], out: NDArray[Any], spread: Spread = map) -> None:
+        """Put what a key asks for to `out` (y, x, plane), each chunk read once; `spread` maps over the reads."""
+        index = tuple(_normalise(k, n)[0] for k, n in zip(key, self.shape, strict=True))
+        if all(map(length, index)):
+            self.fill(tuple(map(_want, index, self.stored_chunks)), out, spread)
+
     def cuts(self, key: tuple[slice, slice, NDArray[np.intp]]) -> Iterator[tuple[Cut, ...]]:
         """What each piece of a key asks of the chunks."""
         index = tuple(_normalise(k, n)[0] for k, n in zip(key, self.shape, strict=True))

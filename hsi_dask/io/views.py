@@ -64,5 +64,8 @@ class SomeBands(ChunkedArray):
     def pieces(self, key: tuple[slice, slice, NDArray[np.intp]], spread: Spread = map) -> Iterator[Piece]:
         yield from self.stored.pieces((*key[:2], np.array(self.numbers)[key[2]]), spread)
 
+    def read_to(self, key: tuple[slice, slice, NDArray[np.intp]], out: NDArray[Any], spread: Spread = map) -> None:
+        self.stored.read_to((*key[:2], np.array(self.numbers)[key[2]]), out, spread)
+
     def fill(self, wanted: tuple[Want, ...], out: NDArray[Any], spread: Spread) -> None:
         out[...] = self[tuple(want.along for want in wanted)]

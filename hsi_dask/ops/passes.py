@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from hsi_dask.kernels.projection import Operator, Sums, Weights, accumulate, operator, project
 from hsi_dask.methods.registry import method
 from hsi_dask.ops.decoding import checked, storage
+from hsi_dask.ops.whole_planes import STEP_PIXELS, Place, are_too_many, bands, hold
 from hsi_dask.schema import Variable
-from hsi_dask.sources import PieceSource, Spread, find_source, is_partial
+from hsi_dask.sources import PieceSource, Source, Spread, find_source, is_partial
 
 DATA, ZERO = 0.0, 2.0  # values of the first plane besides NODATA
 NODATA = 1.0
@@ -59,10 +60,13 @@ def finished_planes(cube: xr.DataArray, w: Weights, finish: Finish) -> Any:
     if not hasattr(cube.data, "dask"):
         sums = _project(np.asarray(cube.data), w, scale, fill)
         return _finish(finish, cube.shape[1], slice(0, cube.shape[0]), sums)
-    return _graph(cube.data, w, finish, scale, fill)
+    source, (ys, xs, _) = find_source(cube.data), cube.data.chunks
+    if source and are_too_many(w, max(ys) * max(xs)):
+        return _held_graph(cube.data, source, w, finish, scale, fill)
+    return _graph(cube.data, source, w, finish, scale, fill)
 
 
-def _graph(data: Any, w: Weights, finish: Finish, scale: float, fill: float | None) -> Any:
+def _graph(data: Any, source: Source | None, w: Weights, finish: Finish, scale: float, fill: float | None) -> Any:
     import dask.array as da
     from dask.base import tokenize
     from dask.highlevelgraph import HighLevelGraph
@@ -70,7 +74,6 @@ def _graph(data: Any, w: Weights, finish: Finish, scale: float, fill: float | No
 
     token = tokenize(data.name, *w, finish.prepared, scale, fill)
     ys, xs, ws = data.chunks
-    source = find_source(data)
     edges = [0, sum(ws)] if source else np.cumsum((0, *ws)).tolist()  # a task that reads takes all wavelengths
     parts = [np.arange(a, b) for a, b in pairwise(edges)]
     graph: dict[Any, Any] = {}
@@ -78,7 +81,7 @@ def _graph(data: Any, w: Weights, finish: Finish, scale: float, fill: float | No
         graph[f"weights-{token}", k] = DataNode((f"weights-{token}", k), w.take(part))
     how = DataNode(f"finish-{token}", finish)
     graph[how.key] = how
-    name, strips = f"materials-{token}", [_strips(rows, max(xs)) for rows in ys]
+    name, strips = f"materials-{token}", [_strips(0, rows, max(xs)) for rows in ys]
     for i, j in np.ndindex(len(ys), len(xs)):
         sums = []
         for k in range(len(parts)):
@@ -100,10 +103,44 @@ def _graph(data: Any, w: Weights, finish: Finish, scale: float, fill: float | No
     return da.Array(layered, name, ((finish.planes,), heights, xs), dtype=np.float32)
 
 
-def _strips(rows: int, width: int) -> list[slice]:
-    """The rows of a block in parts that are finished by one task each."""
-    height = max(1, _FINISH_PIXELS // max(1, width))
-    return [slice(start, min(rows, start + height)) for start in range(0, rows, height)] or [slice(0, 0)]
+def _held_graph(data: Any, source: Source, w: Weights, finish: Finish, scale: float, fill: float | None) -> Any:
+    """As `_graph`, where sums take too much memory: stored numbers are held, of one band of rows at a time."""
+    import dask.array as da
+    from dask.base import tokenize
+    from dask.highlevelgraph import HighLevelGraph
+    from dask.task_spec import DataNode, Task, TaskRef
+
+    token = tokenize(data.name, *w, finish.prepared, scale, fill)
+    ys, xs, _ = data.chunks
+    wavelengths = np.concatenate(source.wavelengths)
+    name, how = f"materials-{token}", DataNode(f"finish-{token}", _Held(finish, w, operator(w, scale=scale, fill=fill)))
+    graph: dict[Any, Any] = {how.key: how}
+    heights: list[int] = []
+    for i, rows in enumerate(source.rows):
+        parts, kept = bands(wavelengths.size, ys[i], max(xs) * source.array.dtype.itemsize)
+        strips = [_strips(part.start, part.stop, max(xs), _SHARE_PIXELS) for part in parts]
+        for j, columns in enumerate(source.columns):
+            first, number, done = (f"kept-{token}", i, j), len(heights), list[Any]()
+            graph[first] = Task(first, _hold, source.array, (rows, columns, wavelengths[:kept]))
+            for b, part in enumerate(parts):
+                band = (f"band-{token}", i, j, b)
+                place = slice(rows.start + part.start, rows.start + part.stop), columns, wavelengths[kept:]
+                graph[band] = Task(
+                    band, _hold, source.array, place, *map(TaskRef, done)
+                )  # its room is that of the last
+                done = [(name, 0, number + s, j) for s in range(len(strips[b]))]
+                for key, strip in zip(done, strips[b], strict=True):
+                    graph[key] = Task(key, _finish_held, TaskRef(how.key), strip, part, TaskRef(first), TaskRef(band))
+                number += len(strips[b])
+        heights += [strip.stop - strip.start for band in strips for strip in band]
+    layered = HighLevelGraph.from_collections(name, graph, dependencies=[])
+    return da.Array(layered, name, ((finish.planes,), tuple(heights), xs), dtype=np.float32)
+
+
+def _strips(first: int, last: int, width: int, pixels: int = _FINISH_PIXELS) -> list[slice]:
+    """The rows from the first to before the last in parts that are finished by one task each."""
+    height = max(1, pixels // max(1, width))
+    return [slice(start, min(last, start + height)) for start in range(first, last, height)] or [slice(first, first)]
 
 
 def _add_up(graph: dict[Any, Any], name: str, at: tuple[int, int], parts: list[Any]) -> list[Any]:
@@ -149,6 +186,35 @@ def _project_pieces(array: PieceSource, key: Any, w: Weights, scale: float, fill
                 for plane, part_of_plane in zip(whole, sums, strict=True):
                     _on_grid(plane, height)[..., rows, columns] = _on_grid(part_of_plane, rows.stop - rows.start)
     return whole
+
+
+def _hold(array: PieceSource, place: Place, *after: Any) -> NDArray[Any]:
+    """Stored numbers of a place, read in all threads."""
+    with ThreadPoolExecutor(_threads()) as pool:
+        return hold(array, place, pool.map)
+
+
+class _Held(NamedTuple):
+    """How stored numbers become maps."""
+
+    finish: Finish
+    weights: Weights
+    operator: Operator
+
+
+def _finish_held(how: _Held, rows: slice, band: slice, kept: NDArray[Any], rest: NDArray[Any]) -> NDArray[np.float32]:
+    """The finished planes of some rows of a band, from their stored numbers: (plane, rows, width) float32."""
+    inside = slice(rows.start - band.start, rows.stop - band.start)
+    size = (rows.stop - rows.start) * kept.shape[2]
+    held = [part.reshape(len(part), size) for part in (kept[:, rows], rest[:, inside])]
+    planes = np.empty((how.finish.planes, size), np.float32)
+    for start in range(0, size, STEP_PIXELS):
+        pixels = slice(start, start + STEP_PIXELS)
+        numbers = np.concatenate([part[:, pixels] for part in held])
+        sums = Sums.empty(how.weights, numbers.shape[1])
+        accumulate(numbers, how.operator, sums, overwrite=True)
+        _finish_some(how.finish, sums, planes[:, pixels])
+    return planes.reshape(-1, rows.stop - rows.start, kept.shape[2])
 
 
 def _threads() -> int:

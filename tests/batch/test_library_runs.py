@@ -15,7 +15,7 @@ from hsi_dask.batch.tiles.plan import make_plan
 from hsi_dask.config import RunConfig
 from hsi_dask.io.libraries import write_table
 from hsi_dask.io.store import open_endmembers
-from hsi_dask.synthetic import Site, simulate_scene
+from hsi_dask.synthetic import Site, simulate_scene, write_neon_tile
 
 DRIVER = """
 from hsi_dask.batch.execution.run import run
@@ -76,3 +76,20 @@ def test_memory_is_projected_for_a_basis_not_for_every_spectrum(site: Site, libr
     wider = write_table(tmp_path / "wider.csv", scene.library(100))
     more = make_plan(site.paths, RunConfig(endmembers={"file": str(wider)}, methods=["mesma"]))
     assert more.memory(2) == wide.memory(2)
+
+
+def test_projected_memory_of_whole_planes_does_not_grow_with_the_library(
+    tmp_path: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hsi_dask.batch.tiles import plan as planning
+
+    scene = simulate_scene((40, 50), seed=1)
+    path = write_neon_tile(tmp_path, scene, revision="DP3.002", chunks=(40, 50, 1))
+    config = RunConfig(tiles=[str(path)], endmembers={"file": str(library)}, methods=["mesma"])
+    plan = make_plan([path], config)
+    freely = plan.memory(2)
+    monkeypatch.setattr(planning, "STEP_PIXELS", 1)
+    monkeypatch.setattr(planning, "HELD_BYTES", 40 * 50 * 2 * 100)
+    assert freely - plan.memory(2) > 40 * 50 * 8 * 50
+    monkeypatch.setattr(planning, "HELD_BYTES", 2**40)
+    assert plan.memory(2) == freely

@@ -33,6 +33,7 @@ from hsi_dask.io.store import Grid, endmember_planes
 from hsi_dask.io.tile_source import TileSource
 from hsi_dask.methods.registry import method, variables
 from hsi_dask.ops.grids import corner_name
+from hsi_dask.ops.whole_planes import HELD_BYTES, READ_PLANES, STEP_PIXELS
 from hsi_dask.schema import CLASS_DIMS, ENDMEMBER, QUALITY, QUALITY_OF_AREA, WAVELENGTH, Variable
 
 # Memory of one tile's task, measured on tiles of 1 km in both chunk layouts:
@@ -43,6 +44,9 @@ _PROCESS = 340 * 2**20
 _COPIES_OF_BLOCK = 2
 #   the sums of a block's pixels are 3 planes an endmember and 2 more, float64; each thread holds one, and one more
 #   waits to be finished
+#   but where these are too many, so many bytes of stored numbers are held, and a thread reads few planes at a time;
+#   finishing holds a step's stored numbers and sums, and what is computed of them
+_COPIES_OF_STEP = 3
 #   maps are held as they are finished, as they are joined, and while they are padded and compressed
 _COPIES_OF_MAPS = 3
 #   masks, of every pixel: layers as stored, planes of indices in float32, least and largest values, flags
@@ -197,14 +201,20 @@ class Plan:
         if self.spectra is not None:  # pixels are projected on a basis of them, which has no more than all wavelengths
             count = min(count, self.spectra.sizes[WAVELENGTH])
         pixels = max(stop - start for start, stop in tile.slabs) * tile.shape[1]
-        if tile.block_pixels < pixels:
-            stored = threads * tile.block_bytes * _COPIES_OF_BLOCK
-        else:
-            stored = max(min(4 * pixels * chunked.PIECE_PLANES, chunked.PLANES_BYTES), tile.block_bytes)
+        block = min(pixels, tile.block_pixels)
         specs = [method(name) for name in self.config.methods]
-        planes = count * (3 if any(spec.divergence for spec in specs) else 1) + 2
+        planes = count * 3 + 2 if any(spec.divergence for spec in specs) else count + 1
         own = max(spec.memory for spec in specs)
-        sums = (planes * 8 + own) * min(pixels, (threads + 1) * tile.block_pixels)
+        if 8 * planes * block > HELD_BYTES:
+            stored = threads * READ_PLANES * 4 * block
+            step = threads * STEP_PIXELS * (8 * planes * _COPIES_OF_STEP + own)
+            sums = min(threads, math.ceil(pixels / block)) * HELD_BYTES + step
+        else:
+            if block < pixels:
+                stored = threads * tile.block_bytes * _COPIES_OF_BLOCK
+            else:
+                stored = max(min(4 * pixels * chunked.PIECE_PLANES, chunked.PLANES_BYTES), tile.block_bytes)
+            sums = (planes * 8 + own) * min(pixels, (threads + 1) * tile.block_pixels)
         maps = sum(map(self._bytes_a_pixel, self.variables)) * pixels
         masks = _MASK_BYTES * pixels if self.config.masks != MaskConfig() else 0
         searched = _COPIES_OF_PLANES * self._searched_bytes_a_pixel * pixels
