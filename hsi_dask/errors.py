@@ -4,15 +4,19 @@ import re
 
 from hsi_dask.escaping import visible
 
+_MOST, _END = 1400, 400  # characters of a message, and of its end, which tells the way out
+
 
 class HsiDaskError(Exception):
     """Base of every error hsi_dask raises on purpose; the command line prints it as one line.
 
-    Values in the message may come from a stranger's file: no control character of theirs reaches a terminal or a log.
+    Values in the message may come from a stranger's file: no control character of theirs reaches a terminal or a log,
+    and of a long message the middle is left out.
     """
 
     def __str__(self) -> str:
-        return visible(re.sub(r"\s*\n\s*", " ", super().__str__()))
+        text = visible(re.sub(r"\s*\n\s*", " ", super().__str__()))
+        return text if len(text) <= _MOST else f"{text[: _MOST - _END]} [...] {text[-_END:]}"
 
 
 class FileFormatError(HsiDaskError, ValueError):

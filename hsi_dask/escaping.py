@@ -7,11 +7,14 @@ after `visible`.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from xml.sax import saxutils
 
 _JOINERS = "\u200c\u200d"  # scripts and emoji need them, and they do nothing else
-_FORMULA = ("=", "+", "-", "@")  # what a spreadsheet takes for the beginning of one
+FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # what a spreadsheet takes for the beginning of one
+# Where ; separates the cells of a spreadsheet's language, one begins behind it, whatever quotes are around
+_SECOND = re.compile(rf";(?=\s*[{re.escape(''.join(FORMULA))}])")
 
 
 def visible(text: object) -> str:
@@ -55,8 +58,8 @@ def csv_cell(text: object) -> str:
 
     Examples
     --------
-    >>> csv_cell('=HYPERLINK("http://x")'), csv_cell("soil")
-    ('\\'=HYPERLINK("http://x")', 'soil')
+    >>> csv_cell('=HYPERLINK("http://x")'), csv_cell("soil"), csv_cell("oak;=1+1")
+    ('\\'=HYPERLINK("http://x")', 'soil', "oak;'=1+1")
     """
-    shown = visible(text)
-    return f"'{shown}" if shown.lstrip().startswith(_FORMULA) else shown
+    shown = _SECOND.sub(";'", visible(text))
+    return f"'{shown}" if shown.lstrip().startswith(FORMULA) else shown

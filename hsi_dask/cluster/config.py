@@ -25,11 +25,25 @@ _RENAMED = {
     "header_skip": "job_directives_skip",
     "job_extra": "job_extra_directives",
 }
+_MOST_MEMORY = 2**60  # bytes
 _VARIABLE = re.compile(r"\$(\w+|\{[^}]*\})")
 
 Count = Annotated[int, Field(ge=1, strict=True)]
 Text = Annotated[str, Field(strict=True)]
 Lines = list[Text]
+
+
+def bytes_of(memory: str | int) -> int:
+    """The number of bytes in words such as 16GiB; ValueError where it is none that a machine may have."""
+    from dask.utils import parse_bytes
+
+    try:
+        found = int(parse_bytes(memory))
+    except OverflowError:
+        found = 0
+    if not 0 < found < _MOST_MEMORY:
+        raise ValueError(f"{memory!r:.80} is no memory of a machine")
+    return found
 
 
 class JobOptions(BaseModel):
@@ -66,9 +80,7 @@ class JobOptions(BaseModel):
 
     @property
     def memory_bytes(self) -> int:
-        from dask.utils import parse_bytes
-
-        return int(parse_bytes(self.memory))
+        return bytes_of(self.memory)
 
 
 class AllocationOptions(BaseModel):
@@ -188,10 +200,8 @@ class ClusterConfig(BaseModel):
         limit, threads = self.options.get("memory_limit"), self.options.get("threads_per_worker")
         if self.kind != "local" or not isinstance(threads, int) or not limit or not re.match(r"\d", str(limit)):
             return None
-        from dask.utils import parse_bytes
-
         try:
-            return threads, int(parse_bytes(limit))
+            return threads, bytes_of(limit)
         except ValueError:
             return None
 
@@ -244,7 +254,7 @@ def _expanded(value: Any, key: str) -> Any:
     for part in parts:
         if unset := _VARIABLE.search(part):
             raise ConfigError(
-                f"{plain(key)} is {shortened(value)}, but {unset[0]} is not set in the environment; set it or write "
-                f"the value, or ${unset[0]} for a job's shell to expand"
+                f"{plain(key)} is {shortened(value)}, but {(name := plain(unset[0]))} is not set in the environment; "
+                f"set it or write the value, or ${name} for a job's shell to expand"
             )
     return "$".join(parts)

@@ -25,7 +25,8 @@ PROVISIONAL = "PROVISIONAL"
 
 _PRODUCT = re.compile(r"DP[1-4]\.\d{5}\.\d{3}")
 _SITE = re.compile(r"[A-Z]{4}")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}\.h5")  # a name, not a path
+FILE_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}\.h5"  # not a path
+_NAME = re.compile(FILE_NAME)
 _VISIT = re.compile(r"\d{4}_[A-Z0-9]{4}_\d{1,3}")
 _CORNER = re.compile(r"_(\d{6})_(\d{7})_")
 _YEARS = (2013, 2100)

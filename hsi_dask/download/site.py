@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated, ClassVar
 
-from hsi_dask.download.catalogue import Offer, RemoteFile, renewed
+from hsi_dask.download.catalogue import FILE_NAME, Offer, RemoteFile, renewed
 from hsi_dask.download.service import Service
 from hsi_dask.download.transfer import fetch, lacking
-from hsi_dask.errors import ConfigError, DownloadError
+from hsi_dask.errors import ConfigError, DownloadError, RunError
+from hsi_dask.io.documents import Count, Text, matching, read_document
 from hsi_dask.io.durable import write_file
 from hsi_dask.io.regions import Region, inside, overlap
 
 LISTING = "neon-download.json"  # beside the files: what they are, and of which release
 _SIDE = 1000  # metres, of a tile
+FileName = Annotated[str, matching(FILE_NAME, "a file's name, such as NEON_D02_SERC_DP3_368000_4306000_reflectance.h5")]
 
 
 @dataclass(frozen=True)
@@ -128,13 +131,34 @@ def _write_listing(folder: Path, offer: Offer, files: Sequence[RemoteFile]) -> N
     write_file(folder / LISTING, json.dumps(values, indent=1).encode())
 
 
+@dataclass(frozen=True)
+class _Entry:
+    """What a listing says of a file."""
+
+    size: Count
+    month: Text
+    crc32c: Text | None = None
+    md5: Text | None = None
+    crc32: Text | None = None
+
+
+@dataclass(frozen=True)
+class _Listing:
+    OTHER_KEYS: ClassVar[bool] = True
+    files: Mapping[FileName, _Entry]
+
+
 def _kept(folder: Path) -> dict[str, object]:
-    """Files of an earlier download into the same folder."""
+    """Files of an earlier download into the same folder; none where its listing is damaged."""
     try:
-        found = json.loads((folder / LISTING).read_text())["files"]
-        return {name: facts for name, facts in found.items() if (folder / name).is_file()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        found = read_document(folder / LISTING, _Listing).files
+    except RunError:
         return {}
+    return {
+        name: {key: value for key, value in asdict(entry).items() if value is not None}
+        for name, entry in found.items()
+        if (folder / name).is_file()
+    }
 
 
 def _touches(corner: tuple[float, float], region: Region) -> bool:

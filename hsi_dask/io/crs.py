@@ -11,7 +11,7 @@ from hsi_dask.errors import GridError
 from hsi_dask.schema import X, Y
 
 if TYPE_CHECKING:
-    from pyproj import CRS
+    from pyproj import CRS, Transformer
 
 Transform = tuple[float, float, float, float, float, float]
 _TEXT = re.compile(r"[A-Za-z]+:\w+|[A-Z]\w*\s*\[.*\]", re.DOTALL)  # a code, or WKT: PROJ's own strings may name files
@@ -89,6 +89,23 @@ def unit(crs: str) -> str:
     return _UNITS.get(found, found)
 
 
+def transformer(own: str, crs: str) -> Transformer:
+    """From x, y in one canonical CRS to x, y in another, whatever order of axes they define.
+
+    Raises
+    ------
+    GridError
+        PROJ knows no way between them.
+    """
+    from pyproj import Transformer
+    from pyproj.exceptions import ProjError
+
+    try:
+        return Transformer.from_crs(_parsed(own), _parsed(crs), always_xy=True)
+    except ProjError as error:
+        raise GridError(f"PROJ knows no way from the CRS {label(own)!r:.60} to {label(crs)}; use another") from error
+
+
 def grid_mapping(crs: str, transform: Transform | None = None) -> dict[str, Any]:
     """CF grid mapping, and beside it the older WKT that GDAL looks for; where the pixels are, if that is to stay true.
 
@@ -140,7 +157,11 @@ def _axis_unit(crs: CRS) -> str:
 @lru_cache(maxsize=64)
 def _grid_mapping(crs: str) -> dict[str, Any]:
     parsed = _parsed(crs)
-    return {**parsed.to_cf(), "spatial_ref": _old_wkt(parsed)}
+    try:
+        told = parsed.to_cf()
+    except KeyError:  # pyproj expects parameters that a projection may leave out
+        told = {"crs_wkt": parsed.to_wkt()}
+    return {**told, "spatial_ref": _old_wkt(parsed)}
 
 
 def _old_wkt(crs: CRS) -> str:

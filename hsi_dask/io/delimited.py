@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hsi_dask.errors import EndmemberError
+from hsi_dask.escaping import FORMULA
 from hsi_dask.io.regular import read_regular
 
 MAX_BYTES = 2**28  # 7000 spectra of 2151 wavelengths are half as much
@@ -25,7 +26,7 @@ _LOOKED_AT = 50  # lines that show which separator and which decimal mark a tabl
 _MISSING = {"", "na", "n/a", "#n/a", "#nv", "nan", "null", "none"}
 _POINT = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _COMMA = re.compile(r"[+-]?[0-9]*,[0-9]+(?:[eE][+-]?[0-9]+)?")
-_NO_TEXT = {*"=+-@＝＋－＠", "#"}  # a spreadsheet runs a cell that begins so; a line is a comment
+_NO_TEXT = {*FORMULA, "#"}  # a spreadsheet runs a cell that begins so; a line is a comment
 _BIDIRECTIONAL = {*map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2066, 0x206A)), "\u200e", "\u200f", "\u061c"}
 
 

@@ -65,6 +65,7 @@ def read(path: str) -> TileSource:
     """
     held = _variables(path)
     cube = _found(held)
+    _require_sizes(held, cube)
     notes: list[str] = []
     wavelength, kept = _wavelengths(held, cube, notes.append)
     west, north, resolution = _place(held, cube)
@@ -103,6 +104,17 @@ def _found(held: StoredVariables) -> _Cube:
         name, reason = min(held.refused.items(), key=lambda one: "reflectance" not in one[0].lower())
         raise FileFormatError(f"{held.path} holds no cube that can be read: {name} is refused, {reason}")
     raise FileFormatError(f"{held.path} holds no cube (y, x, wavelength); {_lack(held)}")
+
+
+def _require_sizes(held: StoredVariables, cube: _Cube) -> None:
+    """Refuse coordinates that are more or fewer than what they are along; FileFormatError."""
+    sizes = dict(zip(cube.variable.dims, cube.variable.array.shape, strict=True))
+    for dim, coordinate in (cube.y, cube.x, cube.wavelength):
+        if (count := coordinate.array.shape[0]) != sizes[dim]:
+            raise FileFormatError(
+                f"{held.path}: {coordinate.name} has {count} numbers, but {cube.variable.name} is {sizes[dim]} long "
+                f"along {dim}; write it again"
+            )
 
 
 def _lack(held: StoredVariables) -> str:
@@ -150,7 +162,8 @@ def _spectral_axis(held: StoredVariables, variable: StoredVariable) -> _Axis | N
 def _beside(held: StoredVariables, cube: _Cube, name: re.Pattern[str]) -> StoredVariable | None:
     """A variable along the cube's wavelengths."""
     along = (one for one in held.variables.values() if one.dims == (cube.wavelength.dim,))
-    return next((one for one in along if name.fullmatch(one.own_name)), None)
+    same = (one for one in along if one.array.shape == cube.wavelength.coordinate.array.shape)
+    return next((one for one in same if name.fullmatch(one.own_name)), None)
 
 
 def _values(variable: StoredVariable) -> NDArray[np.float64]:

@@ -48,12 +48,13 @@ class Places:
         return self.x.size
 
     def to_crs(self, crs: str) -> Places:
-        """The same places in another CRS; what cannot be there has coordinates that are not finite."""
+        """The same places in another CRS; what cannot be there has coordinates that are not finite.
+
+        Raises GridError where PROJ knows no way from one to the other.
+        """
         if self.crs is None or self.crs == crs:
             return replace(self, crs=crs)
-        from pyproj import Transformer
-
-        change = Transformer.from_crs(self.crs, crs, always_xy=True)
+        change = reference.transformer(self.crs, crs)
         x, y = change.transform(self.x, self.y)
         shapes = self.shapes
         if shapes.size:
@@ -102,8 +103,7 @@ def read_places(points: Any, *, crs: str | int | None = None, layer: str | None 
     if hasattr(points, "geometry") and hasattr(points, "crs"):
         return _from_geometry(points, own, "the points")
     if hasattr(points, "columns"):
-        columns = {str(name): points[name].tolist() for name in points.columns}
-        return _from_columns(columns, own, "the table")
+        return _from_columns(_columns(points, "the table"), own, "the table")
     return _from_array(points, own)
 
 
@@ -135,11 +135,22 @@ def _from_table(path: Path, crs: str | None) -> Places:
     except EndmemberError as error:
         raise FileFormatError(str(error)) from error
     names = [clean(name) or f"column_{n}" for n, name in enumerate(table.head, 1)]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise FileFormatError(f"{path} has several columns {shown(twice)}; rename all but one")
+    _require_each_once(names, str(path))
     columns = {name: _typed([row[n] for row in rows], table.comma) for n, name in enumerate(names)}
     return _from_columns(columns, crs, str(path))
+
+
+def _require_each_once(names: Sequence[str], what: str) -> None:
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise FileFormatError(f"several columns of {what} are called {shown(twice)}; rename all but one")
+
+
+def _columns(frame: Any, what: str, geometry: Any = None) -> dict[str, list[Any]]:
+    """The columns of a DataFrame by name, but for its geometry."""
+    own = [name for name in frame.columns if name != geometry]
+    _require_each_once(list(map(str, own)), what)
+    return {str(name): frame[name].tolist() for name in own}
 
 
 def _typed(cells: list[str], comma: bool) -> list[Any]:
@@ -156,6 +167,8 @@ def _typed(cells: list[str], comma: bool) -> list[Any]:
 def _from_columns(columns: Mapping[str, Sequence[Any]], crs: str | None, what: str) -> Places:
     """Places of the columns of coordinates: degrees only if there are no others, or the CRS has them."""
     lower = {name.strip().lower(): name for name in columns}
+    known = {name for pair in (*_METRES, *_ANGLES) for name in pair}
+    _require_each_once([name for name in (c.strip().lower() for c in columns) if name in known], what)
     first = _ANGLES if crs and reference.is_geographic(crs) else _METRES
     for pairs in (first, _METRES, _ANGLES):
         for x, y in pairs:
@@ -163,8 +176,8 @@ def _from_columns(columns: Mapping[str, Sequence[Any]], crs: str | None, what: s
                 own = crs or (DEGREES if pairs is _ANGLES else None)
                 across, down = (_numbers(columns, lower[name], what) for name in (x, y))
                 return Places(across, down, columns, own)
-    known = ", ".join(map(shown, list(columns)[:12]))
-    raise SchemaError(f"{what} has no columns x and y, easting and northing, or lon and lat, but {known}; rename two")
+    held = ", ".join(map(shown, list(columns)[:12]))
+    raise SchemaError(f"{what} has no columns x and y, easting and northing, or lon and lat, but {held}; rename two")
 
 
 def _numbers(columns: Mapping[str, Sequence[Any]], name: str, what: str) -> NDArray[np.float64]:
@@ -201,9 +214,7 @@ def _from_geometry(frame: Any, crs: str | None, what: str) -> Places:
     x, y = np.full(len(shapes), np.nan), np.full(len(shapes), np.nan)
     x[is_point], y[is_point] = (np.array([getattr(s, axis) for s in shapes[is_point]]) for axis in "xy")
     kept = np.array([s if kind in ("Polygon", "MultiPolygon") else None for s, kind in zip(shapes, kinds, strict=True)])
-    columns = {}
-    if hasattr(frame, "columns"):
-        columns = {str(name): frame[name].tolist() for name in frame.columns if name != geometry.name}
+    columns = _columns(frame, what, geometry.name) if hasattr(frame, "columns") else {}
     no_shapes = all(shape is None for shape in kept)
     return Places(x, y, columns, told, np.empty(0, object) if no_shapes else np.asarray(kept, object))
 

@@ -170,13 +170,11 @@ def _region(name: str, polygons: Sequence[Sequence[Rings]], own: str, crs: str) 
 
 def _moved(ring: Rings, own: str, crs: str, name: str) -> Rings:
     """A ring in another CRS, its lines as curved as they are there."""
-    from pyproj import Transformer
-
     try:
         if own == crs or (own := reference.canonical(own)) == crs:
             return ring
         dense = _dense(ring, _STEPS[reference.is_geographic(own)])
-        x, y = Transformer.from_crs(own, crs, always_xy=True).transform(dense[:, 0], dense[:, 1])
+        x, y = reference.transformer(own, crs).transform(dense[:, 0], dense[:, 1])
     except GridError as error:
         raise ConfigError(f"{name}: {str(error).partition('; ')[0]}; name a CRS that PROJ knows") from None
     moved = np.column_stack([x, y])

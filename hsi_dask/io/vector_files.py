@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -164,9 +165,11 @@ def _from_geojson(path: Path, library: Any) -> Any:
 
 @contextmanager
 def _refused(path: Path) -> Iterator[None]:
-    """What GDAL, pyogrio or shapely cannot read, in a sentence."""
+    """What GDAL, pyogrio or shapely cannot read, in a sentence; what GDAL warns of is in the file's own words."""
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            yield
     except HsiDaskError:
         raise
     except Exception as error:

@@ -93,6 +93,14 @@ def test_a_list_that_leads_nowhere_is_told(tmp_path: Path, content: bytes, sente
         find_tiles([tmp_path / "tiles.txt"])
 
 
+def test_lists_that_are_no_files_or_have_endless_cells_are_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.txt")
+    (tmp_path / "long.csv").write_text(f"path\n{'x' * 200_000}\n")
+    for name, sentence in {"pipe.txt": "is no regular file but a pipe", "long.csv": "field larger than"}.items():
+        with pytest.raises(ConfigError, match=f"cannot read the list of tiles .*{name}: .*{sentence}"):
+            find_tiles([tmp_path / name])
+
+
 def test_a_folder_without_tiles_says_what_it_holds(tmp_path: Path) -> None:
     write_neon_tile(tmp_path / "r.h5", simulate_scene((5, 5), wavelength=WAVELENGTH), revision="radiance")
     sentence = r"holds no tile that a reader knows \(\.h5, \.hdr, .*; 1 files hold other products"
@@ -105,3 +113,20 @@ def test_a_name_of_bytes_that_are_no_text_is_refused_before_anything_is_read(til
     tiles_in(folder, tile, 1)
     with pytest.raises(ConfigError, match=r"is no text in utf-8, the encoding of file names here; rename it"):
         find_tiles([folder])
+
+
+def test_mutated_lists_of_tiles_are_read_or_one_sentence(fuzz, tmp_path):
+    """What a list names is only looked for in its own folder here: patterns and paths from the root are taken out."""
+    (tmp_path / "site").mkdir()
+    for name in ("a.h5", "b c.h5", "Straße.h5"):
+        (tmp_path / "site" / name).write_bytes(b"\x89HDF\r\n\x1a\n")
+    names = "\n".join(["# tiles", "../site/a.h5", "../site/b c.h5", "", "../site/Straße.h5", "../site/*.h5"])
+    table = 'tile,path,year\n1,../site/a.h5,2022\n2,"../site/b c.h5",2021\n'
+
+    def look(path):
+        text = path.read_bytes().decode(errors="replace")
+        if not any(word in text for word in ("/..", "**", "\n/", "~", ",/", '"/', " /")):
+            assert all(found.is_relative_to(tmp_path) for found in find_tiles([path]))
+
+    forms = {"list": {"l.txt": names.encode()}, "table": {"l.csv": table.encode()}}
+    assert set(fuzz(forms, look, few=100)) == {"read", "refused"}

@@ -56,6 +56,9 @@ def test_environment_variables_are_expanded_at_any_depth(tmp_path, monkeypatch):
         ("wait: " + "x" * 10_000, "; it must be seconds, above 0"),
         ("", "is empty; a cluster configuration has the key kind"),
         ("kind: [", "line 2: not YAML"),
+        ("kind: slurm\noptions: {cores: 1, memory: 1e999GiB}", "options.memory is '1e999GiB'; it must be the memory"),
+        ("kind: slurm\noptions: {cores: 1, memory: 0}", "options.memory is 0; it must be"),
+        ("options: {local_directory: $" + "N" * 9000 + "}", "NNN' is not set in the environment; set it or write"),
     ],
 )
 def test_a_wrong_file_is_one_sentence_with_its_name(tmp_path, text, sentence):

@@ -46,6 +46,12 @@ def test_what_is_no_crs_of_a_map_is_refused_with_a_short_quote(text: str, senten
     assert len(str(caught.value)) < 250
 
 
+def test_a_projection_that_leaves_out_parameters_has_a_grid_mapping_of_wkt() -> None:
+    text = CRS.from_epsg(32618).to_wkt("WKT2_2019").replace('PARAMETER["False easting",500000', 'PARAMETER["False",5')
+    found = crs.grid_mapping(crs.canonical(text))
+    assert CRS.from_wkt(found["crs_wkt"]) == CRS.from_wkt(crs.canonical(text))
+
+
 def test_axes_are_described_by_their_crs() -> None:
     degrees, metres, feet = (crs.axis_attrs(f"EPSG:{code}") for code in (4326, 32618, 2263))
     assert (degrees["y"]["units"], degrees["y"]["standard_name"]) == ("degrees_north", "latitude")

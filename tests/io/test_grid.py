@@ -224,6 +224,25 @@ def test_grids_that_are_none_are_refused(cube: xr.DataArray, tmp_path: Path) -> 
         assert sentence in refusal(to_zarr(wrong, tmp_path / f"{number}.zarr")), sentence
 
 
+@pytest.mark.parametrize("dim", ["y", "x", "wavelength"])
+@pytest.mark.parametrize("more", [-1, 1])
+def test_coordinates_that_are_more_or_fewer_than_what_they_are_along_are_refused(
+    cube: xr.DataArray, tmp_path: Path, dim: str, more: int
+) -> None:
+    path = to_zarr(cube, tmp_path / "cube.zarr")
+    size = cube.sizes[dim] + more
+    other = cube[dim].pad({dim: (0, max(more, 0))}, mode="reflect", reflect_type="odd")[:size]
+    other.to_dataset(name="other").reset_coords(drop=True).to_zarr(
+        tmp_path / "other.zarr", zarr_format=3, consolidated=False
+    )
+    metadata = json.loads((path / dim / "zarr.json").read_text())
+    shutil.rmtree(path / dim)
+    shutil.copytree(tmp_path / "other.zarr" / "other", path / dim)
+    own = json.loads((path / dim / "zarr.json").read_text()) | {"attributes": metadata["attributes"]}
+    (path / dim / "zarr.json").write_text(json.dumps(own | {"dimension_names": [dim]}))
+    assert f"{dim} has {size} numbers, but reflectance is {cube.sizes[dim]} long along {dim}" in refusal(path)
+
+
 def test_a_swath_is_told_to_be_orthorectified(cube: xr.DataArray, tmp_path: Path) -> None:
     swath = degrees(cube).rename(lat="downtrack", lon="crosstrack").drop_vars(["downtrack", "crosstrack"])
     swath.to_zarr(tmp_path / "swath.zarr", zarr_format=3, consolidated=False)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from matplotlib.path import Path as Outline
-from pyproj import Transformer
+from pyproj import CRS, Transformer
 
 from hsi_dask.errors import ConfigError
 from hsi_dask.io.regions import MOST_VERTICES, Region, inside, read_region, region_of_bounds
@@ -164,6 +164,12 @@ def test_bounds_of_an_unknown_crs_or_beyond_one_are_refused():
         region_of_bounds((0, 0, 1, 1), UTM, "EPSG:999999")
     with pytest.raises(ConfigError, match=r"cannot be brought to EPSG:32618"):
         region_of_bounds((0, 95, 1, 100), UTM, "EPSG:4326")
+
+
+def test_a_region_of_another_body_than_the_tiles_is_refused(tmp_path):
+    moon = CRS("IAU_2015:30100").to_wkt()
+    with pytest.raises(ConfigError, match=r"a.geojson: PROJ knows no way from the CRS 'Moon \(2015\)"):
+        read_region(write(tmp_path / "a.geojson", polygon([[0, 0], [1, 0], [1, 1]]), moon), UTM)
 
 
 def test_files_that_are_none_are_refused_in_a_sentence(tmp_path):

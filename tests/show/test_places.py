@@ -18,6 +18,7 @@ from hsi_dask.cli import main
 from hsi_dask.errors import ConfigError, FileFormatError, SchemaError
 from hsi_dask.synthetic import neon_wavelengths, simulate_site
 
+MOON = pyproj.CRS("IAU_2015:30100").to_wkt()
 WEST, SOUTH, SIZE = 368000, 4306000, 40
 
 
@@ -249,6 +250,16 @@ def geojson(kind, coordinates):
         {"type": "Feature", "properties": {}, "geometry": {"type": kind, "coordinates": coordinates}}]})  # fmt: skip
 
 
+def test_a_table_with_a_column_twice_is_refused(results):
+    frame = pd.DataFrame([[WEST + 1.0, SOUTH + 1.0, 1, 2]], columns=["x", "y", "dbh", "dbh"])
+    with pytest.raises(FileFormatError, match=r"several columns of the table are called 'dbh'"):
+        results.hsi.at(frame)
+    geopandas = pytest.importorskip("geopandas")
+    points = geopandas.GeoDataFrame(frame, geometry=geopandas.points_from_xy(frame.x, frame.y), crs="EPSG:32618")
+    with pytest.raises(FileFormatError, match=r"several columns of the points are called 'dbh'"):
+        results.hsi.at(points)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "words", "sentence"),
     [
@@ -259,7 +270,9 @@ def geojson(kind, coordinates):
             "has no columns x and y, easting and northing, or lon and lat, but 'plot', 'e",
         ),
         ("a.csv", "x,y\n1,abc\n", (), "has 'abc' in column 'y'; coordinates must be numbers"),
-        ("a.csv", "x,y,x\n1,2,3\n", (), "has several columns 'x'"),
+        ("a.csv", "x,y,x\n1,2,3\n", (), "a.csv are called 'x'; rename all but one"),
+        ("a.csv", "x,y,X\n1,2,3\n", (), "a.csv are called 'x'; rename all but one"),
+        ("a.csv", "x,y\n1,2\n", ("--crs", MOON), "PROJ knows no way from the CRS 'Moon (2015)"),
         ("a.csv", "x,y\n1,2,3\n", (), "has 3 cells in row 2"),
         ("a.csv", b"x,y\n\xff\xfe,2\n", (), "cannot be read as places: it is not UTF-8"),
         ("a.csv", "x,y\n1,2\n", ("--crs", "no"), "the CRS 'no' is none; give a code such as EPSG:32618, or WKT"),

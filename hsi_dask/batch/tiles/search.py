@@ -12,8 +12,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from hsi_dask.errors import ConfigError
+from hsi_dask.errors import ConfigError, FileFormatError
 from hsi_dask.io.readers import Reader, reader_of, recognised, suffixes
+from hsi_dask.io.regular import read_regular
 
 logger = logging.getLogger(__name__)
 
@@ -126,15 +127,15 @@ def _walk(folder: str) -> Iterator[str]:
 
 def _listed(path: str) -> Iterator[str]:
     """The paths in a list; ConfigError where it is none."""
-    if os.path.getsize(path) > _MOST_BYTES:
-        raise ConfigError(f"{path} has {os.path.getsize(path)} bytes: too long for a list of tiles; give folders")
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        text = read_regular(Path(path), _MOST_BYTES).decode("utf-8-sig")
+        lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+        names = _column(lines) if path.lower().endswith(".csv") else lines
+    except (OSError, FileFormatError, UnicodeDecodeError, csv.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        if isinstance(error, UnicodeDecodeError):
+            reason = "it is not UTF-8 text"
         raise ConfigError(f"cannot read the list of tiles {path}: {reason}") from None
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    names = _column(lines) if path.lower().endswith(".csv") else lines
     if not names:
         raise ConfigError(f"the list of tiles {path} is empty; write one path a line")
     for number, name in enumerate(names, 1):
