@@ -83,7 +83,7 @@ def states(places: Places, lattice: Lattice, buffer: float) -> NDArray[Any]:
         found[(low < -_EDGE) | (high > size + _EDGE)] = PARTLY
     for (low, high), size in zip(_spans(places, lattice, buffer), lattice.shape, strict=True):
         beyond = np.where(is_point, (low < 0) | (low >= size), (high <= 0) | (low >= size))
-        found[beyond | np.isnan(low)] = OUTSIDE
+        found[beyond | np.isnan(low) | np.isnan(high)] = OUTSIDE
     has_shape = np.array([shape is not None for shape in places.shapes], bool) if places.shapes.size else False
     found[(np.isnan(places.x) | np.isnan(places.y)) & ~np.asarray(has_shape)] = NO_GEOMETRY
     return found
@@ -140,7 +140,8 @@ def _within(
     for part in _window(one, lattice, spans):
         x, y = lattice.x0 + part.columns * lattice.dx, lattice.y0 + part.rows * lattice.dy
         if shape is not None:
-            kept = shapely.contains_xy(shape, x, y)
+            with np.errstate(over="ignore", invalid="ignore"):  # of vertices as far away as numbers go
+                kept = shapely.contains_xy(shape, x, y)
         else:
             kept = np.hypot(x - places.x[place], y - places.y[place]) <= buffer
         if kept.any():

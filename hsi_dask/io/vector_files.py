@@ -1,7 +1,8 @@
 """Vector files: GeoJSON, GeoPackage, shapefile and FlatGeobuf, told by how they begin.
 
 GDAL goes by what a file holds, not by its name: a `.json` could be a recipe that leads to other files, or to the
-network. So GeoJSON is parsed here, and GDAL gets only files of kinds that hold their data themselves.
+network. So GeoJSON is parsed here, and GDAL gets only files of kinds that hold their data themselves, and of
+GeoPackages those that compute nothing.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from hsi_dask.errors import ConfigError, FileFormatError, GridError, HsiDaskErro
 from hsi_dask.io import crs as reference
 from hsi_dask.io.delimited import shown
 from hsi_dask.io.durable import PART, sync_folders
+from hsi_dask.io.geopackage import require_plain_tables
 from hsi_dask.io.regular import read_regular
 
 DEGREES = "EPSG:4326"
@@ -115,8 +117,11 @@ def read_layers(path: Path) -> dict[str, str]:
     with _refused(path), open(path, "rb") as file:
         if not file.read(16).startswith(_BEGINS[suffix := path.suffix.lower()]):
             raise FileFormatError(f"{path} does not begin as a {suffix} file does; give one that does, or GeoJSON")
+        if suffix == ".gpkg":
+            require_plain_tables(path)
         listed = library.list_layers(path)
-    return {str(name): kind or "" for name, kind in zip(listed["name"], listed["geometry_type"], strict=True)}
+    kinds = (kind if isinstance(kind, str) else "" for kind in listed["geometry_type"])
+    return dict(zip(map(str, listed["name"]), kinds, strict=True))
 
 
 def read_frame(path: Path, layer: str | None = None, columns: Sequence[str] | None = None) -> Any:

@@ -43,3 +43,16 @@ def test_a_polygon_as_large_as_the_grid_is_inside_and_has_every_pixel():
     parts = list(pixels_of(places, np.array([0]), lattice, 0.0))
     pixels = {(row, column) for part in parts for row, column in zip(part.rows, part.columns, strict=True)}
     assert len(pixels) == 11 * 30
+
+
+def test_polygons_with_corners_that_are_no_numbers_or_at_the_end_of_numbers_are_outside_or_empty():
+    shapely = pytest.importorskip("shapely")
+    lattice = Lattice.of(np.arange(19.5, 9, -1), np.arange(0.5, 30))
+    corners = [[5, 12], [9, np.nan], [9, 15]], [[5, 12], [np.inf, 12], [9, 15]], [[-1e308, 12], [1e308, 12], [9, 1e308]]
+    with np.errstate(invalid="ignore"):
+        shapes = np.array([shapely.Polygon(corner) for corner in corners], dtype=object)
+    places = Places(np.full(3, np.nan), np.full(3, np.nan), shapes=shapes)
+    found = states(places, lattice, 0.0)
+    assert set(found[:2]) <= {"outside", "inside"}
+    for pixels in pixels_of(places, np.flatnonzero(found != "outside"), lattice, 0.0):
+        assert ((pixels.rows >= 0) & (pixels.rows < 11)).all()
