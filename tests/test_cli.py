@@ -513,6 +513,18 @@ def test_the_demo_finds_what_was_simulated_and_repeated_computes_nothing(tmp_pat
     assert again.stdout.partition("\n")[2] == first.stdout.partition("\n")[2]
 
 
+def test_of_many_pending_tiles_status_lists_a_few_and_says_how_many_more(tmp_path, capsys):
+    site = simulate_site(tmp_path / "tiles", tiles=(3, 4), size=5, no_data=0)
+    hsi.run(hsi.RunConfig(tiles=(str(site.folder),), endmembers={"count": 2, "robust": False}), tmp_path / "run")
+    for record in (tmp_path / "run/records").glob("*.json"):
+        record.unlink()
+    told = inside(capsys, "status", tmp_path / "run")[1].splitlines()
+    assert told[0].startswith("0 of 12 tiles done")
+    assert len([line for line in told if line.startswith("pending")]) == 11
+    assert told[11].endswith(" more; --json lists all")
+    assert told[-1].startswith("go on")
+
+
 def test_proposed_names_are_accepted_by_the_line_that_is_printed(finished, tmp_path, capsys):
     run_dir = tmp_path / "a run"
     shutil.copytree(finished[0], run_dir)

@@ -9,6 +9,8 @@ import typer
 from hsi_dask.cli.app import DONE, FOUND, RunDir, app, complain
 from hsi_dask.escaping import visible
 
+_MOST_PENDING = 10  # tiles that are listed; those of a site would scroll all else away
+
 
 @app.command()
 def status(
@@ -25,8 +27,10 @@ def status(
         print(json.dumps({"run_dir": str(run_dir), "done": done, "pending": pending, "failed": failed}, indent=1))
         return FOUND if failed else DONE
     print(f"{len(done)} of {len(state.manifest.tiles)} tiles done, {len(pending)} pending, {len(failed)} failed")
-    for tile in pending:
+    for tile in pending[:_MOST_PENDING]:
         print(f"pending {tile}")
+    if len(pending) > _MOST_PENDING:
+        print(f"pending {len(pending) - _MOST_PENDING} more; --json lists all")
     for tile, reason in failed.items():
         print(f"failed  {tile}: {visible(reason)}")
     if pending or failed:
