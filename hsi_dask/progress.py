@@ -61,8 +61,8 @@ class Pace(Observer):
         with self.lock:
             if running and not self.compilations:
                 self.compiling_since = time.monotonic()
-            if not running and self.compilations == {tile}:
-                self.compiled += time.monotonic() - self.compiling_since
+            if not running and self.compilations == {tile} and self.mapping_since is not None:
+                self.compiled += time.monotonic() - max(self.compiling_since, self.mapping_since)
             (self.compilations.add if running else self.compilations.discard)(tile)
 
     def tile_done(self, record: TileRecord) -> None:
@@ -89,7 +89,7 @@ class Pace(Observer):
         with self.lock:
             if self.mapping_since is None or self.current != "mapping":
                 return 0.0
-            now = self.compiling_since if self.compilations else time.monotonic()
+            now = max(self.compiling_since, self.mapping_since) if self.compilations else time.monotonic()
             seconds = now - self.mapping_since - self.compiled
             return (self.now + sum(self.in_flight.values())) / max(seconds, 1e-3)
 

@@ -577,6 +577,11 @@ def test_compiling_is_said_and_is_outside_of_the_rate_and_of_the_time_left(monke
     said = []
     pace = progress._Lines(said.append)
     pace.total = 4
+    now[0] = -50.0
+    pace.compiling("", True)  # for the endmembers, before any tile
+    now[0] = -20.0
+    pace.compiling("", False)
+    now[0] = 0.0
     pace.stage("mapping")
     pace.tile_advanced("a", 0.0)
     for begun, ended in ((1.0, 20.0), (21.0, 40.0)):  # of a minute 38 s are spent compiling
