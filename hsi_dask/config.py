@@ -295,10 +295,11 @@ class RunConfig(_Section):
         "by time",
         strict=True,
     )  # fmt: skip
-    overlap: Literal["error", "first", "last"] = _option(
-        "error", "error, first or last",
-        "what holds where tiles or flight lines overlap: the first or last that has data, by their paths in order; the "
-        "run then maps cells of 1 km instead of files. error: such tiles are refused",
+    overlap: Literal["error", "first", "last", "best"] = _option(
+        "error", "error, first, last or best",
+        "what holds where tiles or flight lines overlap: the first or last that has data, by their paths in order; "
+        "best: the least cloudy, then the one nearest to nadir, by the files' layers; the run then maps cells of 1 km "
+        "instead of files. error: such tiles are refused",
     )  # fmt: skip
     area: AreaConfig = Field(AreaConfig(), description="which part of the site is mapped; without any, all of it")
     endmembers: EndmemberConfig = Field(

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
+import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from hsi_dask.io.blocks import StoredCube
 from hsi_dask.io.variables import stored_variable
 from hsi_dask.schema import X, Y
+
+# What a layer means, whatever a sensor calls it: `cloud` 1 (below 10 %), 2 (to 50 %) or 3; `shadow` 0 and 1, of which
+# one is shade; `view_zenith` degrees from nadir
+Role = Literal["cloud", "shadow", "view_zenith"]
 
 
 @dataclass(frozen=True)
@@ -18,12 +24,25 @@ class Layer:
     """A map (y, x) or (y, x, n) as stored; elements equal to `fill_value` are no data.
 
     third : name of the third dimension; the layer's own unless given
+    decode : from stored numbers (y, x[, n]) to those that the layer's role has (y, x), NaN where unknown; None where
+        they are the same
     """
 
     stored: StoredCube
     fill_value: float | None = None
     attrs: Mapping[str, str] = field(default_factory=dict)
     third: str = ""
+    decode: Callable[[NDArray[Any]], NDArray[np.float32]] | None = None
+
+    def by_role(self, rows: Any, columns: Any) -> NDArray[np.float32]:
+        """(y, x) of these pixels, as the layer's role has them; NaN where no data."""
+        values = np.asarray(self.stored[rows, columns])
+        if self.decode is not None:
+            return self.decode(values)
+        found = values.astype(np.float32)
+        if self.fill_value is not None:
+            found[values == self.fill_value] = np.nan
+        return found
 
 
 class Layers(NamedTuple):

@@ -17,7 +17,7 @@ from hsi_dask.errors import FileFormatError, GridError
 from hsi_dask.io import crs as reference
 from hsi_dask.io.blocks import StoredCube
 from hsi_dask.io.decoding import Reflectance
-from hsi_dask.io.layers import ReadLayers, no_layers
+from hsi_dask.io.layers import ReadLayers, Role, no_layers
 from hsi_dask.io.variables import stored_variable
 from hsi_dask.schema import CUBE_DIMS, GRID_MAPPING, WATER_VAPOUR_WINDOWS, WAVELENGTH, X, Y
 
@@ -44,6 +44,7 @@ class TileSource:
         "2022_SERC_6"
     remarks : the file's own words by what they are about
     layer_names, layers : the maps beside the cube, and the function that reads what the file says about them
+    layer_roles : what some of them mean, whatever the sensor calls them: names of layers by their roles
     notes : one sentence for everything that was missing and how it was replaced
     reader : the name of the reader
     file_size, mtime_ns : identity, by which a changed file is noticed; the reader's business where a tile is a folder
@@ -72,6 +73,7 @@ class TileSource:
     remarks: Mapping[str, str] = field(default_factory=dict)
     layer_names: tuple[str, ...] = field(default=(), repr=False)
     layers: ReadLayers = field(default=no_layers, repr=False)
+    layer_roles: Mapping[Role, str] = field(default_factory=dict, repr=False)
     notes: tuple[str, ...] = ()
     reader: str = ""
     file_size: int = 0

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import hsi_dask as hsi
 from hsi_dask.batch.execution.run import run
@@ -23,6 +24,7 @@ from hsi_dask.io.cells import Cell, Layers, Part
 from hsi_dask.io.chunked import InMemory
 from hsi_dask.io.readers import identity, read_source
 from hsi_dask.io.store import open_endmembers
+from hsi_dask.schema import FLAGS
 from hsi_dask.synthetic import neon_wavelengths, simulate_scene, write_neon_tile
 
 WAVELENGTH = neon_wavelengths(60, step=30.0)
@@ -62,6 +64,91 @@ def test_a_run_of_overlapping_lines_equals_the_maps_of_their_mosaic(lines: Path,
     assert (results.sam_class != expected.sam_class).mean() < 1e-3
 
 
+def layers_of(path: Path, **layers: Any) -> None:
+    """Replace layers of a NEON file; None removes one."""
+    import h5py
+
+    with h5py.File(path, "r+") as file:
+        metadata = file["SERC/Reflectance/Metadata"]
+        for name, values in layers.items():
+            where = metadata if name.startswith("to-") else metadata["Ancillary_Imagery"]
+            if name in where:
+                attrs = dict(where[name].attrs)
+                del where[name]
+            if values is not None:
+                where.create_dataset(name, data=values).attrs.update(attrs)
+
+
+GREEN, YELLOW = (0, 255, 0), (255, 255, 0)  # below 10 % cloud, and to 50 %
+
+
+@pytest.fixture
+def two_lines(tmp_path: Path) -> tuple[Path, Path]:
+    """Two lines of 20 x 30 pixels that overlap by 20 columns; the first is cloudy in its south, the second off nadir
+    in its east, and 241 or -9999 say that nothing is known."""
+    paths = []
+    for number in range(2):
+        scene = simulate_scene(
+            (20, 30), wavelength=WAVELENGTH, seed=number, no_data=0, origin=(368000 + 10 * number, 0)
+        )
+        paths.append(
+            write_neon_tile(tmp_path / "lines" / f"line{number}.h5", scene, chunks=((0, 0, 1), (8, 7, 9))[number])
+        )
+    cloud, angle = np.empty((20, 30, 3), "u1"), np.full((20, 30), 5, "f4")
+    cloud[:] = GREEN
+    cloud[12:] = YELLOW
+    cloud[:, 28:] = 241
+    layers_of(paths[0], Weather_Quality_Indicator=cloud, **{"to-sensor_zenith_angle": angle})
+    cloud[:], angle[:, 10:] = GREEN, 9
+    angle[:, 4] = -9999
+    layers_of(paths[1], Weather_Quality_Indicator=cloud, **{"to-sensor_zenith_angle": angle})
+    return paths[0], paths[1]
+
+
+def test_the_best_is_the_least_cloudy_then_the_nearest_to_nadir(two_lines: tuple[Path, Path], tmp_path: Path) -> None:
+    owner = np.zeros((20, 40), int)
+    owner[:, 30:] = 1  # the second alone
+    owner[12:, 10:30] = 1  # less cloud
+    owner[:, 28:30] = 1  # of the first nothing is known
+    # elsewhere both are clear: 5 degrees each, where the first by path holds, or 5 against 9 and against nothing known
+    settings = {**SETTINGS, "endmembers": {"count": 3, "sample": 400, "restarts": 2}}
+    plan = make_plan(two_lines, RunConfig(overlap="best", **settings), run_dir=tmp_path / "run")
+    assert plan.notes[0].endswith("the least cloudy, then the one nearest to nadir, then the first holds")
+    run(RunConfig(tiles=list(map(str, two_lines)), overlap="best", **settings), tmp_path / "run")
+    results = hsi.open_results(tmp_path / "run").load()
+    cubes = [hsi.open_cube(path) for path in two_lines]
+    first, second = (c.reindex(y=results.y, x=results.x) for c in cubes)
+    cube = hsi.select_bands(first.where(xr.DataArray(owner == 0, dims=("y", "x")), second), drop_last=5).load()
+    expected = hsi.map_materials(cube, open_endmembers(tmp_path / "run"))
+    np.testing.assert_allclose(results.abundance, expected.abundance, rtol=2e-5, atol=2e-6)
+    other = hsi.map_materials(hsi.select_bands(second, drop_last=5).load(), open_endmembers(tmp_path / "run"))
+    assert (np.abs(results.abundance - other.abundance).max("endmember")[:12, 10:28] > 1e-4).mean() > 0.9
+    assert Run.open(tmp_path / "run").config.overlap == "best"
+
+
+def test_the_rule_that_remains_without_layers_is_told(two_lines: tuple[Path, Path], tmp_path: Path) -> None:
+    config = RunConfig(overlap="best", **SETTINGS)
+    layers_of(two_lines[1], Weather_Quality_Indicator=None)
+    (note, *_) = make_plan(two_lines, config).notes
+    assert note.endswith("the one nearest to nadir, then the first holds (not all files have a layer of cloud)")
+    layers_of(two_lines[0], **{"to-sensor_zenith_angle": None})
+    plan = make_plan(two_lines, config)
+    assert plan.notes[0].endswith("the first holds (not all files have a layer of cloud or view zenith)")
+    assert plan.tiles[0].cell == replace(make_plan(two_lines, config.replace(overlap="first")).tiles[0].cell)
+
+
+def test_masks_of_cells_are_those_of_the_line_that_holds(two_lines: tuple[Path, Path], tmp_path: Path) -> None:
+    settings = {**SETTINGS, "masks": {"cloud": 10}, "endmembers": {"count": 3, "sample": 300, "restarts": 2}}
+    tiles = list(map(str, two_lines))
+    for rule, cloudy in (("first", slice(0, 28)), ("best", slice(0, 10))):
+        run(RunConfig(tiles=tiles, overlap=rule, **settings), tmp_path / rule)
+        quality = hsi.open_results(tmp_path / rule).quality.load()
+        expected = np.zeros((20, 40), int)
+        expected[12:, cloudy] = FLAGS["cloud"]
+        np.testing.assert_array_equal(quality, expected, err_msg=rule)
+        assert open_endmembers(tmp_path / rule).sizes["endmember"] == 3
+
+
 def test_the_rule_decides(lines: Path, tmp_path: Path) -> None:
     run(config(lines, "first"), tmp_path / "first")
     endmembers = {"file": str(tmp_path / "first"), "count": 3}
@@ -74,7 +161,7 @@ def test_the_rule_decides(lines: Path, tmp_path: Path) -> None:
 
 
 def test_without_a_rule_overlapping_lines_are_refused_with_the_way_out(lines: Path) -> None:
-    with pytest.raises(GridError, match=r"overlap or share one cell .*--overlap first or last|lies across .*--overlap"):
+    with pytest.raises(GridError, match=r"(overlap or share one cell|lies across) .*--overlap first, last or best"):
         make_plan(sorted(lines.glob("*.h5")), RunConfig(**SETTINGS))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hsi_dask.batch.tiles.layout import Box, Lines, boxes_of
-from hsi_dask.io.cells import SUFFIX, Cell, Order, Part, cell_source
+from hsi_dask.io.cells import CRITERIA, SUFFIX, Cell, Order, Part, cell_source
 from hsi_dask.io.tile_source import TileSource
 from hsi_dask.ops.grids import corner_name
 
@@ -25,12 +25,14 @@ class Cut:
     cells : which files each is of, by the path of its document
     lines : where cells are
     sources : the files, by path
+    rule : which file holds, in words
     """
 
     files: tuple[TileSource, ...]
     cells: Mapping[str, Cell]
     lines: Lines
     sources: Mapping[str, TileSource]
+    rule: str
 
     def read_share(self, cell: TileSource) -> float:
         """Which share of its files' bytes is read for a cell: of files stored in whole planes all of them."""
@@ -44,7 +46,8 @@ def cut_into_cells(files: Sequence[TileSource], order: Order, folder: Path) -> C
 
     Parameters
     ----------
-    order : which file holds where several have data: the first or the last in the order of their paths
+    order : which file holds where several have data: the first or the last in the order of their paths; or the best,
+        which is the least cloudy, then the one nearest to nadir, by those of these layers that all files have
     folder : where the cells' documents will be
 
     Raises
@@ -53,6 +56,7 @@ def cut_into_cells(files: Sequence[TileSource], order: Order, folder: Path) -> C
         The files' pixel grids do not align, or their numbers mean different things. Names both.
     """
     ordered = sorted(files, key=lambda file: file.path, reverse=order == "last")
+    rule = tuple(r for r in CRITERIA if order == "best" and all(r in file.layer_roles for file in files))
     boxes, (dx, dy), first = boxes_of(ordered), ordered[0].resolution, ordered[0]
     size, origin = _lines(first, boxes)
     held: dict[tuple[int, int], list[int]] = {}
@@ -64,13 +68,26 @@ def cut_into_cells(files: Sequence[TileSource], order: Order, folder: Path) -> C
         box = _space(at, [boxes[n] for n in numbers], size, origin)
         parts = tuple(Part(ordered[n].path, ordered[n].file_size, ordered[n].mtime_ns) for n in numbers)
         cell = Cell(
-            first.west + box.left * dx, first.north - box.top * dy, (box.bottom - box.top, box.right - box.left), parts
-        )
+            first.west + box.left * dx, first.north - box.top * dy, (box.bottom - box.top, box.right - box.left), parts,
+            rule,  # type: ignore[arg-type]  # CRITERIA are these roles
+        )  # fmt: skip
         path = str(folder / f"{corner_name(cell.west, cell.north - cell.shape[0] * dy)}{SUFFIX}")
         cells[path] = cell
         sources.append(cell_source(cell, path, [ordered[n] for n in numbers]))
     corner = first.west + origin[1] * dx, first.north - origin[0] * dy
-    return Cut(tuple(sources), cells, Lines(size, corner), {file.path: file for file in files})
+    return Cut(tuple(sources), cells, Lines(size, corner), {file.path: file for file in files}, _in_words(order, rule))
+
+
+_LEAST = {"cloud": "the least cloudy", "view_zenith": "the one nearest to nadir"}
+
+
+def _in_words(order: Order, rule: Sequence[str]) -> str:
+    """Which file holds; of the best, what is left of it where files lack layers."""
+    if order != "best":
+        return f"the {order} holds"
+    lacking = " or ".join(role.replace("_", " ") for role in CRITERIA if role not in rule)
+    holds = ", then ".join([*(_LEAST[role] for role in rule), "the first"])
+    return f"{holds} holds" + (f" (not all files have a layer of {lacking})" if lacking else "")
 
 
 def _lines(first: TileSource, boxes: Sequence[Box]) -> tuple[tuple[int, int], tuple[int, int]]:

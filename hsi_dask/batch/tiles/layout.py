@@ -143,15 +143,15 @@ def _clash(
         if (other := taken.setdefault(at, file)) is not file:
             return (
                 f"{other.path} {_place(other)} and {file.path} {_place(file)} overlap or share one cell of "
-                f"{cell[0]} x {cell[1]} pixels; {_APART}, or say which holds where they overlap (--overlap first or "
-                "last)"
+                f"{cell[0]} x {cell[1]} pixels; {_APART}, or say which holds where they overlap (--overlap first, "
+                "last or best)"
             )
         if _cell_of(Box(box.bottom - 1, box.right - 1, 0, 0), cell, origin) != at:
             neighbour = next((f for f in files if f is not file), file)
             return (
                 f"{file.path} {_place(file)} lies across the cells of {cell[0]} x {cell[1]} pixels that "
                 f"{neighbour.path} {_place(neighbour)} is on; run it in a directory of its own, or cut all "
-                "into cells (--overlap first or last)"
+                "into cells (--overlap first, last or best)"
             )
     return None
 

@@ -282,7 +282,7 @@ def make_plan(
     whole, contents = files, contents_of(files)
     cut = _cut(files, config, Path(os.path.abspath(run_dir)) / CELLS)
     if cut is not None:
-        notes.append(f"{len(files)} overlapping tiles are cut into {len(cut.files)} cells; the {config.overlap} holds")
+        notes.append(f"{len(files)} overlapping tiles are cut into {len(cut.files)} cells; {cut.rule}")
         files, everything = list(cut.files), len(cut.files)
         shares = [_WHOLE] * everything
         files, shares = (files, shares) if region is None else touching(files, region)

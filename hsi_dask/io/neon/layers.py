@@ -5,18 +5,23 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Collection, Iterator
+from typing import Any
 
 import h5py
+import numpy as np
+from numpy.typing import NDArray
 
 from hsi_dask.errors import FileFormatError
 from hsi_dask.io import hdf5
 from hsi_dask.io import hdf5_values as values
 from hsi_dask.io.decoding import NO_DATA, holds
-from hsi_dask.io.layers import Layer, Layers
+from hsi_dask.io.layers import Layer, Layers, Role
 
 logger = logging.getLogger(__name__)
 
 OFF_SWATH = 241.0  # no data in one-byte layers, which cannot hold the -9999 that their attribute claims
+WEATHER = "weather_quality_indicator"
+ROLES: dict[Role, str] = {"cloud": WEATHER, "shadow": "cast_shadow", "view_zenith": "to_sensor_zenith_angle"}
 _DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, OverflowError)
 
 
@@ -85,5 +90,15 @@ def _layer(name: str, data: h5py.Dataset) -> Layer:
     fill = next((value for value in candidates if value is not None and holds(data.dtype, value)), None)
     texts = {key.lower(): values.text(values.attribute(data, key)) for key in ("Units", "Description")}
     attrs = {"long_name": name.replace("_", " ")} | {key: text for key, text in texts.items() if text}
-    third = "rgb" if layer_name(name) == "weather_quality_indicator" else ""
-    return Layer(hdf5.stored_array(data, data.file.filename), fill, attrs, third)
+    weather = layer_name(name) == WEATHER
+    third, decode = ("rgb", _cloud) if weather else ("", None)
+    return Layer(hdf5.stored_array(data, data.file.filename), fill, attrs, third, decode)
+
+
+def _cloud(weather: NDArray[Any]) -> NDArray[np.float32]:
+    """1 (below 10 % cloud), 2 (to 50 %), 3, NaN where unknown: of whole numbers, or of green, yellow and red."""
+    if weather.ndim > 2:
+        red, green = (weather[..., colour] > 127 for colour in (0, 1))
+        classes = np.select([red & green, red, green], [2, 3, 1], 0)
+        weather = np.where((weather == OFF_SWATH).all(axis=2), 0, classes)
+    return np.where((weather >= 1) & (weather <= 3), weather, np.nan).astype(np.float32)

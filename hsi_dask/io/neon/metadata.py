@@ -19,7 +19,7 @@ from hsi_dask.io import hdf5
 from hsi_dask.io import hdf5_values as values
 from hsi_dask.io.decoding import Say, doubt_of_scale, no_data_of, scale_of
 from hsi_dask.io.hdf5 import StoredArray
-from hsi_dask.io.neon.layers import layer_names, read_layers
+from hsi_dask.io.neon.layers import ROLES, layer_names, read_layers
 from hsi_dask.io.tile_source import TileSource
 from hsi_dask.schema import WATER_VAPOUR_WINDOWS
 
@@ -75,7 +75,8 @@ def _read(file: h5py.File) -> TileSource:
         wavelength=wavelength, fwhm=fwhm, windows=windows, own_windows=own_windows,
         crs=f"EPSG:{grid.epsg}", west=grid.west, north=grid.north, resolution=grid.resolution,
         dates=dates, visit=_visit(stored.path), flight_lines=flight_lines, remarks=remarks,
-        layer_names=layers, layers=partial(read_layers, stored.path, stored.name, stored.shape), notes=tuple(notes),
+        layer_names=layers, layers=partial(read_layers, stored.path, stored.name, stored.shape),
+        layer_roles={role: name for role, name in ROLES.items() if name in layers}, notes=tuple(notes),
         file_size=stored.file_size, mtime_ns=stored.mtime_ns,
     )  # fmt: skip
 
