@@ -78,6 +78,7 @@ if TYPE_CHECKING:
     from hsi_dask.show.change_report import export_changes
     from hsi_dask.show.export import export
     from hsi_dask.show.report import report
+    from hsi_dask.show.seams import seams
 
 __version__ = "0.2.0"
 
@@ -126,6 +127,7 @@ __all__ = [
     "run",
     "sample_pixels",
     "scene_statistics",
+    "seams",
     "select_bands",
     "smooth",
     "synthetic",
@@ -166,6 +168,7 @@ _HOMES = {
     "show.change_report": ("export_changes",),
     "show.export": ("export",),
     "show.report": ("report",),
+    "show.seams": ("seams",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -1,4 +1,4 @@
-"""Verbs `report`, `export` and `view`: look at what a run has found."""
+"""Verbs `report`, `seams`, `export` and `view`: look at what a run has found."""
 
 from __future__ import annotations
 
@@ -51,6 +51,28 @@ def report(
             advanced=advanced, drawn=drawn,
         )  # fmt: skip
     print(page)
+    return DONE
+
+
+@app.command()
+def seams(
+    run_dir: RunDir,
+    out: Annotated[Path | None, typer.Option("--out", metavar="CSV", help="A table; else on stdout.")] = None,
+) -> int:
+    """What changes from tile to tile, or flight line to flight line.
+
+    Reflectance, fractions, scores and classes of neighbouring pixels across every common edge, against the same inside
+    the tiles: whether light or weather drew a pattern. The report shows them as maps.
+    """
+    from hsi_dask.show.seams import seam_table, write_seams
+
+    with overviews_progress() as advanced:
+        rows = seam_table(run_dir, advanced=advanced)
+    text = write_seams(out, rows)
+    if out is None:
+        print(text, end="")
+    else:
+        print(f"{len({tuple(row[:4]) for row in rows[1:]})} seams, {len(rows) - 1} rows: {out}")
     return DONE
 
 

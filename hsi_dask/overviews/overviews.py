@@ -348,7 +348,7 @@ def _write_quicklooks(run: Run, records: Sequence[TileRecord], part: Path, work:
     def one(record: TileRecord) -> None:
         try:
             file = read_source(record.path)
-            row, column = _place_of(file, grid, record)
+            row, column = place_of(file, grid, record)
             values = _planes(file, run.manifest.region)
         except (FileFormatError, GridError, OSError) as error:
             logger.info("no quicklook of tile %s: %s", record.tile, error)
@@ -359,7 +359,7 @@ def _write_quicklooks(run: Run, records: Sequence[TileRecord], part: Path, work:
         pass  # to raise what a thread raised
 
 
-def _place_of(file: TileSource, grid: Grid, record: TileRecord) -> tuple[int, int]:
+def place_of(file: TileSource, grid: Grid, record: TileRecord) -> tuple[int, int]:
     """Row and column of the file's north-west pixel; GridError where it does not lie in the chunks of the record."""
     row = round((grid.north - file.north) / grid.resolution[1])
     column = round((file.west - grid.west) / grid.resolution[0])
@@ -373,10 +373,16 @@ def _planes(file: TileSource, region: Region | None) -> NDArray[Any]:
     """(wavelength, y, x) float32 reflectance at the quicklook's wavelengths; of an area of interest what is inside."""
     file, inside = (file, None) if region is None else cut(file, region)
     cube = file.cube(chunks=None, masked=True)
-    nearest = [int(np.abs(file.wavelength - wanted).argmin()) for wanted in QUICKLOOK_WAVELENGTHS]
-    numbers, order = np.unique(nearest, return_inverse=True)  # a file of few wavelengths may have one for two
+    numbers, order = nearest_bands(file)
     values = cube.isel({WAVELENGTH: numbers}).transpose(WAVELENGTH, Y, X).values
     values = np.asarray(values[order])
     if inside is not None:
         values[:, ~inside] = np.nan
     return values
+
+
+def nearest_bands(file: TileSource) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The quicklook's wavelengths in a file, ascending, and which of these each is: of few one may stand for two."""
+    nearest = [int(np.abs(file.wavelength - wanted).argmin()) for wanted in QUICKLOOK_WAVELENGTHS]
+    numbers, order = np.unique(nearest, return_inverse=True)
+    return numbers, order

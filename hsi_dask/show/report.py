@@ -23,13 +23,15 @@ from hsi_dask.extractors.registry import EXTRACTORS
 from hsi_dask.io.durable import sync_folders, write_file
 from hsi_dask.io.regions import extent_text
 from hsi_dask.overviews.overviews import kept_overviews
+from hsi_dask.overviews.seams import seams_of
 from hsi_dask.schema import ENDMEMBER, FLAGS, QUALITY, X, Y, endmember_materials, endmember_names
-from hsi_dask.show import palettes, pictures, sections, tables
+from hsi_dask.show import palettes, pictures, seam_maps, sections, tables
 from hsi_dask.show.composites import require_composite
 from hsi_dask.show.facts import Facts, area, bytes_text, duration
 from hsi_dask.show.figures import share_text
 from hsi_dask.show.labels import lines_of, title_of
 from hsi_dask.show.origins import search
+from hsi_dask.show.seams import COLUMNS, rows_of
 from hsi_dask.show.templates import template
 from hsi_dask.show.thresholds import Wanted, thresholds_of
 
@@ -100,6 +102,7 @@ def _page(facts: Facts, drawn: Advanced, nearest: Mapping[int, str]) -> str:
     from matplotlib import rc_context
 
     step = _steps(drawn, 3 + sections.pictures_to_draw(facts))
+    seams = seams_of(facts.overviews)
     with rc_context(pictures.STYLE), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # letters that no installed font has become boxes
         frames = pictures.Frames(facts)
@@ -121,10 +124,11 @@ def _page(facts: Facts, drawn: Advanced, nearest: Mapping[int, str]) -> str:
             classes=list(sections.class_maps(facts, frames, step)),
             agreement=sections.agreement(facts),
             quality=pictures.quality(facts, frames),
+            seams=seam_maps.section(facts, seams),
             layout=pictures.layout(facts),
             tiles=_tiles(facts),
             states=palettes.STATES,
-            tables=tables.tables(facts),
+            tables=tables.tables(facts, [COLUMNS, *rows_of(facts, seams)]),
             next_steps=list(_next_steps(facts)),
             settings=facts.settings.text,
             sources=_sources(facts),

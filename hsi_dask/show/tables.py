@@ -19,11 +19,11 @@ Row = Sequence[Any]
 _NUMBER = re.compile(r"-?\d+(\.\d+)?(e[-+]\d+)?")
 
 
-def tables(facts: Facts) -> dict[str, str]:
+def tables(facts: Facts, seams: Sequence[Row]) -> dict[str, str]:
     """By name of file its address: the page holds it itself."""
     found = {
         "classes.csv": _classes(facts), "means.csv": _means(facts), "endmembers.csv": _spectra(facts),
-        "tiles.csv": _tiles(facts),
+        "tiles.csv": _tiles(facts), "seams.csv": seams,
     }  # fmt: skip
     return {name: _address(rows) for name, rows in found.items()}
 

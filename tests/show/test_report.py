@@ -84,7 +84,7 @@ def asked(page, folder, width):
 @pytest.mark.parametrize("width", [500, 1400])
 def test_a_browser_shows_every_picture_without_an_error_narrow_and_wide(page, tmp_path, width):
     answer, console = asked(page, tmp_path, width)
-    assert answer.pop("images") == 2 + 1 + 1 + 1 + 2 * 4 + 1 + 2 + 1 + 1
+    assert answer.pop("images") == 2 + 1 + 1 + 1 + 2 * 4 + 1 + 2 + 1 + 3 + 1
     nothing = {"broken": [], "nameless": 0, "wider": 0, "outside": [], "faults": []}
     assert answer == {**nothing, "zoomed": True}
     assert console == []
@@ -161,7 +161,7 @@ def test_it_tells_how_class_maps_agree(page, run_dir):
 
 def test_its_tables_can_be_saved_from_the_page(page, run_dir):
     found = dict(re.findall(r'download="([\w.]+)" href="data:text/csv;charset=utf-8,([^"]+)"', page))
-    assert set(found) == {"classes.csv", "means.csv", "endmembers.csv", "tiles.csv"}
+    assert set(found) == {"classes.csv", "means.csv", "endmembers.csv", "tiles.csv", "seams.csv"}
     rows = {name: list(csv.DictReader(io.StringIO(unquote(text)))) for name, text in found.items()}
     values = hsi.open_results(run_dir).sid_class.values
     for row in (row for row in rows["classes.csv"] if row["map"] == "sid_class"):
