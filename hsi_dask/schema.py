@@ -30,10 +30,11 @@ SAME_WAVELENGTH = (
 # Between these, nm, water vapour leaves no light: noise. The windows of every NEON file, for files that declare none
 WATER_VAPOUR_WINDOWS = ((1340.0, 1445.0), (1790.0, 1955.0))
 
-# Why a pixel is masked: one bit of `quality` each. `outside` is outside the area of interest, of runs that have one
+# Why a pixel is masked: one bit of `quality` each. `outside` is outside the area of interest, of runs that have one;
+# `not_modelled` is of methods whose models may all miss a pixel, in a map of its own
 FLAGS = {
     "no_data": 1, "cloud": 2, "shadow": 4, "saturated": 8, "negative": 16,
-    "water": 32, "vegetation": 64, "not_vegetation": 128, "outside": 256,
+    "water": 32, "vegetation": 64, "not_vegetation": 128, "outside": 256, "not_modelled": 512,
 }  # fmt: skip
 
 
@@ -85,19 +86,29 @@ def no_data_value(dtype: np.dtype[Any]) -> float | int:
 MAP_DIMS, CLASS_DIMS = (ENDMEMBER, Y, X), (Y, X)
 
 
-def _quality(dtype: str) -> Variable:
-    flags = {name: bit for name, bit in FLAGS.items() if bit <= np.iinfo(dtype).max}
-    return Variable(
-        "quality", (Y, X), dtype, "why a pixel is masked; 0 is good", role="flag", stored_share=0.1,
-        attrs={
-            "standard_name": "quality_flag",
-            "flag_masks": np.array(list(flags.values()), dtype),
-            "flag_meanings": " ".join(flags),
-        },
-    )  # fmt: skip
+def flag_variable(name: str, dtype: str, long_name: str, flags: Sequence[str]) -> Variable:
+    """A map (y, x) of these of the `FLAGS`; 0 where none is set."""
+    bits = np.array([FLAGS[flag] for flag in flags], dtype)
+    attrs = {"standard_name": "quality_flag", "flag_masks": bits, "flag_meanings": " ".join(flags)}
+    return Variable(name, (Y, X), dtype, long_name, role="flag", stored_share=0.1, attrs=attrs)
 
 
-QUALITY, QUALITY_OF_AREA = _quality("uint8"), _quality("uint16")  # the second, of runs with an area, has `outside`
+def flags_of(variable: Variable) -> dict[str, int]:
+    """Name in words and bit of every flag of a map but "no data"."""
+    names = str(variable.attrs["flag_meanings"]).split()
+    return {name.replace("_", " "): FLAGS[name] for name in names if name != "no_data"}
+
+
+def with_all_flags(variable: Variable) -> Variable:
+    """A map of flags of which it is not known which it can have."""
+    fits = [name for name, bit in FLAGS.items() if bit <= np.iinfo(variable.dtype).max]
+    return flag_variable(variable.name, variable.dtype, variable.long_name, fits)
+
+
+_MASKS = [name for name, bit in FLAGS.items() if bit < FLAGS["outside"]]
+_WHY = "why a pixel is masked; 0 is good"
+QUALITY = flag_variable("quality", "uint8", _WHY, _MASKS)
+QUALITY_OF_AREA = flag_variable("quality", "uint16", _WHY, [*_MASKS, "outside"])  # of runs with an area of interest
 QUICKLOOK = Variable("quicklook", (WAVELENGTH, Y, X), "float32", "surface reflectance, four wavelengths", "1")
 # Variables that are no method's
 VARIABLES: dict[str, Variable] = {

@@ -13,6 +13,7 @@ from hsi_dask.methods.mixtures import (
     FRACTION,
     MATERIAL_DIMS,
     SHADE,
+    UNMODELLED,
     class_library,
     limits,
     max_materials,
@@ -20,7 +21,7 @@ from hsi_dask.methods.mixtures import (
 )
 from hsi_dask.methods.specification import Inputs, Method
 from hsi_dask.parameters import Parameter
-from hsi_dask.schema import CLASS_DIMS, Variable
+from hsi_dask.schema import CLASS_DIMS, FLAGS, Variable
 
 if TYPE_CHECKING:
     from hsi_dask.kernels.mixtures.library import Library
@@ -55,7 +56,8 @@ def _finish(model: _Model, sums: Sums) -> Mapping[str, NDArray[Any]]:
         with np.errstate(divide="ignore", invalid="ignore"):
             fraction = fraction / (1 - found.shade)
     chosen = np.where(found.model < 0, -1, model.numbers[found.model])
-    return {"fraction": fraction, "shade": found.shade, "model": chosen, "residual": found.rmse}
+    flag = np.array([0, FLAGS["not_modelled"], FLAGS["no_data"]])[found.flag]  # of MODELLED, NO_MODEL and MISSING
+    return {"fraction": fraction, "shade": found.shade, "model": chosen, "residual": found.rmse, "unmodelled": flag}
 
 
 SPECIFICATION = Method(
@@ -73,6 +75,7 @@ SPECIFICATION = Method(
         Variable(
             "residual", CLASS_DIMS, "float32", "root mean square error of the unmixing fit", "1", role="residual",
         ),
+        UNMODELLED,
     ),
     prepare=_prepare,
     require=require_models,

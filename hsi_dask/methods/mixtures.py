@@ -12,7 +12,7 @@ from pydantic import Field
 from hsi_dask.methods.specification import Inputs
 from hsi_dask.methods.specification import Library as Spectra
 from hsi_dask.parameters import Parameter
-from hsi_dask.schema import CLASS_DIMS, MATERIAL, Variable, X, Y
+from hsi_dask.schema import CLASS_DIMS, MATERIAL, Variable, X, Y, flag_variable
 
 if TYPE_CHECKING:
     from hsi_dask.kernels.mixtures.library import Library
@@ -26,6 +26,9 @@ SHADE = Variable(
     "shade", CLASS_DIMS, "float32", "fraction of the pixel that is photometric shade", "1", role="shade",
     limits=(0.0, 1.0),
 )  # fmt: skip
+UNMODELLED = flag_variable(
+    "unmodelled", "uint16", "whether every model misses the pixel; 0: one holds", ("no_data", "not_modelled")
+)
 
 
 def max_materials(default: int) -> Parameter:

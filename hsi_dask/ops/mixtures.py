@@ -40,8 +40,9 @@ def mesma(
     Returns
     -------
     Dataset, lazy where the cube is: `fraction` (material, y, x), `shade` (y, x), `model` (material, y, x) int16 the
-    number of the library's spectrum that stands for a material, -1 none, and `residual` (y, x), root mean square
-    reflectance. Where no model holds, fractions and residual are NaN.
+    number of the library's spectrum that stands for a material, -1 none, `residual` (y, x), root mean square
+    reflectance, and `unmodelled` (y, x) uint16 flags: 0 where a model holds, 512 where none does, 1 without data. Where
+    no model holds, fractions and residual are NaN.
 
     Raises
     ------

@@ -159,7 +159,8 @@ def mask_maps(
     masked = (quality != 0) & ~missing
     if masked.any():
         for values in maps.values():
-            values.values[..., masked] = no_data_value(values.dtype)
+            is_flag = "flag_masks" in values.attrs
+            values.values[..., masked] = FLAGS["no_data"] if is_flag else no_data_value(values.dtype)
     coords = {name: c for name, c in maps.coords.items() if set(c.dims) <= {Y, X}}
     return maps.assign(quality=describe(xr.DataArray(quality, coords, (Y, X)), spec))
 

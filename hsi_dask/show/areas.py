@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hsi_dask.errors import ConfigError, SchemaError
 from hsi_dask.kernels.correlation import correlation_length, std_of_sum
-from hsi_dask.schema import GRID_MAPPING, Variable, X, Y
+from hsi_dask.schema import FLAGS, GRID_MAPPING, QUALITY, Variable, X, Y, flags_of, no_data_value
 from hsi_dask.show.figures import are_metres
 from hsi_dask.show.summaries import labels_in, specifications
 
@@ -94,6 +94,9 @@ def _table(
             counts = class_counts(maps[name])
             classes = labels_in(maps, name).classes
             columns[name] = {text: float(counts[value] * hectares) for value, (text, _) in classes.items()}
+        elif spec.role == "flag" and name != QUALITY.name:
+            flags = maps[name]
+            columns[name] = {flag: float((flags & bit != 0).sum()) * hectares for flag, bit in flags_of(spec).items()}
         elif spec.role == "fraction":
             names = labels_in(maps, name).names
             totals = np.atleast_1d(maps[name].sum((Y, X), dtype=np.float64).values) * hectares
@@ -103,7 +106,8 @@ def _table(
                 for end in Interval._fields:
                     columns[f"{name}_{end}"] = {n: getattr(one, end) for n, one in zip(names, found, strict=True)}
     rows = list(dict.fromkeys(row for column in columns.values() for row in column))
-    rows.sort(key=lambda row: row == "unclassified")
+    apart = {"unclassified"}.union(*(flags_of(spec) for spec in specs.values() if spec.role == "flag"))
+    rows.sort(key=lambda row: row in apart)
     return pd.DataFrame(columns, index=pd.Index(rows, name="hectares"))
 
 
@@ -147,15 +151,19 @@ def _inside(maps: xr.Dataset, polygons: Any) -> Iterator[tuple[Any, xr.Dataset]]
 
 
 def _only(part: xr.Dataset, inside: xr.DataArray) -> xr.Dataset:
-    """Pixels inside; the others are no data: NaN, and 255 in bytes."""
+    """Pixels inside; the others are no data: NaN, 255 in bytes, in flags their bit."""
     kept = {
-        name: array.where(inside, other=np.nan if array.dtype.kind == "f" else array.dtype.type(-1 % 256))
+        name: array.where(inside, other=array.dtype.type(_outside(array)))
         for name, array in part.items()
-        if array.dtype.kind == "f" or array.dtype == np.uint8
+        if array.dtype.kind in "fu"
     }
     for name, array in kept.items():
         array.attrs = part[name].attrs
     return part.drop_vars([name for name in part if name not in kept]).assign(kept)
+
+
+def _outside(array: xr.DataArray) -> float:
+    return FLAGS["no_data"] if "flag_masks" in array.attrs else no_data_value(array.dtype)
 
 
 def _shapes(polygons: Any, one: xr.DataArray) -> Iterator[tuple[Any, Mapping[str, Any]]]:

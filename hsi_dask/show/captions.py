@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from hsi_dask.escaping import visible
-from hsi_dask.schema import CLASS_DIMS, FLAGS, Variable
+from hsi_dask.schema import CLASS_DIMS, FLAGS, QUALITY, Variable, flags_of
 from hsi_dask.show.canvas import Canvas, Painted
 from hsi_dask.show.composites import channels
 from hsi_dask.show.figures import share_text
@@ -140,12 +140,15 @@ def story(canvas: Canvas, pixel: Pixel, note: str) -> str:
 
 def _fact(canvas: Canvas, pixel: Pixel, variable: Variable) -> str:
     """What a map without planes says of a pixel."""
-    if len(variable.dims) > len(CLASS_DIMS) or variable.role == "flag":
+    if len(variable.dims) > len(CLASS_DIMS) or variable.name == QUALITY.name:
         return ""
     value = pixel.maps[variable.name]
+    if variable.role == "flag":
+        found = [flag for flag, bit in flags_of(variable).items() if int(value) & bit]
+        return f"{title_of(variable)}: {', '.join(found)}" if found else ""
     if variable.role == "class":
-        found = canvas.labels(variable).classes.get(int(value))
-        return f"{title_of(variable)}: {found[0]}" if found else ""
+        label = canvas.labels(variable).classes.get(int(value))
+        return f"{title_of(variable)}: {label[0]}" if label else ""
     return f"{title_of(variable)} {float(value):.4f}{units_of(variable)}" if np.isfinite(value) else ""
 
 

@@ -29,7 +29,7 @@ from hsi_dask.io.durable import PART, lock_alone, sync_folders, write_file
 from hsi_dask.io.libraries import write_library, write_table
 from hsi_dask.overviews.overviews import Overviews, kept_overviews
 from hsi_dask.overviews.statistics import Statistics
-from hsi_dask.schema import FLAGS, QUALITY_OF_AREA, Variable
+from hsi_dask.schema import FLAGS, QUALITY_OF_AREA, Variable, flags_of
 from hsi_dask.show.composites import MIX, chosen_of, has_composite, require_composite, virtual_raster
 from hsi_dask.show.geotiff import MapImage, value_colours
 from hsi_dask.show.labels import Labels, dim_of, labels_of
@@ -229,6 +229,8 @@ def _legend(overviews: Overviews, variable: Variable, labels: Labels, endmembers
         return {number: names.get(number, f"spectrum {number}") for number in sorted(found)}
     if variable.role != "flag":
         return {}
+    if variable.name != QUALITY_OF_AREA.name:
+        return {0: "good", FLAGS["no_data"]: "no data"} | {bit: flag for flag, bit in flags_of(variable).items()}
     masks = Settings(overviews.run).masks
     flags = {bit: flag.replace("_", " ") for flag, bit in FLAGS.items() if flag in {"no_data", *masks}}
     values = [value for value in range(256) if not value & ~sum(flags)]

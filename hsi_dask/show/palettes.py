@@ -24,6 +24,7 @@ _CLASSES = (
 _FLAGS = {
     "no_data": "#ffffff", "cloud": "#56b4e9", "shadow": "#332288", "saturated": "#d55e00", "negative": "#cc79a7",
     "water": "#0072b2", "vegetation": "#009e73", "not_vegetation": "#e69f00", "outside": "#ffffff",
+    "not_modelled": "#d55e00",
 }  # fmt: skip
 GOOD_COLOUR, SEVERAL_COLOUR = "#e4e4e4", "#882255"  # quality: not masked; masked for more than one reason
 STATES = {"done": "#0072b2", "pending": "#c8c8c8", "failed": "#d55e00"}  # of tiles

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hsi_dask.overviews.statistics import Statistics
-from hsi_dask.schema import CLASS_DIMS, Variable
+from hsi_dask.schema import CLASS_DIMS, QUALITY, Variable, flags_of
 from hsi_dask.show import palettes, pictures
 from hsi_dask.show.composites import channels, chosen_of, composite, has_composite
 from hsi_dask.show.facts import Facts, area
@@ -27,16 +27,17 @@ _WORDS = {
     "shade": "The share of a pixel that is dark because light does not reach it.",
     "score": "How alike each pixel and each endmember are; bright is more alike. All maps have one scale.",
     "uncertainty": "How uncertain a map is; dark is certain.",
+    "flag": "Such pixels have no value in the maps of this method, and count in no mean and area.",
     "model": "Which spectrum of the library stands for a material in each pixel.",
 }
 
 
 def sections(facts: Facts, frames: Frames, step: Callable[[], None]) -> Iterator[dict[str, Any]]:
     """What each map but classes and quality shows; `step` is called after each picture."""
-    variables = facts.variables.values()
+    variables = [v for v in facts.variables.values() if v.name != QUALITY.name]
     classified = {variable.of for variable in variables if variable.role == "class"}
     beside = {v.of: v for v in variables if v.role == "uncertainty" and v.of in facts.variables}
-    order = ["fraction", "residual", "shade", "uncertainty", "model", "score"]
+    order = ["fraction", "residual", "shade", "flag", "uncertainty", "model", "score"]
     for variable in sorted((v for v in variables if v.role in order), key=lambda v: order.index(v.role)):
         if variable in beside.values() or (variable.role == "score" and variable.name in classified):
             continue
@@ -110,6 +111,8 @@ def _area(facts: Facts, variable: Variable, number: int) -> str:
 
 def _single(facts: Facts, frame: Frame, variable: Variable, unsure: Variable | None) -> dict[str, Any]:
     """One map, and its statistics over all pixels."""
+    if variable.role == "flag":
+        return _flags(facts, frame, variable)
     found, limits = facts.statistics[variable.name][0], facts.limits(variable)
     rows = {"mean": found.mean, "standard deviation": found.std, "least": found.minimum, "largest": found.maximum}
     told: dict[str, Any] = {
@@ -124,6 +127,16 @@ def _single(facts: Facts, frame: Frame, variable: Variable, unsure: Variable | N
         told["unsure"] = _plane(frame, unsure, facts.maps[unsure.name].values, ends)
         told["unsure_scale"] = _scale(unsure, ends)
     return told
+
+
+def _flags(facts: Facts, frame: Frame, variable: Variable) -> dict[str, Any]:
+    """A map of flags, and how many of the good pixels have each."""
+    found, rows = facts.statistics[variable.name][0], dict[str, str]()
+    for flag, bit in flags_of(variable).items():
+        count = sum(n for value, n in found.values.items() if int(value) & bit)
+        rows[flag] = f"{count / max(facts.valid, 1):.1%}, {area(count * facts.pixel_area)}"
+    values = facts.maps[variable.name].values
+    return {"picture": frame.categories(values, palettes.quality_table()), "units": "share and area", "rows": rows}
 
 
 def _plane(frame: Frame, variable: Variable, values: Any, limits: tuple[float, float]) -> Picture:

@@ -35,7 +35,7 @@ from hsi_dask.io.regions import Region
 from hsi_dask.io.store import Grid
 from hsi_dask.io.zarr_metadata import MOST_PIXELS
 from hsi_dask.methods import registry as methods
-from hsi_dask.schema import CLASS_DIMS, ENDMEMBER, MATERIAL, QUALITY, QUALITY_OF_AREA, Variable
+from hsi_dask.schema import CLASS_DIMS, ENDMEMBER, MATERIAL, QUALITY, QUALITY_OF_AREA, Variable, with_all_flags
 
 FORMAT = 3  # of the run directory; a newer one is not read
 OLDEST = 2  # that is read, but not gone on with
@@ -195,8 +195,12 @@ def _as_map(variable: Variable, path: Path) -> Variable:
         return QUALITY_OF_AREA if variable.dtype == QUALITY_OF_AREA.dtype else QUALITY
     words = [variable.name, *([variable.of] if variable.of else [])]
     known = variable.dims[-2:] == CLASS_DIMS and set(variable.dims[:-2]) <= {ENDMEMBER, MATERIAL}
-    if not known or variable.dtype not in ("float32", "uint8", "int16") or not all(map(_WORD.fullmatch, words)):
+    types = ("uint8", "uint16") if variable.role == "flag" else ("float32", "uint8", "int16")
+    if not known or variable.dtype not in types or not all(map(_WORD.fullmatch, words)):
         raise RunError(f"{path} is damaged: {visible(variable.name)[:80]!r} is no map; start a new run directory")
+    if variable.role == "flag":  # whose bits are not stored
+        declared = methods.variable(variable.name)
+        return declared if declared == variable else with_all_flags(variable)
     return variable
 
 
