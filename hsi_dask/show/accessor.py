@@ -170,6 +170,9 @@ class Pictures:
     def areas(self, polygons: Any = None, *, level: float = 0.95) -> pd.DataFrame:
         """Hectares of every class in each class map, and covered by every fraction; one row a class or material.
 
+        The area of a class is a count of its pixels, without an error; `hsi.accuracy` estimates it with an interval
+        from places of known class.
+
         Parameters
         ----------
         polygons : optional
@@ -182,7 +185,8 @@ class Pictures:
         DataFrame
             Columns are the maps; NaN where a map has no such class. The sum of a fraction over all pixels, times the
             area of one, is the area that it covers. A fraction with its standard deviation beside it, as `cover` makes
-            it, has `<map>_low` and `<map>_high`, the interval of the area. With polygons, rows are of each of them.
+            it, has `<map>_low` and `<map>_high`, the interval of the area. What no model of `mesma` fits is a row of its
+            own. With polygons, rows are of each of them.
             Computes the maps whole, block by block.
 
         Raises
@@ -196,8 +200,10 @@ class Pictures:
         exp(-distance / length), over the length at which the correlation of the fraction's own map falls to 1/e (in up
         to nine windows of 256 pixels); then 2 pi length^2 pixels count as one. Beside that a sixth of each error is
         taken to be the same everywhere, for it is one library. At most, and where the length cannot be seen, all errors
-        are. On simulated scenes such intervals held the truth in 97 %. Class maps have no error of their own, and
-        the standard deviation of `fcls` is that of noise alone: its intervals are too narrow where materials vary.
+        are. On simulated scenes such intervals held the truth in 97 %. The standard
+        deviation of `fcls` is that of noise alone: its intervals are too narrow where materials vary. A count of a
+        class map's pixels has no such error to sum: confusions of classes do not average out over an area, and only
+        places of known class tell how many there are.
 
         Examples
         --------

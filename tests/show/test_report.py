@@ -146,6 +146,12 @@ def test_areas_and_shares_of_the_classes_that_occur_are_those_of_all_pixels(page
             assert float(share) == pytest.approx(100 * count / (values != 255).sum(), abs=0.06)
 
 
+def test_areas_of_classes_are_said_to_be_counts_without_an_error(page):
+    section = page.partition('id="classes"')[2].partition("</section>")[0]
+    assert "a count of pixels, without an error" in section
+    assert "<code>hsi-dask accuracy</code>" in section
+
+
 def test_it_tells_how_class_maps_agree(page, run_dir):
     maps = hsi.open_results(run_dir).load()
     told = {row[0]: row[1:] for row in rows_of(page, "classes") if row and " and " in row[0]}
