@@ -80,6 +80,13 @@ def test_relative_thresholds_are_fractions_of_the_range_over_all_tiles(whole: Pa
     assert {0, 1} < set(np.unique(maps.sam_class))
 
 
+def test_relative_thresholds_need_nothing_of_methods_that_have_options(config: RunConfig, tmp_path: Path) -> None:
+    run(config.replace(thresholds={"relative": True, "sam": 0.5}), tmp_path / "run")
+    maps = hsi.open_results(tmp_path / "run").load()
+    assert "abundance" in maps
+    np.testing.assert_array_equal(maps.sam_class, hsi.threshold_classes(maps.sam_angle, 0.5, relative=True))
+
+
 def test_masked_pixels_count_for_nothing(of_scene: RunConfig, tmp_path: Path, whole: Path) -> None:
     run(of_scene.replace(masks={"vegetation": 0.4}), tmp_path / "run")
     masked, plain = hsi.open_results(tmp_path / "run").load(), hsi.open_results(whole).load()

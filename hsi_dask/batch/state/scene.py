@@ -32,11 +32,9 @@ def reduction_of(run_dir: Path, config: RunConfig, name: str) -> Reduction:
     if name == MOMENTS.name:
         return MOMENTS
     endmembers = store.read_endmembers(run_dir / store.ENDMEMBERS)
-    chosen, options = _relative(config), config.method_options
-    settings = {
-        "endmembers": store.endmembers_digest(endmembers),
-        "options": {each: values for each, values in options.items() if each in chosen},
-    }
+    chosen = _relative(config)
+    options = {each: values for each, values in config.method_options.items() if each in chosen}
+    settings = {"endmembers": store.endmembers_digest(endmembers), "options": options}
     return ranges.score_ranges(endmembers, chosen, options, scene_background(run_dir, config), settings)
 
 
