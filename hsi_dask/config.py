@@ -132,8 +132,8 @@ class EndmemberConfig(_Section):
 class BandConfig(_Section):
     """Which wavelengths are left out."""
 
-    windows: tuple[Window, ...] | None = _option(
-        None, "null or pairs such as [[1340, 1445], [1790, 1955]]",
+    windows: tuple[Window | Literal["file"], ...] | None = _option(
+        None, "null or pairs such as [[1340, 1445], [1790, 1955]]; file in place of a pair: those of the files",
         "water-vapour windows to leave out, in nm; null: the ones each file declares",
     )  # fmt: skip
     drop_last: int = _option(
@@ -144,6 +144,11 @@ class BandConfig(_Section):
         ge=0,
         le=400,
     )
+
+    @property
+    def pairs(self) -> tuple[Window, ...] | None:
+        """The windows of a plan, in which those of the files stand in place of "file"."""
+        return None if self.windows is None else tuple(one for one in self.windows if one != "file")
 
 
 def _each(value: Any) -> tuple[Any, ...]:

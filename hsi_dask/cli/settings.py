@@ -20,7 +20,7 @@ Thresholds = Annotated[
     typer.Option("--threshold", metavar="METHOD=X", help="Such as sam=0.1, or one per endmember: sam=0.1,0.2,0.1."),
 ]
 Windows = Annotated[
-    list[str] | None, typer.Option("--windows", metavar="LOW-HIGH", help="Wavelengths to leave out, nm: 350-400.")
+    list[str] | None, typer.Option("--windows", metavar="LOW-HIGH", help="More wavelengths to leave out, nm: 350-400.")
 ]
 MaskFlags = Annotated[
     list[str] | None, typer.Option("--mask", metavar="NAME[=X]", help="Such as shadow, cloud=10, water=0.0.")
@@ -76,7 +76,7 @@ def changed(
     if methods:
         found["methods"] = tuple(name for words in methods for name in words.replace(",", " ").split())
     if windows:
-        found["bands"] = {"windows": tuple(_window(word) for words in windows for word in words.split(","))}
+        found["bands"] = {"windows": ("file", *(_window(word) for words in windows for word in words.split(",")))}
     if thresholds:
         found["thresholds"] = dict(_threshold(words) for words in thresholds)
     if area:

@@ -126,6 +126,20 @@ def test_windows_that_agree_or_are_given_are_left_as_they_are(three: list[TileSo
     assert with_common_windows([*three, other], given) == (given, ())
 
 
+def test_windows_beside_those_of_the_files_are_left_out_with_them(three: list[TileSource], tmp_path: Path) -> None:
+    config, notes = with_common_windows(three, RunConfig(bands={"windows": ["file", [350, 400]]}))
+    cube = hsi.open_neon(three[0].path)
+    own = cube.good_wavelength.values & (cube.wavelength.values > 400)
+    kept = hsi.select_bands(cube, windows=config.bands.pairs, drop_last=0)
+    np.testing.assert_array_equal(kept.wavelength, cube.wavelength[own])
+    assert notes == ()
+    paths = [write(tmp_path, 0), widen(write(tmp_path, 1), (1340, 1460))]
+    config = make_plan(paths, RunConfig(bands={"windows": ["file", [350, 400]]})).config
+    wavelength = hsi.select_bands(cube, windows=config.bands.pairs).wavelength.values
+    assert wavelength.min() > 400
+    assert not ((wavelength >= 1340) & (wavelength <= 1460)).any()
+
+
 # ------------------------------------------------------------------------------------------------ far away
 
 

@@ -166,7 +166,7 @@ def open_tile(job: Job) -> OpenTile:
     bands, inside = job.config.bands, None
     if job.region is not None:
         file, inside = cut(file, job.region)
-    return OpenTile(file, select_bands(file.numbers(), windows=bands.windows, drop_last=bands.drop_last), inside)
+    return OpenTile(file, select_bands(file.numbers(), windows=bands.pairs, drop_last=bands.drop_last), inside)
 
 
 def share_heap() -> None:

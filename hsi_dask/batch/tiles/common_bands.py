@@ -26,13 +26,18 @@ def with_common_windows(files: Sequence[TileSource], config: RunConfig) -> tuple
 
     Returns
     -------
-    configuration, and a sentence on what was chosen; the same configuration where the files agree or it says itself
+    configuration, whose windows have those of the files for "file", and a sentence on what was chosen; the same
+    configuration where the files agree or it says itself
     """
-    usable = [file.good_wavelength for file in files]
-    if config.bands.windows is not None or all((good == usable[0]).all() for good in usable):
+    wanted, usable = config.bands.windows, [file.good_wavelength for file in files]
+    if wanted is not None and "file" not in wanted:
         return config, ()
     good = np.all(usable, axis=0)
     windows = _around(~good, files[0])
+    if wanted is not None:
+        config = config.replace(bands={"windows": (*windows, *(one for one in wanted if one != "file"))})
+    if all((one == good).all() for one in usable):
+        return config, ()
     shown = ", ".join(f"{low:g} to {high:g}" for low, high in windows)
     fewer = sum(not (one == good).all() for one in usable)
     note = (
@@ -40,7 +45,7 @@ def with_common_windows(files: Sequence[TileSource], config: RunConfig) -> tuple
         f"which takes some from {fewer} of {len(files)} tiles"
     )
     logger.info("%s", note)
-    return config.replace(bands={"windows": windows}), (note,)
+    return (config if wanted else config.replace(bands={"windows": windows})), (note,)
 
 
 def with_bands_of_run(
@@ -56,15 +61,15 @@ def with_bands_of_run(
     configuration, and a sentence on what was left out; the same configuration where the spectra know all wavelengths
     """
     bands, every = config.bands, np.asarray(file.wavelength, np.float64)
-    kept = select_bands(file.numbers(), windows=bands.windows, drop_last=bands.drop_last)[WAVELENGTH].values
-    usable = select_bands(file.numbers(), windows=bands.windows, drop_last=0)[WAVELENGTH].values
+    kept = select_bands(file.numbers(), windows=bands.pairs, drop_last=bands.drop_last)[WAVELENGTH].values
+    usable = select_bands(file.numbers(), windows=bands.pairs, drop_last=0)[WAVELENGTH].values
     lacking = np.isin(every, kept) & ~_known(every, np.asarray(spectra[WAVELENGTH], np.float64))
     if not lacking.any():
         return config, ()
     some = ", ".join(f"{nm:.1f}" for nm in every[lacking][:3]) + (" and so on" if lacking.sum() > 3 else "")
     note = (
         f"the spectra of {run} know nothing of {lacking.sum()} of the wavelengths ({some} nm): they are left out, as "
-        "in that run; bands.windows (--windows) says otherwise"
+        "in that run; bands.windows says otherwise"
     )
     logger.info("%s", note)
     return config.replace(bands={"windows": _around(~np.isin(every, usable) | lacking, file)}), (note,)

@@ -290,7 +290,7 @@ def make_plan(
         notes.append(area_note(region, shares, everything))
     _require_layers(files, config)
     layout = lay_out(files, [] if cut else [tile.path for tile in bad], cut.lines if cut else None)
-    own_windows = config.bands.windows is not None
+    own_windows = config.bands.windows is not None and "file" not in config.bands.windows
     config, of_windows = with_common_windows(whole, config)
     config, spectra, inherited = supplied_endmembers(config, files[0], own_windows=own_windows)
     tiles = tuple(

@@ -60,7 +60,7 @@ def supplied_endmembers(config: RunConfig, file: TileSource, *, own_windows: boo
     if os.path.isdir(path) and not own_windows:
         config, notes = with_bands_of_run(config, file, read, path)
     bands = config.bands
-    cube = select_bands(file.numbers(), windows=bands.windows, drop_last=bands.drop_last)
+    cube = select_bands(file.numbers(), windows=bands.pairs, drop_last=bands.drop_last)
     spectra = resample_endmembers(read, cube, grid=file.wavelength)
     require_library(spectra, config.methods, config.method_options)
     count = int(spectra.sizes["endmember"])
