@@ -133,7 +133,11 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(site, tmp_path, capsys):
     code, out, _ = inside(capsys, "run", site.folder, "--out", tmp_path / "run", "--dry-run")
     assert code == 0
     keys = [line.split("  ")[0].strip() for line in out.splitlines()]
-    assert keys == ["tiles", "data", "blocks", "mosaic", "maps", "spectra", "masks", "to read", "to write", "memory"]
+    shares = ["to read", "to write", "memory"]
+    assert keys == ["tiles", "data", "blocks", "mosaic", "bands", "maps", "spectra", "masks", *shares]
+    assert "bands     362 of 426 wavelengths, 382 to 2460 nm" in out
+    more = inside(capsys, "run", site.folder, "--out", tmp_path / "run", "--dry-run", "--windows", "350-400")[1]
+    assert "bands     358 of 426 wavelengths, 402 to 2460 nm" in more
     assert not (tmp_path / "run").exists()
 
 
@@ -629,6 +633,13 @@ def test_a_log_gets_a_line_from_inside_a_tile_that_takes_long(capsys, monkeypatc
         now[0] = 1.1 * progress.SILENCE
         observer.tile_advanced("a", 0.2)
     assert re.search(r"left; a 20%$", capsys.readouterr().err.strip())
+
+
+@pytest.mark.parametrize(
+    ("verb", "usage"), [("run", "[TILE]..."), ("name", "{RUN_DIR} [N=NAME]..."), ("demo", "[DIR]")]
+)
+def test_usage_marks_each_argument_once(capsys, verb, usage):
+    assert inside(capsys, verb, "--help")[1].splitlines()[0] == f"Usage: hsi-dask {verb} [OPTIONS] {usage}"
 
 
 def test_help_answers_at_once():

@@ -35,7 +35,7 @@ app = typer.Typer(
     help="Material maps from imaging-spectrometer tiles (NEON, ENVI, Zarr, netCDF): endmembers, abundances, classes.",
 )  # fmt: skip
 
-Tiles = Annotated[list[str], typer.Argument(metavar="TILE...", help="Reflectance files, folders of them, or patterns.")]
+Tiles = Annotated[list[str], typer.Argument(metavar="TILE", help="Reflectance files, folders of them, or patterns.")]
 RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="What `run --out` wrote.")]
 
 

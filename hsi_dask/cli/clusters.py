@@ -18,7 +18,7 @@ def submit(
     out: Annotated[Path, typer.Option("--out", metavar="RUN_DIR", help="Everything is written here.")],
     cluster: Annotated[Path, typer.Option(metavar="FILE", help="A batch scheduler's file; see cluster_configs.")],
     tiles: Annotated[
-        list[str] | None, typer.Argument(metavar="TILE...", help="Reflectance files, folders of them, or patterns.")
+        list[str] | None, typer.Argument(metavar="TILE", help="Reflectance files, folders of them, or patterns.")
     ] = None,
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="What to compute; see `hsi-dask config`.")] = None,
     count: Annotated[int | None, typer.Option(metavar="N", help="How many endmembers (4).")] = None,

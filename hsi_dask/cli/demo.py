@@ -26,7 +26,7 @@ DEMO_SITE: dict[str, Any] = {"seed": 0, "no_data": 0.02, "illumination": (0.9, 1
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="A new folder, or an earlier demo's.")] = Path(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder, or an earlier demo's.")] = Path(
         "hsi-dask-demo"
     ),
 ) -> int:

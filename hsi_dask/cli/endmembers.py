@@ -69,7 +69,7 @@ def _sampled(tiles: list[str], sample_tiles: int | None, seed: int) -> xr.DataAr
 @app.command()
 def name(
     run_dir: RunDir,
-    names: Annotated[list[str] | None, typer.Argument(metavar="N=NAME...", help="Such as 1=water 3=roof.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="N=NAME", help="Such as 1=water 3=roof.")] = None,
     library: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Propose names: the nearest spectra of this library.")
     ] = None,

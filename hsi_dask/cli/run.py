@@ -26,14 +26,14 @@ from hsi_dask.cli.settings import (
 from hsi_dask.errors import ConfigError
 
 if TYPE_CHECKING:
-    from hsi_dask.config import RunConfig
+    from hsi_dask.config import BandConfig, RunConfig
 
 
 @app.command()
 def run(
     out: Annotated[Path, typer.Option("--out", metavar="RUN_DIR", help="Everything is written here.")],
     tiles: Annotated[
-        list[str] | None, typer.Argument(metavar="TILE...", help="Reflectance files, folders of them, or patterns.")
+        list[str] | None, typer.Argument(metavar="TILE", help="Reflectance files, folders of them, or patterns.")
     ] = None,
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="What to compute; see `hsi-dask config`.")] = None,
     count: Annotated[str | None, typer.Option(metavar="N|auto", help="How many endmembers (4).")] = None,
@@ -106,6 +106,16 @@ def run(
     return FOUND if summary.failed else DONE
 
 
+def _bands_text(path: str, bands: BandConfig) -> str:
+    """`362 of 426 wavelengths, 382 to 2460 nm`, of a tile."""
+    from hsi_dask.io.readers import read_source
+    from hsi_dask.ops.bands import select_bands
+
+    source = read_source(path)
+    kept = select_bands(source.numbers(), windows=bands.pairs, drop_last=bands.drop_last).wavelength.values
+    return f"{kept.size} of {source.wavelength.size} wavelengths, {kept[0]:.0f} to {kept[-1]:.0f} nm"
+
+
 def _show_plan(settings: RunConfig, out: Path) -> int:
     from dask.system import CPU_COUNT
 
@@ -122,6 +132,7 @@ def _show_plan(settings: RunConfig, out: Path) -> int:
     plan = make_plan(paths, settings, kept_region=kept_region(out, settings), run_dir=out)
     done = len(before.done()) if before else 0
     (rows, columns), (tall, wide) = plan.grid.shape, plan.grid.chunk
+    bad = {tile.path for tile in plan.bad}
     wanted, masks = plan.config.endmembers, plan.config.masks.model_dump(exclude_defaults=True)
     print_rows({
         "tiles": f"{len(plan.tiles)} to map" + (f", {done} of them done before" if done else ""),
@@ -131,6 +142,7 @@ def _show_plan(settings: RunConfig, out: Path) -> int:
         **({"area": f"{plan.region.name}: {extent_text(plan.region.bounds, plan.region.crs)}"} if plan.region else {}),
         "blocks": f"of whole stored chunks, up to {bytes_text(max(t.block_bytes for t in plan.tiles))} each",
         "mosaic": f"{rows} x {columns} pixels in {plan.grid.label}, chunks of {tall} x {wide}",
+        "bands": _bands_text(next(str(path) for path in paths if str(path) not in bad), plan.config.bands),
         "maps": ", ".join(variable.name for variable in plan.variables),
         "spectra": f"{wanted.count} endmembers, {f'from {wanted.file}' if wanted.file else 'to be found'}",
         "masks": ", ".join(f"{name} {value}" for name, value in masks.items()) or "of no data only",

@@ -30,14 +30,14 @@ Names = Annotated[
 ]
 Bounds = Annotated[
     tuple[float, float, float, float] | None,
-    typer.Option("--bounds", metavar="W S E N", help="Map only this rectangle, in the tiles' CRS."),
+    typer.Option("--bounds", metavar="W S E N", help="Only this rectangle, in the tiles' CRS."),
 ]
 BoundsCrs = Annotated[
     int | None, typer.Option("--bounds-crs", metavar="EPSG", help="The CRS of --bounds, such as 4326.")
 ]
 RegionFile = Annotated[
     Path | None,
-    typer.Option("--region", metavar="FILE", help="Map only these polygons: GeoJSON, GeoPackage or shapefile."),
+    typer.Option("--region", metavar="FILE", help="Only these polygons: GeoJSON, GeoPackage or shapefile."),
 ]
 Values = Annotated[
     list[str] | None,

@@ -80,7 +80,10 @@ def reduce_library(
         raise ConfigError(f"count is {count}; keep one spectrum of each material at least, or give no count")
     names = endmember_materials(require_labels(library, (ENDMEMBER, WAVELENGTH), "the library"))
     if names is None:
-        raise EndmemberError("the library's spectra have no materials; read it with material_column, or assign some")
+        raise EndmemberError(
+            "the library's spectra have no materials; name their column (material_column, --material-column), or "
+            "assign some"
+        )
     material = np.unique(np.array(names), return_inverse=True)[1]
     spectra = _compared(library, windows)
     try:

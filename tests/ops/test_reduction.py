@@ -85,7 +85,7 @@ def test_missing_values_and_water_vapour_do_not_count(library):
 @pytest.mark.parametrize(
     ("change", "options", "error", "sentence"),
     [
-        (lambda a: a.drop_vars("material"), {}, EndmemberError, "have no materials; read it with material_column"),
+        (lambda a: a.drop_vars("material"), {}, EndmemberError, "have no materials; name their column"),
         (lambda a: a[:20], {}, EndmemberError, "the library has one; select by counts"),
         (lambda a: a * np.nan, {}, EndmemberError, "none of 86 wavelengths has a value in all 60 spectra"),
         (lambda a: a, {"method": "iess"}, ConfigError, "method must be ies, ear, masa, cob, not 'iess'"),
