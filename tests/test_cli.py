@@ -394,7 +394,7 @@ def test_wrong_requests_as_processes_end_with_2_and_help_and_version_with_0():
     verbs = re.findall(r"^  (\w+)  ", right.stdout.partition("Commands:")[2], re.MULTILINE)
     assert verbs == [
         *("demo", "download", "info", "run", "count", "name", "library", "submit", "status", "verify", "report"),
-        *("export", "view", "compare", "extract", "accuracy", "config", "warm", "cluster"),
+        *("seams", "export", "view", "compare", "extract", "accuracy", "config", "warm", "cluster"),
     ]
     assert version.stdout == f"hsi-dask {hsi.__version__}\n"
 
@@ -483,6 +483,13 @@ def test_an_area_is_shown_by_a_dry_run_and_goes_into_a_submitted_job(site, tmp_p
     code, out, _ = inside(capsys, *words, *bounds)
     assert code == 0
     assert "--cluster slurm.yaml --bounds 368005 4306005 368020 4306020 &" in out
+    more = ("--year", 2022, "--overlap", "best", "--method", "sam", "--method", "fcls", "--mix", "--count", "3")
+    more = (*more, "--set", "endmembers.seed=3", "--no-report")
+    shown = inside(capsys, *words, *more)[1]
+    assert (
+        "--cluster slurm.yaml --count 3 --method sam --method fcls --year 2022 --overlap best --set endmembers.seed=3 "
+        "--mix --no-report &"
+    ) in shown
     for wrong, sentence in (
         ((*bounds, "--region", "a.geojson"), "--bounds and --region both say where; give one of them"),
         (("--bounds-crs", 4326), "--bounds-crs 4326 is of --bounds; give both"),

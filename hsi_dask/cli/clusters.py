@@ -8,24 +8,21 @@ from typing import Annotated
 import typer
 
 from hsi_dask.cli.app import DONE, FOUND, app
-from hsi_dask.cli.runs import require_memory, settings_of, with_endmembers
-from hsi_dask.cli.settings import Bounds, BoundsCrs, RegionFile, area_of, area_words, changed
+from hsi_dask.cli.flags import RunFlags, settings_from, with_run_flags, words_of
+from hsi_dask.cli.runs import require_memory
 from hsi_dask.errors import ConfigError
 
 
 @app.command()
+@with_run_flags
 def submit(
     out: Annotated[Path, typer.Option("--out", metavar="RUN_DIR", help="Everything is written here.")],
     cluster: Annotated[Path, typer.Option(metavar="FILE", help="A batch scheduler's file; see cluster_configs.")],
     tiles: Annotated[
         list[str] | None, typer.Argument(metavar="TILE", help="Reflectance files, folders of them, or patterns.")
     ] = None,
-    config: Annotated[Path | None, typer.Option(metavar="FILE", help="What to compute; see `hsi-dask config`.")] = None,
-    count: Annotated[int | None, typer.Option(metavar="N", help="How many endmembers (4).")] = None,
-    endmembers: Annotated[Path | None, typer.Option(metavar="FILE", help="Given spectra, as `run` takes them.")] = None,
-    bounds: Bounds = None,
-    bounds_crs: BoundsCrs = None,
-    region: RegionFile = None,
+    *,
+    flags: RunFlags,
     array: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="N jobs that share the tiles, and no worker jobs.")
     ] = None,
@@ -40,18 +37,8 @@ def submit(
     from hsi_dask.cluster.submit import write_scripts
 
     place = ClusterConfig.from_yaml(cluster)
-    settings = with_endmembers(settings_of(tiles or [], out, config, count), count, endmembers)
-    settings = changed(settings, area=(area := area_of(bounds, bounds_crs, region)))
-    require_memory(place, settings, out)
-    options = {
-        "--config": config,
-        "--count": count,
-        "--endmembers": endmembers,
-        "--cluster": None if array else cluster,
-    }
-    words = [*(tiles or []), "--out", str(out)]
-    words += [word for name, value in options.items() if value is not None for word in (name, str(value))]
-    words += area_words(area)
+    require_memory(place, settings_from(flags, tiles or [], out), out)
+    words = [*(tiles or []), "--out", str(out), *([] if array else ["--cluster", str(cluster)]), *words_of(flags)]
     for script in write_scripts(place, words, out, array=array):
         if dry_run:
             print(script.text)

@@ -8,100 +8,39 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hsi_dask.cli.app import DONE, FOUND, app
+from hsi_dask.cli.flags import RunFlags, settings_from, with_run_flags
 from hsi_dask.cli.output import bytes_text, print_rows
-from hsi_dask.cli.runs import carry_out_run, count_of, draw_report, settings_of, show_summary, with_endmembers
-from hsi_dask.cli.settings import (
-    Bounds,
-    BoundsCrs,
-    MaskFlags,
-    Methods,
-    Names,
-    RegionFile,
-    Thresholds,
-    Values,
-    Windows,
-    area_of,
-    changed,
-)
-from hsi_dask.errors import ConfigError
+from hsi_dask.cli.runs import carry_out_run, draw_report, show_summary
 
 if TYPE_CHECKING:
     from hsi_dask.config import BandConfig, RunConfig
 
 
 @app.command()
+@with_run_flags
 def run(
     out: Annotated[Path, typer.Option("--out", metavar="RUN_DIR", help="Everything is written here.")],
     tiles: Annotated[
         list[str] | None, typer.Argument(metavar="TILE", help="Reflectance files, folders of them, or patterns.")
     ] = None,
-    config: Annotated[Path | None, typer.Option(metavar="FILE", help="What to compute; see `hsi-dask config`.")] = None,
-    count: Annotated[str | None, typer.Option(metavar="N|auto", help="How many endmembers (4).")] = None,
-    endmembers: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Given spectra: an earlier run, endmembers.zarr, .csv or ENVI .sli."),
-    ] = None,
-    library: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The same, of a library with materials, or earthlib.")
-    ] = None,
-    names: Names = None,
-    material_column: Annotated[str | None, typer.Option(metavar="NAME", help="Which column names materials.")] = None,
-    library_units: Annotated[str | None, typer.Option(metavar="UNIT", help="fraction, percent or 10000.")] = None,
-    method: Methods = None,
-    threshold: Thresholds = None,
-    windows: Windows = None,
-    mask: MaskFlags = None,
-    bounds: Bounds = None,
-    bounds_crs: BoundsCrs = None,
-    region: RegionFile = None,
-    year: Annotated[int | None, typer.Option(metavar="Y", help="Of tiles of several years those of this one.")] = None,
-    visit: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Of several visits this one, such as 2022_SERC_6.")
-    ] = None,
-    overlap: Annotated[
-        str | None,
-        typer.Option(metavar="WHICH", help="Where tiles overlap, the first or the last that has data holds."),
-    ] = None,
-    sample_tiles: Annotated[int | None, typer.Option(metavar="N", help="Tiles to find endmembers in (16).")] = None,
-    keep_outliers: Annotated[
-        bool, typer.Option("--keep-outliers", help="Endmembers may be single pixels that stand alone.")
-    ] = False,
-    values: Values = None,
+    *,
+    flags: RunFlags,
     cluster: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to compute; see cluster_configs.")] = None,
     part: Annotated[
         str | None, typer.Option(metavar="I/N", help="Only this share of the tiles; others run beside it.")
     ] = None,
-    mix: Annotated[
-        bool, typer.Option("--mix", help="Tiles may be of several products, sites or years in one run.")
-    ] = False,
-    same_content: Annotated[
-        bool, typer.Option("--same-content", help="Files that were copied again may have other times; checked.")
-    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and stop.")] = False,
-    no_report: Annotated[bool, typer.Option("--no-report", help="Draw no page of pictures at the end.")] = False,
 ) -> int:
     """Map the materials of all tiles, or resume.
 
     Repeated, a run goes on where it stopped; then --out is all it needs.
     """
-    if library is not None and endmembers is not None:
-        raise ConfigError("--library and --endmembers both name spectra; give one of them")
-    settings = settings_of(tiles or [], out, config, None)
-    settings = changed(
-        with_endmembers(settings, count, endmembers or library), methods=method or (["cover"] if library else None),
-        thresholds=threshold, windows=windows, masks=mask, names=names, values=values, keep_outliers=keep_outliers,
-        sample_tiles=sample_tiles, units=library_units, material_column=material_column,
-        area=area_of(bounds, bounds_crs, region),
-    )  # fmt: skip
-    settings = settings if count is None else settings.replace(endmembers={"count": count_of(count)})
-    settings = settings.replace(mix=True) if mix else settings
-    own = {"year": year, "visit": visit, "overlap": overlap}
-    settings = settings.replace(**{name: value for name, value in own.items() if value is not None})
+    settings = settings_from(flags, tiles or [], out)
     if dry_run:
         return _show_plan(settings, out)
-    summary = carry_out_run(settings, out, cluster, part, same_content=same_content)
+    summary = carry_out_run(settings, out, cluster, part, same_content=flags.same_content)
     show_summary(summary)
-    if not no_report:
+    if not flags.no_report:
         draw_report(summary)
     return FOUND if summary.failed else DONE
 

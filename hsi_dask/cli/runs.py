@@ -20,26 +20,8 @@ if TYPE_CHECKING:
     from hsi_dask.config import RunConfig
 
 
-def count_of(text: str) -> int | str:
-    """A count as a flag says it."""
-    if text == "auto":
-        return text
-    try:
-        return int(text)
-    except ValueError:
-        raise ConfigError(f"--count is {text!r}; it must be a whole number, or auto") from None
-
-
-def with_endmembers(settings: RunConfig, count: str | int | None, endmembers: Path | None) -> RunConfig:
-    """The settings with endmembers that are given, not found."""
-    if endmembers is None:
-        return settings
-    if count is not None:
-        raise ConfigError(f"--count {count} is for endmembers that are found; leave it out with --endmembers")
-    return settings.replace(endmembers={"file": str(endmembers)})
-
-
-def settings_of(tiles: Sequence[str], out: Path, file: Path | None, count: int | None) -> RunConfig:
+def settings_of(tiles: Sequence[str], out: Path, file: Path | None) -> RunConfig:
+    """The settings in a file, of the run that goes on, or the defaults, for these tiles."""
     from hsi_dask.batch.state.manifest import MANIFEST
     from hsi_dask.batch.state.run_directory import Run
     from hsi_dask.config import RunConfig
@@ -56,7 +38,7 @@ def settings_of(tiles: Sequence[str], out: Path, file: Path | None, count: int |
         settings = settings.replace(tiles=tuple(tiles))
     if not settings.tiles and not (out / MANIFEST).is_file():
         raise ConfigError("no tiles; give files, folders or patterns, or a --config that names them")
-    return settings if count is None else settings.replace(endmembers={"count": count})
+    return settings
 
 
 def carry_out_run(
@@ -107,7 +89,8 @@ def require_memory(place: ClusterConfig, settings: RunConfig, out: Path) -> None
     if (size := place.worker_size()) is None or not (present := [path for path in paths if path.exists()]):
         return
     threads, limit = size
-    whole = settings.replace(area={"bounds": None, "bounds_crs": None, "region": None})  # it changes no block's size
+    anywhere = {"bounds": None, "bounds_crs": None, "region": None}  # which changes no block's size
+    whole = settings.replace(area=anywhere, year=None, visit=None)
     plan = make_plan([max(present, key=lambda path: identity(str(path))[0])], whole)
     if plan.tiles and (needed := plan.memory(threads)) > limit:
         raise ConfigError(
