@@ -320,6 +320,11 @@ class RunConfig(_Section):
         ThresholdConfig(), description="scores beyond which a pixel is not of an endmember"
     )
     options: OptionConfig = Field(OptionConfig(), description="parameters of methods")
+    checksums: bool = _option(
+        False, "true or false",
+        "keep the sha256 of every input file in the manifest; all files are read for it before the run begins",
+        strict=True,
+    )  # fmt: skip
 
     def __init__(self, /, **values: Any) -> None:
         try:
@@ -442,7 +447,7 @@ class RunConfig(_Section):
 
 
 # Settings that do not decide what a tile's numbers are; of an area, which its polygons do (`Plan.fingerprint`)
-_NOT_NUMBERS = {"tiles", "year", "visit", "mix", "area"}
+_NOT_NUMBERS = {"tiles", "year", "visit", "mix", "checksums", "area"}
 
 
 def _without_empty_sections(values: Mapping[str, Any], model: type[_Section]) -> dict[str, Any]:

@@ -14,9 +14,9 @@ from hsi_dask.download.transfer import fetch, lacking
 from hsi_dask.errors import ConfigError, DownloadError, RunError
 from hsi_dask.io.documents import Count, Text, matching, read_document
 from hsi_dask.io.durable import write_file
+from hsi_dask.io.neon.listing import LISTING
 from hsi_dask.io.regions import Region, inside, overlap
 
-LISTING = "neon-download.json"  # beside the files: what they are, and of which release
 _SIDE = 1000  # metres, of a tile
 FileName = Annotated[str, matching(FILE_NAME, "a file's name, such as NEON_D02_SERC_DP3_368000_4306000_reflectance.h5")]
 

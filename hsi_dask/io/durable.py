@@ -28,6 +28,12 @@ def digest(data: Any) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def file_digest(path: str | os.PathLike[str]) -> str:
+    """sha256 of a file, as hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def write_file(path: Path, data: Any) -> None:
     """Put bytes under a name: whole or not at all. What a killed writer left of the same name goes.
 

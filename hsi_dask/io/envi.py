@@ -225,6 +225,11 @@ def _identity(path: str) -> tuple[int, int]:
     return sum(size for size, _ in both), max(mtime for _, mtime in both)
 
 
+def _files(path: str) -> tuple[str, ...]:
+    header = _main_file(path)
+    return tuple(one for one in (header, _data_of(header)) if one)
+
+
 READER = Reader(
     name="envi",
     title="ENVI image, header and data",
@@ -233,4 +238,5 @@ READER = Reader(
     read=read,
     identity=_identity,
     main_file=_main_file,
+    files=_files,
 )

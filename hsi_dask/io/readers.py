@@ -33,6 +33,14 @@ def file_identity(path: str) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
+def files_below(path: str) -> tuple[str, ...]:
+    """A file itself; of a folder all regular files below it, sorted."""
+    if not os.path.isdir(path):
+        return (path,)
+    found = (os.path.join(root, name) for root, _, names in os.walk(path) for name in names)
+    return tuple(sorted(file for file in found if os.path.isfile(file)))
+
+
 @dataclass(frozen=True)
 class Reader:
     """How tiles of one format are found and read.
@@ -46,6 +54,7 @@ class Reader:
     read : what the file says of itself; FileFormatError in one sentence where it cannot be used
     identity : size and time of the last change, by which a changed tile is noticed
     main_file : of files that belong together, the one that stands for the tile
+    files : all of them; of a folder those below it
     corner : easting_northing of the south-west corner, where a name tells it: room for a file that cannot be read
 
     Examples
@@ -71,6 +80,7 @@ class Reader:
     read: Callable[[str], TileSource]
     identity: Callable[[str], tuple[int, int]] = file_identity
     main_file: Callable[[str], str] = str
+    files: Callable[[str], tuple[str, ...]] = files_below
     corner: Callable[[str], str | None] = lambda path: None
 
 
@@ -161,6 +171,12 @@ def identity(path: str) -> tuple[int, int]:
     by_suffix = _by_suffix(path)
     reader = by_suffix[0] if len(by_suffix) == 1 else reader_of(path)
     return (reader.identity if reader else file_identity)(path)
+
+
+def files_of(path: str) -> tuple[str, ...]:
+    """All files that a tile consists of."""
+    reader = reader_of(path)
+    return (reader.files if reader else files_below)(path)
 
 
 def title(name: str) -> str:

@@ -42,6 +42,7 @@ class TileSource:
     resolution : (x, y) of a pixel, both positive
     site, product, dates, visit, flight_lines : as far as the file tells; dates such as "2022-06-23", a visit such as
         "2022_SERC_6"
+    release, citation : of the data, as far as what lies beside the file tells: "RELEASE-2026", and how to cite them
     remarks : the file's own words by what they are about
     layer_names, layers : the maps beside the cube, and the function that reads what the file says about them
     layer_roles : what some of them mean, whatever the sensor calls them: names of layers by their roles
@@ -70,6 +71,8 @@ class TileSource:
     dates: tuple[str, ...] = ()
     visit: str = ""
     flight_lines: tuple[str, ...] = ()
+    release: str = ""
+    citation: str = ""
     remarks: Mapping[str, str] = field(default_factory=dict)
     layer_names: tuple[str, ...] = field(default=(), repr=False)
     layers: ReadLayers = field(default=no_layers, repr=False)
@@ -147,6 +150,8 @@ class TileSource:
             "product_from": ("layout" if self.product_inferred else "file name") if self.product else "",
             "acquisition_dates": list(self.dates),
             "visit": self.visit,
+            "release": self.release,
+            "citation": self.citation,
             "flight_lines": list(self.flight_lines),
             "epsg": self.epsg,
             "water_vapour_windows": list(sum(self.windows, ())),  # nm: low, high, low, high

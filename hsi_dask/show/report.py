@@ -132,6 +132,7 @@ def _page(facts: Facts, drawn: Advanced, nearest: Mapping[int, str]) -> str:
             next_steps=list(_next_steps(facts)),
             settings=facts.settings.text,
             sources=_sources(facts),
+            citations=list(_citations(facts)),
             versions={"made with": facts.run.manifest.versions, "drawn with": versions()},
             run=facts.run,
             units=_axes_units(facts),
@@ -275,6 +276,28 @@ def _sources(facts: Facts) -> list[str]:
     finder = EXTRACTORS.specifications.get(str(facts.endmembers.attrs.get("method")))
     how = [f"Endmembers, {finder.title}: {finder.source}"] if finder else []
     return [*how, *(f"{method.title} ({name}): {method.source}" for name, method in found.items())]
+
+
+def _citations(facts: Facts) -> Iterator[str]:
+    """How to cite the data, a sentence for each release; what is known of it where no file tells."""
+    manifest = facts.run.manifest
+    for source in manifest.sources:
+        several = f" ({source.tiles} of the tiles)" if len(manifest.sources) > 1 else ""
+        state = "" if not source.release or source.release in source.citation else f", {source.release}"
+        if not source.citation:
+            state += "; cite the product by the DOI of that release, or say that it is provisional"
+        yield f"{source.citation or _product(facts)}{state}{several}."
+    if not manifest.sources:
+        yield f"{_product(facts)}. No file tells of its release: see where the data were downloaded."
+    if manifest.checksums:
+        yield f"manifest.json holds the sha256 of all {len(manifest.checksums)} input files."
+
+
+def _product(facts: Facts) -> str:
+    """The products, and from which sites and years."""
+    found = facts.run.manifest.contents
+    told = [", ".join(found[what]) for what in ("product", "site", "year") if found.get(what)]
+    return "Surface reflectance" + (f": {'; '.join(told)}" if told else "")
 
 
 def _next_steps(facts: Facts) -> Iterator[tuple[str, str]]:

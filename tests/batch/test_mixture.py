@@ -1,5 +1,7 @@
 """Tiles that are mixed are refused by number and kind; what is left out of one is left out of all."""
 
+import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,9 +10,11 @@ import numpy as np
 import pytest
 
 import hsi_dask as hsi
+from hsi_dask.batch.state.run_directory import Run
 from hsi_dask.batch.tiles.common_bands import with_common_windows
 from hsi_dask.batch.tiles.mixture import contents_of, require_unmixed, words
 from hsi_dask.batch.tiles.plan import make_plan
+from hsi_dask.batch.tiles.provenance import checksums_of
 from hsi_dask.batch.tiles.search import find_tiles
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import ConfigError
@@ -155,3 +159,59 @@ def test_a_tile_that_lies_impossibly_far_is_put_aside(tmp_path: Path, far: str) 
     (aside,) = plan.bad
     assert "too far for one mosaic" in aside.reason
     assert aside.id == f"{float(far):.0f}_4306000"
+
+
+def listing(folder: Path, **more) -> None:
+    values = {"product": "DP3.30006.001", "site": "SERC", "flown_as": "SERC", "files": {}}
+    values |= {
+        "releases": ["RELEASE-2026"],
+        "citation": "NEON. Reflectance, RELEASE-2026, https://doi.org/10.0/x",
+        **more,
+    }
+    (folder / "neon-download.json").write_text(json.dumps(values | more))
+
+
+def test_release_and_citation_come_from_what_a_download_leaves(tmp_path: Path) -> None:
+    known, unknown = write(tmp_path / "known", 0), write(tmp_path / "unknown", 1)
+    listing(tmp_path / "known")
+    provisional = write(tmp_path / "neon-aop-provisional-products" / "2022", 2)
+    sources = make_plan([known, unknown, provisional], RunConfig()).sources
+    assert [(one.release, one.tiles) for one in sources] == [("", 1), ("PROVISIONAL", 1), ("RELEASE-2026", 1)]
+    assert sources[2].citation.endswith("https://doi.org/10.0/x")
+    assert make_plan([unknown], RunConfig()).sources == ()
+    assert read_source(known).cube().attrs["release"] == "RELEASE-2026"
+
+
+@pytest.mark.parametrize("damage", ["{", '{"releases": "all"}', '{"citation": 5}', "[]"])
+def test_a_damaged_listing_tells_nothing(tmp_path: Path, damage: str) -> None:
+    path = write(tmp_path)
+    (tmp_path / "neon-download.json").write_text(damage)
+    assert (read_source(path).release, read_source(path).citation) == ("", "")
+
+
+def test_what_a_listing_says_is_shown_and_not_obeyed(tmp_path: Path) -> None:
+    path = write(tmp_path / "tiles")
+    listing(tmp_path / "tiles", citation="<script>alert(1)</script>\x1b[31m")
+    hsi.run(RunConfig(tiles=[str(path)], endmembers={"count": 2, "sample": 200}), tmp_path / "run")
+    page = hsi.report(tmp_path / "run").read_text(encoding="utf-8")
+    assert "How to cite the data" in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;\\x1b[31m, RELEASE-2026." in page
+    assert "<script>alert" not in page
+
+
+def test_checksums_of_inputs_are_kept_if_asked_for(tmp_path: Path) -> None:
+    paths = [write(tmp_path / "tiles", n) for n in range(2)]
+    settings = {"tiles": [str(tmp_path / "tiles")], "endmembers": {"count": 2, "sample": 200}}
+    hsi.run(RunConfig(**settings), tmp_path / "without")
+    assert not Run.open(tmp_path / "without").manifest.checksums
+    assert "checksums" not in json.loads((tmp_path / "without" / "manifest.json").read_text())
+    hsi.run(RunConfig(checksums=True, **settings), tmp_path / "run")
+    expected = {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+    assert Run.open(tmp_path / "run").manifest.checksums == expected
+    assert "sha256 of all 2 input files" in hsi.report(tmp_path / "run").read_text(encoding="utf-8")
+    assert len(hsi.run(RunConfig(**settings), tmp_path / "run").skipped) == 2, "it is no setting of the numbers"
+
+
+def test_a_tile_of_several_files_has_several_checksums(tmp_path: Path, write_envi) -> None:
+    header = write_envi(tmp_path / "cube.img", np.full((4, 5, 3), 1000, "i2"), [500.0, 600.0, 700.0])
+    assert set(checksums_of([str(header)])) == {str(header), str(tmp_path / "cube.img")}

@@ -26,7 +26,7 @@ from hsi_dask.batch.state.opening import open_run_directory
 from hsi_dask.batch.state.run_directory import Run, create_results, input_paths, kept_region
 from hsi_dask.batch.state.scene import forget_search, kept_by_search, scene_thresholds
 from hsi_dask.batch.tiles.mixture import words
-from hsi_dask.batch.tiles.plan import Plan, Tile, free_bytes, make_plan
+from hsi_dask.batch.tiles.plan import Plan, Tile, free_bytes, make_plan, with_checksums
 from hsi_dask.batch.tiles.search import find_tiles
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import HsiDaskError, RunError
@@ -145,6 +145,8 @@ def run(
     part = Part(*part) if isinstance(part, tuple) else part
     kept = kept_region(run_dir, config)
     plan = make_plan(_paths(config, Path(run_dir)), config, kept_region=kept, run_dir=run_dir)
+    with _terminable():
+        plan = _with_checksums(plan, Path(run_dir), workers.observer)
     with (
         _terminable(),
         _warned() as warned,
@@ -162,6 +164,14 @@ def _paths(config: RunConfig, run_dir: Path) -> list[Path]:
     if not config.tiles and (run_dir / MANIFEST).is_file():
         return input_paths(Run.open(run_dir).require_current())
     return find_tiles(config.tiles)
+
+
+def _with_checksums(plan: Plan, run_dir: Path, observer: Observer) -> Plan:
+    """The plan with checksums of input files, where they are asked for and the run is new."""
+    if not plan.config.checksums or (run_dir / MANIFEST).exists():
+        return plan
+    observer.message(f"checksums of all input files, {sum(tile.file_size for tile in plan.tiles) / 1e9:.3g} GB")
+    return with_checksums(plan)
 
 
 def _carry_out(

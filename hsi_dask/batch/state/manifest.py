@@ -15,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
+from hsi_dask.batch.tiles.provenance import DataSource
 from hsi_dask.errors import RunError
 from hsi_dask.escaping import visible
 from hsi_dask.io.documents import (
@@ -81,6 +82,8 @@ class Manifest:
     fingerprint : of the settings that decide the numbers
     variables : the maps, as the methods declared them when the run was made
     contents : how many tiles of which product, site and year
+    sources : of which releases they are, and how to cite them; nothing where no file tells
+    checksums : sha256 of input files by their paths, if they were asked for
     region : the area of interest, in the CRS of the grid; None is all
     """
 
@@ -92,6 +95,8 @@ class Manifest:
     tiles: tuple[Input, ...]
     versions: Versions
     contents: Mapping[Name, Mapping[Text, Count]] = field(default_factory=dict)
+    sources: tuple[DataSource, ...] = ()
+    checksums: Mapping[InputPath, Digest] = field(default_factory=dict)
     region: Region | None = None
 
 

@@ -118,6 +118,8 @@ def _created(path: Path, plan: Plan) -> Run:
         tiles=tuple(sorted(inputs, key=lambda t: t.id)),
         versions=versions(),
         contents=plan.contents,
+        sources=plan.sources,
+        checksums=plan.checksums,
         region=plan.region,
     )
     cells = {Path(tile.path).name: tile.cell for tile in plan.tiles if tile.cell is not None}
@@ -130,9 +132,8 @@ def _created(path: Path, plan: Plan) -> Run:
             write_json(path / CELLS / name, cell.document())
         sync_folders([path])  # before the manifest, which makes it a run
         values = asdict(manifest) | {"variables": [stored(variable) for variable in manifest.variables]}
-        if manifest.region is None:
-            del values["region"]
-        write_json(path / MANIFEST, values)
+        absent = [key for key in ("sources", "checksums", "region") if not values[key]]  # earlier releases know none
+        write_json(path / MANIFEST, {key: value for key, value in values.items() if key not in absent})
     return Run(path, manifest)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from hsi_dask.batch.tiles.common_bands import with_common_windows
 from hsi_dask.batch.tiles.layout import difference, lay_out, slabs
 from hsi_dask.batch.tiles.masks import missing_layer
 from hsi_dask.batch.tiles.mixture import Contents, contents_of, may_be_of_visit, of_visit, require_unmixed
+from hsi_dask.batch.tiles.provenance import DataSource, checksums_of, data_sources
 from hsi_dask.batch.tiles.supplied_endmembers import supplied_endmembers
 from hsi_dask.config import MaskConfig, RunConfig
 from hsi_dask.errors import ConfigError, FileFormatError, GridError
@@ -115,6 +116,8 @@ class Plan:
     bad : files that cannot be read
     spectra : the endmembers, if they are given
     contents : how many tiles of which product, site and year
+    sources : of which releases they are, and how to cite them
+    checksums : sha256 of input files by their paths, if they are asked for
     region : the area of interest; None is all
     notes : sentences on what was chosen for the tiles together
     """
@@ -125,6 +128,8 @@ class Plan:
     bad: tuple[BadTile, ...]
     spectra: xr.DataArray | None = field(default=None, compare=False, repr=False)
     contents: Contents = field(default_factory=dict, compare=False)
+    sources: tuple[DataSource, ...] = field(default=(), compare=False)
+    checksums: Mapping[str, str] = field(default_factory=dict, compare=False)
     region: Region | None = None
     notes: tuple[str, ...] = field(default=(), compare=False)
 
@@ -279,7 +284,7 @@ def make_plan(
         files, shares = touching(files, region)
     if not config.mix:
         require_unmixed(files)
-    whole, contents = files, contents_of(files)
+    whole, contents, sources = files, contents_of(files), data_sources(files)
     cut = _cut(files, config, Path(os.path.abspath(run_dir)) / CELLS)
     if cut is not None:
         notes.append(f"{len(files)} overlapping tiles are cut into {len(cut.files)} cells; {cut.rule}")
@@ -314,7 +319,15 @@ def make_plan(
     )
     aside = _with_unique_ids([*bad, *strangers], {tile.id for tile in tiles})
     notes += (*of_windows, *inherited)
-    return Plan(config, layout.grid, tiles, aside, spectra, contents, region, tuple(notes))
+    return Plan(
+        config, layout.grid, tiles, aside, spectra, contents, sources, region=region, notes=tuple(notes),
+    )  # fmt: skip
+
+
+def with_checksums(plan: Plan) -> Plan:
+    """The plan with checksums of its files; OSError where one cannot be read."""
+    paths = [part.path for tile in plan.tiles for part in (tile.cell.parts if tile.cell else [tile])]
+    return replace(plan, checksums=checksums_of(dict.fromkeys(paths)))
 
 
 def _cut(files: Sequence[TileSource], config: RunConfig, folder: Path) -> Cut | None:

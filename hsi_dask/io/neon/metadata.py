@@ -20,6 +20,7 @@ from hsi_dask.io import hdf5_values as values
 from hsi_dask.io.decoding import Say, doubt_of_scale, no_data_of, scale_of
 from hsi_dask.io.hdf5 import StoredArray
 from hsi_dask.io.neon.layers import ROLES, layer_names, read_layers
+from hsi_dask.io.neon.listing import release_of
 from hsi_dask.io.tile_source import TileSource
 from hsi_dask.schema import WATER_VAPOUR_WINDOWS
 
@@ -69,12 +70,14 @@ def _read(file: h5py.File) -> TileSource:
     remarks = {n.lower().replace(" ", "_"): values.text(values.attribute(data, n)) for n in _REMARKS if n in data.attrs}
     level, product = _product(named, layers, remarks)
     flight_lines, dates = _acquisition(named, hdf5.member(metadata, "Logs"))
+    release, citation = release_of(stored.path)
     return TileSource(
         path=stored.path, site=site, level=level, product=product, product_inferred=named is None,
         reflectance=stored, scale_factor=_scale(data, say), fill_value=_no_data(data, say),
         wavelength=wavelength, fwhm=fwhm, windows=windows, own_windows=own_windows,
         crs=f"EPSG:{grid.epsg}", west=grid.west, north=grid.north, resolution=grid.resolution,
-        dates=dates, visit=_visit(stored.path), flight_lines=flight_lines, remarks=remarks,
+        dates=dates, visit=_visit(stored.path), flight_lines=flight_lines, release=release, citation=citation,
+        remarks=remarks,
         layer_names=layers, layers=partial(read_layers, stored.path, stored.name, stored.shape),
         layer_roles={role: name for role, name in ROLES.items() if name in layers}, notes=tuple(notes),
         file_size=stored.file_size, mtime_ns=stored.mtime_ns,
