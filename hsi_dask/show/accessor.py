@@ -185,8 +185,8 @@ class Pictures:
         DataFrame
             Columns are the maps; NaN where a map has no such class. The sum of a fraction over all pixels, times the
             area of one, is the area that it covers. A fraction with its standard deviation beside it, as `cover` makes
-            it, has `<map>_low` and `<map>_high`, the interval of the area. What no model of `mesma` fits is a row of its
-            own. With polygons, rows are of each of them.
+            it, has `<map>_low` and `<map>_high`, the interval of the area. What no model fits is a row of its own.
+            With polygons, rows are of each of them.
             Computes the maps whole, block by block.
 
         Raises
