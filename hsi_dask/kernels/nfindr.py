@@ -6,11 +6,16 @@ pixel's score is the same sum in the same order, with pixels side by side in the
 (count x count) matrices only: too small to thread.
 """
 
+from __future__ import annotations
+
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from numpy.typing import NDArray
 
 from hsi_dask.kernels.compiled import as_input, compiled
 
@@ -18,7 +23,7 @@ Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
 
 GAIN = 1e-12  # relative: more than the rounding of a determinant, so that equal simplices do not alternate
-_TILE = 1024  # pixels: their sums stay in the first-level cache
+_TILE = 512  # pixels: with all their coordinates they stay in cache
 FLAT = 1e-10  # of the widest extent: a thousand times what rounding leaves where a coordinate should be zero
 
 
@@ -39,7 +44,14 @@ class Simplex(NamedTuple):
     replacements: Indices
 
 
-def nfindr(reduced: Floats, count: int, *, restarts: int = 10, seed: int | np.random.Generator = 0) -> Simplex:
+def nfindr(
+    reduced: Floats,
+    count: int,
+    *,
+    restarts: int = 10,
+    seed: int | np.random.Generator = 0,
+    after: Simplex | None = None,
+) -> Simplex:
     """Find the `count` pixels that span the simplex of largest volume.
 
     Restart 0 starts from extremes along the axes, the others along random directions. Each replaces vertex
@@ -52,6 +64,7 @@ def nfindr(reduced: Floats, count: int, *, restarts: int = 10, seed: int | np.ra
     reduced : (n, count - 1) float. Pixels in their principal subspace; NaN and infinity are refused.
     count : 2 <= count <= n. 2 gives the two ends of a line. 1 is refused: all single pixels tie.
     restarts, seed : at least 1; of the random directions.
+    after : what fewer restarts of the same search came to; these are not made again, and the result is the same.
 
     References
     ----------
@@ -65,21 +78,28 @@ def nfindr(reduced: Floats, count: int, *, restarts: int = 10, seed: int | np.ra
     """
     _check(reduced, count, restarts)
     points, extents = _unit_box(reduced)
-    rng = np.random.default_rng(seed)
-    found, replacements = np.zeros((restarts, count), np.intp), np.zeros(restarts, np.intp)
-    heights = np.full(restarts, -np.inf)  # log |det|: the volume itself may underflow at large counts
+    drawn = [None, *np.random.default_rng(seed).standard_normal((restarts - 1, count, count))]
     planes = as_input(points.T)
-    for restart in range(restarts):
-        indices, flat = _start(planes, rng if restart else None)
-        if not flat:
-            indices, replacements[restart] = _climb(planes, indices)
+    found, flat = _starts(planes, drawn if after is None else drawn[len(after.volumes) :])
+    steep = np.flatnonzero(~flat)
+    heights = np.full(len(found), -np.inf)  # log |det|: the volume itself may underflow at large counts
+    replacements = np.zeros(len(found), np.intp)
+    found[steep], replacements[steep] = _climb(planes, found[steep])
+    for restart, indices in enumerate(found):
         found[restart] = indices = indices[np.lexsort(reduced[indices].T[::-1])]
-        if not flat:
+        if not flat[restart]:
             heights[restart] = _log_determinant(points[indices])  # sorted: equal sets, equal digits
-    best = int(heights.argmax())
     logs = heights + np.log(extents).sum() - math.lgamma(count)
-    volumes = np.exp(logs)
-    return Simplex(found[best], float(volumes[best]), float(logs[best]), volumes, replacements)
+    best = int(logs.argmax())
+    result = Simplex(found[best], float(np.exp(logs[best])), float(logs[best]), np.exp(logs), replacements)
+    return result if after is None else _together(after, result)
+
+
+def _together(one: Simplex, other: Simplex) -> Simplex:
+    """The better of two results, with the restarts of both."""
+    best = one if one.log_volume >= other.log_volume else other
+    volumes, replacements = np.append(one.volumes, other.volumes), np.append(one.replacements, other.replacements)
+    return best._replace(volumes=volumes, replacements=replacements)
 
 
 def _check(reduced: Floats, count: int, restarts: int) -> None:
@@ -127,49 +147,88 @@ def climb(points: Floats, start: Indices) -> tuple[Indices, int]:
     >>> sorted(found.tolist()), replaced
     ([0, 1, 3], 2)
     """
-    return _climb(as_input(points.T), start)
+    found, replaced = _climb(as_input(points.T), np.asarray(start)[None])
+    return found[0], int(replaced[0])
 
 
-def _climb(planes: Floats, start: Indices) -> tuple[Indices, int]:
-    """Replace vertices while that enlarges the determinant; as computed it only ever grows, so this ends."""
-    indices, height = start, _log_determinant(planes[:, start])
-    cofactors = np.linalg.inv(planes[:, start])  # over the determinant, a vertex a row
-    replacements = vertex = unchanged = 0
-    while unchanged < len(indices):
-        farthest, _ = _farthest(planes, cofactors[vertex])
-        if farthest != indices[vertex]:
-            candidate = indices.copy()
-            candidate[vertex] = farthest
-            reached = _log_determinant(planes[:, candidate])
-            if reached > height + GAIN:
-                indices, height, unchanged, replacements = candidate, reached, 0, replacements + 1
-                cofactors = np.linalg.inv(planes[:, candidate])
-        unchanged, vertex = unchanged + 1, (vertex + 1) % len(indices)
-    return indices, replacements
+def _climb(planes: Floats, starts: Indices) -> tuple[Indices, Indices]:
+    """Replace vertices of simplices (k, count) while that enlarges each; as computed they only grow, so this ends.
+
+    They climb side by side, so that pixels which are in the processor's cache are scored for all of them.
+    """
+    climbs = [_Climb.begin(planes, start) for start in starts]
+    while climbing := [climb for climb in climbs if climb.unchanged < len(planes)]:
+        farthest, _ = _farthest(planes, np.array([climb.cofactors[climb.vertex] for climb in climbing]))
+        for climb, pixel in zip(climbing, farthest.tolist(), strict=True):
+            climb.try_pixel(planes, pixel)
+    indices = np.array([climb.indices for climb in climbs], np.intp).reshape(starts.shape)
+    return indices, np.array([climb.replacements for climb in climbs], np.intp)
+
+
+@dataclass
+class _Climb:
+    """A simplex on its way: which vertex is next, and after how many nothing has changed.
+
+    cofactors : (count, count) over the determinant, a vertex a row.
+    """
+
+    indices: Indices
+    height: float
+    cofactors: Floats
+    vertex: int = 0
+    unchanged: int = 0
+    replacements: int = 0
+
+    @classmethod
+    def begin(cls, planes: Floats, start: Indices) -> _Climb:
+        return cls(start, _log_determinant(planes[:, start]), _cofactors(planes[:, start]))
+
+    def try_pixel(self, planes: Floats, pixel: int) -> None:
+        """Put a pixel in place of the vertex, if that enlarges the simplex, and go on to the next vertex."""
+        if pixel != self.indices[self.vertex]:
+            candidate = self.indices.copy()
+            candidate[self.vertex] = pixel
+            corners = planes[:, candidate]
+            if (reached := _log_determinant(corners)) > self.height + GAIN:
+                self.indices, self.height, self.cofactors = candidate, reached, _cofactors(corners)
+                self.unchanged, self.replacements = 0, self.replacements + 1
+        self.unchanged, self.vertex = self.unchanged + 1, (self.vertex + 1) % len(self.indices)
+
+
+def _cofactors(corners: Floats) -> Floats:
+    """Of the columns of a matrix, over its determinant: a vertex a row."""
+    inverse: Floats = np.linalg.inv(corners)
+    return inverse
 
 
 def _log_determinant(rows: Floats) -> float:
     return float(np.linalg.slogdet(rows).logabsdet)
 
 
-def _start(planes: Floats, rng: np.random.Generator | None) -> tuple[Indices, bool]:
-    """Take, `count` times, the extreme along a direction normal to those before; True if that is ever zero.
+def _starts(planes: Floats, drawn: Sequence[Floats | None]) -> tuple[Indices, NDArray[np.bool_]]:
+    """Take, `count` times, the extreme along a direction normal to those before; True where that is ever zero.
 
-    The direction is random or, without `rng`, the axis that those rows cover least.
+    The directions are drawn (count, count), or where they are None the axes that those rows cover least.
     """
-    count = len(planes)
-    basis, indices, flat = np.zeros((count, count)), np.zeros(count, dtype=np.intp), False
+    count, restarts = len(planes), len(drawn)
+    bases = np.zeros((restarts, count, count))
+    indices, flat = np.zeros((restarts, count), np.intp), np.zeros(restarts, bool)
     for done in range(count):
-        known = basis[:done]
-        if rng is None:
-            drawn = np.zeros(count)
-            drawn[(1.0 - np.einsum("ij,ij->j", known, known)).argmax()] = 1.0
-        else:
-            drawn = rng.standard_normal(count)
-        indices[done], distance = _farthest(planes, _normal(drawn, known))
-        flat = flat or distance <= FLAT
-        basis[done] = _normal(planes[:, indices[done]], known)
+        known = bases[:, :done]
+        along = [_axis(rows) if these is None else these[done] for these, rows in zip(drawn, known, strict=True)]
+        directions = np.array([_normal(vector, rows) for vector, rows in zip(along, known, strict=True)])
+        indices[:, done], distances = _farthest(planes, directions)
+        flat |= distances <= FLAT
+        for basis, rows, index in zip(bases, known, indices[:, done], strict=True):
+            basis[done] = _normal(planes[:, index], rows)
     return indices, flat
+
+
+def _axis(rows: Floats) -> Floats:
+    """The axis that orthonormal rows cover least."""
+    axis = np.zeros(rows.shape[1])
+    axis[(1.0 - np.einsum("ij,ij->j", rows, rows)).argmax()] = 1.0
+    return axis
 
 
 def _normal(vector: Floats, basis: Floats) -> Floats:
@@ -181,23 +240,31 @@ def _normal(vector: Floats, basis: Floats) -> Floats:
 
 
 @compiled()
-def _farthest(planes: Floats, weights: Floats) -> tuple[int, float]:
-    """Return the first index of the largest |weights @ planes|, and that value.
+def _farthest(planes: Any, weights: Any) -> tuple[Indices, Floats]:
+    """The first index of the largest |weights @ planes| for each of the weights (k, count), and these values.
 
     Every pixel's sum keeps its order, whatever its place: equal pixels score equally.
     """
     count, pixels = planes.shape
+    fours = count // 4 * 4
     sums = np.empty(_TILE)
-    largest, farthest = -1.0, 0
+    largest, farthest = np.full(len(weights), -1.0), np.zeros(len(weights), np.intp)
     for start in range(0, pixels, _TILE):
         size = min(_TILE, pixels - start)
-        for i in range(size):
-            sums[i] = 0.0
-        for axis in range(count):
-            weight, plane = weights[axis], planes[axis, start : start + size]
+        for k in range(len(weights)):
             for i in range(size):
-                sums[i] += weight * plane[i]
-        for i in range(size):
-            if abs(sums[i]) > largest:
-                largest, farthest = abs(sums[i]), start + i
+                sums[i] = 0.0
+            for axis in range(0, fours, 4):  # a sum is loaded and stored once for four terms, added in their order
+                w0, w1, w2, w3 = weights[k, axis], weights[k, axis + 1], weights[k, axis + 2], weights[k, axis + 3]
+                p0, p1 = planes[axis, start : start + size], planes[axis + 1, start : start + size]
+                p2, p3 = planes[axis + 2, start : start + size], planes[axis + 3, start : start + size]
+                for i in range(size):
+                    sums[i] = sums[i] + w0 * p0[i] + w1 * p1[i] + w2 * p2[i] + w3 * p3[i]
+            for axis in range(fours, count):
+                weight, plane = weights[k, axis], planes[axis, start : start + size]
+                for i in range(size):
+                    sums[i] += weight * plane[i]
+            for i in range(size):
+                if abs(sums[i]) > largest[k]:
+                    largest[k], farthest[k] = abs(sums[i]), start + i
     return farthest, largest

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsi_dask.kernels.extraction.extracted import Extracted, Floats, Indices, Spectra, checked
+from hsi_dask.kernels.extraction.neighbours import neighbours as nearest_points
 from hsi_dask.kernels.extraction.nfindr import nfindr
 from hsi_dask.kernels.subspace import principal_subspace, reduce
 
@@ -18,7 +19,6 @@ NEIGHBOURS = 10
 FACTOR = 4.0  # 3 to 6 choose alike on the scenes tried; 2 drops small materials
 _DIMENSIONS = 20  # in which distances are measured: some more than materials, so that noise does not hide the lone
 _REFERENCE = 500  # pixels behind the median distance: known to 3 %
-_ROWS = 256  # pixels whose distances to all others are held at a time
 _quick = partial(nfindr, restarts=1)
 
 
@@ -103,15 +103,10 @@ def robust(
     return Extracted(chosen, {**found.diagnostics, **about, "dropped": out, "dropped_support": how}, means)
 
 
-def _reach(points: Floats, rows: Indices, neighbours: int) -> Floats:
-    """Distance (k,) of the `neighbours`-th nearest of all points (n, d) from each of the rows, itself counted."""
-    energy = np.einsum("ij,ij->i", points, points)
-    out = np.empty(len(rows))
-    for start in range(0, len(rows), _ROWS):
-        some = points[rows[start : start + _ROWS]]
-        squares = energy - 2.0 * some @ points.T + np.einsum("ij,ij->i", some, some)[:, None]
-        out[start : start + _ROWS] = np.partition(squares, neighbours - 1, axis=1)[:, neighbours - 1]
-    return np.sqrt(np.maximum(out, 0.0))
+def _reach(points: Floats, rows: Indices, number: int) -> Floats:
+    """Distance (k,) of the `number`-th nearest of all points (n, d) from each of the rows, itself counted."""
+    squares, _ = nearest_points(points.T, points[rows], number)
+    return np.sqrt(squares[:, -1])
 
 
 def nearest_by_angle(spectra: Spectra, rows: Indices, neighbours: int) -> tuple[Indices, Floats]:

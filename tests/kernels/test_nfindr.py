@@ -106,6 +106,15 @@ def test_more_restarts_never_lower_the_volume():
         np.testing.assert_array_equal(run.volumes, runs[-1].volumes[: len(run.volumes)])
 
 
+def test_restarts_that_were_made_before_need_not_be_made_again():
+    reduced = np.random.default_rng(5).normal(size=(400, 6))
+    whole = nfindr(reduced, 7, restarts=12, seed=3)
+    for before in (1, 4, 11):
+        found = nfindr(reduced, 7, restarts=12, seed=3, after=nfindr(reduced, 7, restarts=before, seed=3))
+        for name, values in whole._asdict().items():
+            np.testing.assert_array_equal(getattr(found, name), values, err_msg=name)
+
+
 def test_replacements_count_what_the_starts_lacked():
     reduced = np.random.default_rng(3).normal(size=(500, 9))
     assert nfindr(reduced, 10).replacements.min() > 0

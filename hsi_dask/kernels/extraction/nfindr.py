@@ -53,7 +53,7 @@ def nfindr(spectra: Spectra, count: int, rng: np.random.Generator, *, restarts: 
     points, _ = reduced(spectra, count)
     found = search.nfindr(points, count, restarts=restarts or RESTARTS, seed=seed)
     if restarts is None and _again(found) < _AGAIN and (more := min(_MORE * count, _MOST)) > RESTARTS:
-        found = search.nfindr(points, count, restarts=more, seed=seed)
+        found = search.nfindr(points, count, restarts=more, seed=seed, after=found)
     diagnostics = {"log_volume": found.log_volume, "volumes": found.volumes, "again": _again(found)}
     return Extracted(found.indices, diagnostics)
 
