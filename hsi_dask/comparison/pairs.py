@@ -14,11 +14,12 @@ from hsi_dask.errors import ConfigError, GridError, RunError
 from hsi_dask.io.regions import extent_text
 from hsi_dask.io.store import Grid, read_endmembers
 from hsi_dask.ops.grids import PixelGrid, offset
-from hsi_dask.schema import Variable
+from hsi_dask.schema import WAVELENGTH, Variable
 
 Window = tuple[slice, slice]
 
 FRACTION_LIKE = ("fraction", "shade")  # roles whose difference is a share of a pixel
+_OF_YEARS = 3.0  # nm that a band may move from a year to another: sites and years differ by up to 2
 _OWN_TO_A_YEAR = ("tiles", "mix", "endmembers.", "bands.")  # settings that may differ
 
 
@@ -140,10 +141,11 @@ def _kind(variable: Variable) -> tuple[tuple[str, ...], str]:
 
 
 def _band_notes(one: xr.DataArray, other: xr.DataArray) -> tuple[str, ...]:
-    counts = one.sizes["wavelength"], other.sizes["wavelength"]
-    if counts[0] == counts[1]:
+    mine, theirs = (np.asarray(spectra[WAVELENGTH], np.float64) for spectra in (one, other))
+    alike = int((np.abs(mine[:, None] - theirs).min(axis=1) <= _OF_YEARS).sum())
+    if alike == mine.size == theirs.size:
         return ()
-    return (f"the runs were mapped at {counts[0]} and {counts[1]} wavelengths",)
+    return (f"the runs were mapped at {mine.size} and {theirs.size} wavelengths, of which {alike} are alike",)
 
 
 def _settings_notes(before: Run, after: Run) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ _NO_NAME = re.compile(r"endmember[ _]\d+")
 # Of the norm of the difference to that of the spectrum. Resampling by 2 nm leaves below 0.004 in reflectance spectra;
 # the same material found anew in another year's tiles differs by some hundredths
 _SAME = 0.01
+_FEWEST = 10  # wavelengths that tell spectra apart, unless the runs have not many more
 _WAY_OUT = "map the second with the endmembers of the first: `hsi-dask run TILE... --endmembers {} --out ...`"
 
 
@@ -82,7 +83,8 @@ def _require_same_spectra(
 ) -> None:
     mine, theirs = (np.asarray(spectra[WAVELENGTH], np.float64) for spectra in (before, after))
     common = _between_neighbours(theirs, mine)
-    _require(bool(common.any()), paths, "they have no wavelengths in common")
+    few = int(common.sum()) < min(_FEWEST, (mine.size + 1) // 2, (theirs.size + 1) // 2)
+    _require(not few, paths, f"they have {int(common.sum()) or 'no'} wavelengths in common, too few to tell")
     for number, one, other in zip(numbers, _values(before), _values(after), strict=True):
         resampled = np.interp(theirs[common], mine, one)
         apart = float(np.linalg.norm(resampled - other[common])) / max(float(np.linalg.norm(resampled)), 1e-9)

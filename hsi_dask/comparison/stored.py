@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -19,9 +18,9 @@ from dask.callbacks import Callback
 from hsi_dask.batch.observer import Advanced
 from hsi_dask.comparison.changes import change_variables, changes_of
 from hsi_dask.comparison.pairs import Pair
-from hsi_dask.errors import RunError
 from hsi_dask.io import levels as levels_store
 from hsi_dask.io import store
+from hsi_dask.io.damage import damage_named
 from hsi_dask.io.levels import level_grids, stored_array
 from hsi_dask.io.store import Grid
 from hsi_dask.overviews.coarsening import WINDOW, coarsen, steps_between
@@ -86,7 +85,7 @@ def store_changes(pair: Pair, path: Path, *, confidence: float, advanced: Advanc
     tables = changes[[name for name in changes if not {Y, X} & set(changes[name].dims)]]
     targets = [stored_array(path, f"1/{v.name}", "r+") for v in variables]
     sources = [changes[v.name].data for v in variables]
-    with _damage_named(pair), _Progress(advanced, _DIFFERENCES):
+    with damage_named(pair.before.path, pair.after.path), _Progress(advanced, _DIFFERENCES):
         writing = da.store(sources, targets, lock=False, compute=False)
         _, tables = compute(writing, tables, scheduler="threads")
     return Changes(pair, path, tables, variables, _with_levels(pair, path, variables, advanced))
@@ -112,20 +111,6 @@ def _with_levels(
 def _cells(grid: Grid) -> set[Cell]:
     rows, columns = (-(-size // chunk) for size, chunk in zip(grid.shape, grid.chunk, strict=True))
     return set(product(range(rows), range(columns)))
-
-
-@contextmanager
-def _damage_named(pair: Pair) -> Iterator[None]:
-    """Raise RunError for whatever a codec makes of damaged bytes of the runs."""
-    try:
-        yield
-    except (RunError, OSError, MemoryError):
-        raise
-    except Exception as error:
-        raise RunError(
-            f"a map of {pair.before.path} or {pair.after.path} cannot be read ({error}); `hsi-dask verify` on each "
-            "names the damaged tile"
-        ) from error
 
 
 class _Progress(Callback):

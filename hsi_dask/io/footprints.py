@@ -135,12 +135,13 @@ def _within(
     if shape is not None:
         import shapely
 
-        shape = shape.buffer(buffer) if buffer else shape
+        with np.errstate(all="ignore"):
+            shape = shape.buffer(buffer) if buffer else shape
         shapely.prepare(shape)
     for part in _window(one, lattice, spans):
         x, y = lattice.x0 + part.columns * lattice.dx, lattice.y0 + part.rows * lattice.dy
         if shape is not None:
-            with np.errstate(over="ignore", invalid="ignore"):  # of vertices as far away as numbers go
+            with np.errstate(all="ignore"):  # vertices may be as far away as numbers go
                 kept = shapely.contains_xy(shape, x, y)
         else:
             kept = np.hypot(x - places.x[place], y - places.y[place]) <= buffer

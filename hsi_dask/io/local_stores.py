@@ -14,6 +14,7 @@ from typing import Any
 from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import LocalStore
 
+from hsi_dask.errors import RunError
 from hsi_dask.io.durable import digest, make_folder, read_plain, write_file
 from hsi_dask.io.receipts import Receipt
 from hsi_dask.io.zarr_metadata import METADATA, MOST_CHUNK
@@ -23,7 +24,7 @@ _MOST_BYTES = MOST_CHUNK + 2**20  # of a file: a chunk that does not become smal
 
 
 class PlainFiles(LocalStore):
-    """A local store, read only, in which no link is followed and only regular files are read.
+    """A local store, read only, in which no link is followed and only regular files are read; else RunError.
 
     `chunk_bytes` tells for arrays by their names how large their chunks are inflated: another size is refused before
     room is made for it.
@@ -45,9 +46,13 @@ class PlainFiles(LocalStore):
             data = read_plain(Path(self.root), key, _MOST_BYTES)
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise RunError(f"{Path(self.root) / key} cannot be read: {error.strerror}") from error
         size = self.chunk_bytes.get(key.partition("/c/")[0].removesuffix("/c"))
         if size is not None and not key.endswith(METADATA) and _inflated(data) != size:
-            raise ValueError(f"{Path(self.root) / key} is damaged: it does not hold {size} bytes")
+            raise RunError(
+                f"{Path(self.root) / key} is damaged: it does not hold {size} bytes; `hsi-dask verify` names its tile"
+            )
         return (prototype or default_buffer_prototype()).buffer.from_bytes(data)
 
 

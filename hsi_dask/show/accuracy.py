@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from hsi_dask.errors import ConfigError
+from hsi_dask.io.damage import damage_named
 from hsi_dask.io.durable import sync_folders, write_file
 from hsi_dask.io.places import Places, read_places
 from hsi_dask.io.store import open_results
@@ -103,7 +104,9 @@ def accuracy(
         raise ConfigError(f"none of the {places.count} places has a value in {column!r} and a class in {name}")
     groups = class_groups(run_dir, maps, name, {str(text) for text in names if text is not None})
     counts = _counted(groups, [str(names[n]) for n in np.flatnonzero(used)], mapped[used].astype(int))
-    found = assess(counts, _areas(maps[name], groups, pixel_hectares(maps)), confidence=confidence)
+    with damage_named(run_dir):
+        hectares = _areas(maps[name], groups, pixel_hectares(maps))
+    found = assess(counts, hectares, confidence=confidence)
     notes = list(_notes(found, places.count, int(used.sum()), column))
     return found.assign_attrs(variable=name, column=column, samples=int(used.sum()), notes=notes)
 

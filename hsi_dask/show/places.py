@@ -16,6 +16,7 @@ from hsi_dask.batch.state.run_directory import Run
 from hsi_dask.batch.tiles.mosaic import open_mosaic
 from hsi_dask.errors import ConfigError, RunError, SchemaError
 from hsi_dask.io import crs as reference
+from hsi_dask.io.damage import damage_named
 from hsi_dask.io.durable import sync_folders, write_file
 from hsi_dask.io.footprints import NO_GEOMETRY, OUTSIDE, Lattice, Pixels, pixels_of, states
 from hsi_dask.io.places import TABLES, Places
@@ -167,7 +168,8 @@ def _add(maps: xr.Dataset, batch: Pixels, sums: Mapping[str, Sums], known: NDArr
     """Read the maps at these pixels and add them to the sums of their places."""
     place = batch.place
     at = {Y: xr.DataArray(batch.rows, dims="pixel"), X: xr.DataArray(batch.columns, dims="pixel")}
-    values = maps[list(sums)].isel(at).compute()
+    with damage_named(maps.encoding.get("source", "the maps")):
+        values = maps[list(sums)].isel(at).compute()
     has_data = np.zeros(place.size, bool)
     for name, one in sums.items():
         layer = values[name]

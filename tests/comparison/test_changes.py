@@ -148,7 +148,9 @@ def test_chunks_that_do_not_fit_change_nothing(years, tmp_path):
 
 
 def test_what_differs_is_told(years):
-    assert open_pair(years.first, years.second).notes == ("the runs were mapped at 83 and 80 wavelengths",)
+    assert open_pair(years.first, years.second).notes == (
+        "the runs were mapped at 83 and 80 wavelengths, of which 80 are alike",
+    )
 
 
 def test_tiles_that_are_not_done_have_no_data_whatever_was_written(years, tmp_path):

@@ -65,6 +65,9 @@ def test_other_spectra_and_names_are_refused(years):
     moved = after.assign_coords(wavelength=after.wavelength + 5000)
     with pytest.raises(EndmemberError, match="no wavelengths in common"):
         require_same_endmembers(before, moved, ("a", "b"))
+    only_one = np.append(before.wavelength[:1], before.wavelength[1:] + 5000)
+    with pytest.raises(EndmemberError, match="1 wavelengths in common, too few to tell"):
+        require_same_endmembers(before, before.assign_coords(wavelength=only_one), ("a", "b"))
 
 
 def test_names_that_only_one_run_has_are_taken(years, second):
@@ -92,6 +95,29 @@ def test_settings_that_look_like_change_are_told(years, tmp_path):
     hsi.run(own.replace(thresholds={"sam": 0.1}), tmp_path / "strict")
     notes = open_pair(years.first, tmp_path / "strict").notes
     assert "the runs' settings differ, which may look like change: thresholds.sam: 0.1, not 0.3" in notes
+
+
+def test_runs_of_other_wavelengths_are_told_though_they_have_as_many(years, tmp_path):
+    own = hsi.RunConfig.from_yaml(years.second / "config.yaml")
+    for name, windows in (("short", [[400, 480]]), ("long", [[800, 880]])):
+        hsi.run(own.replace(bands={"windows": [*windows, [2302, 2600]], "drop_last": 10}), tmp_path / name)
+    (note,) = (one for one in open_pair(tmp_path / "short", tmp_path / "long").notes if "wavelengths" in one)
+    counts = [hsi.open_results(tmp_path / name).sizes["wavelength"] for name in ("short", "long")]
+    assert counts[0] == counts[1]
+    assert (
+        note == f"the runs were mapped at {counts[0]} and {counts[0]} wavelengths, of which {counts[0] - 4} are alike"
+    )
+
+
+def test_a_map_that_is_a_link_or_damaged_is_named(years, second, tmp_path):
+    chunk = next(path for path in (second / "results.zarr/abundance/c").rglob("*") if path.is_file())
+    chunk.write_bytes(chunk.read_bytes()[:20] + bytes(50))
+    with pytest.raises(RunError, match=r"abundance/c/.* is damaged: it does not hold \d+ bytes"):
+        hsi.export_changes(years.first, second, tmp_path / "out")
+    chunk.rename(tmp_path / "chunk")
+    chunk.symlink_to(tmp_path / "chunk")
+    with pytest.raises(RunError, match=r"abundance/c/.* cannot be read: it is a link, and may lead anywhere"):
+        hsi.export_changes(years.first, second, tmp_path / "out")
 
 
 def test_what_is_no_pair_is_refused(years, tmp_path):

@@ -368,7 +368,7 @@ def test_a_pipe_or_a_device_is_not_waited_for(results: xr.Dataset, run_dir: Path
     chunk = run_dir / "results.zarr/residual/c/0/1"
     chunk.unlink()
     os.mkfifo(chunk)
-    with pytest.raises(OSError, match="it is no regular file"):
+    with pytest.raises(RunError, match="residual/c/./. cannot be read: it is no regular file"):
         store.open_results(run_dir).residual.load()
 
 
@@ -377,7 +377,7 @@ def test_a_chunk_that_would_inflate_to_another_size_is_refused_before(results: x
     data = bytearray(chunk.read_bytes())
     data[4:8] = (2**31 - 17).to_bytes(4, "little")
     chunk.write_bytes(data)
-    with pytest.raises(ValueError, match="residual/c/0/1 is damaged: it does not hold 9600 bytes"):
+    with pytest.raises(RunError, match="residual/c/0/1 is damaged: it does not hold 9600 bytes"):
         store.open_results(run_dir).residual.load()
 
 

@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import re
+import shutil
 import subprocess
 import sys
 
@@ -248,6 +250,21 @@ def test_the_verb_writes_tables_without_formulas_and_vectors(run_dir, maps, tmp_
 def geojson(kind, coordinates):
     return json.dumps({"type": "FeatureCollection", "features": [
         {"type": "Feature", "properties": {}, "geometry": {"type": kind, "coordinates": coordinates}}]})  # fmt: skip
+
+
+@pytest.mark.parametrize("end", [b"", bytes(50)])
+def test_maps_that_are_damaged_are_a_sentence(run_dir, tmp_path, capsys, end):
+    own = shutil.copytree(run_dir, tmp_path / "run")
+    for chunk in (path for path in (own / "results.zarr/sam_class/c").rglob("*") if path.is_file()):
+        data = chunk.read_bytes()
+        chunk.write_bytes(data[:16] + bytes([255]) * (len(data) - 16) if end else data[:20])
+    (tmp_path / "a.csv").write_text(f"x,y,is\n{WEST + 10},{SOUTH + 10},roof\n")
+    for words in (("extract",), ("accuracy", "--column", "is")):
+        code, out, err = call(capsys, words[0], own, tmp_path / "a.csv", *words[1:])
+        assert (code, out) == (2, "")
+        assert re.search(r"sam_class/c/\d/\d is damaged|run(/results.zarr)? cannot be read", err)
+        assert "`hsi-dask verify` names" in err
+        assert "bug" not in err
 
 
 def test_a_table_with_a_column_twice_is_refused(results):
