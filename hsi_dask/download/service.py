@@ -11,7 +11,7 @@ from email.message import Message
 from http.client import HTTPException, HTTPResponse, IncompleteRead
 from typing import Any
 from urllib.error import HTTPError
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from hsi_dask.download.token import WHERE, Token
@@ -54,7 +54,7 @@ class Service:
     wait: Callable[[float], None] = field(default=time.sleep, compare=False)
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.api)
+        parts = _parts(self.api)
         if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOCAL):
             raise ConfigError(f"the service {self.api} is not reached by https, and the token would be readable")
 
@@ -127,8 +127,8 @@ class Service:
         return _origin(url) == _origin(self.api)
 
     def require_allowed(self, url: str) -> None:
-        """Refuse what is not HTTP, or is less private than the API; DownloadError."""
-        if urlsplit(url).scheme not in {"https", urlsplit(self.api).scheme}:
+        """Refuse what is no address, not HTTP, or less private than the API; DownloadError."""
+        if _parts(url).scheme not in {"https", _parts(self.api).scheme}:
             raise DownloadError(f"{shown(url)} is not https; this is no place to download from")
 
     def _refusal(self, url: str, status: int) -> RefusedError:
@@ -155,12 +155,22 @@ class _Redirects(HTTPRedirectHandler):
 
 def shown(url: str) -> str:
     """A URL without what is secret in it: a signature is a key."""
-    parts = urlsplit(url)
+    parts = _parts(url)
     return f"{parts.scheme}://{parts.hostname}{parts.path}"
 
 
+def _parts(url: str) -> SplitResult:
+    """Of an address, or DownloadError; what follows ? is a key, and is not told."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.hostname, parts.port  # looked at only now
+    except ValueError as error:
+        raise DownloadError(f"{url.partition('?')[0]!r:.200} is no address ({error})") from None
+    return parts
+
+
 def _origin(url: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(url)
+    parts = _parts(url)
     return parts.scheme, parts.hostname, parts.port or {"https": 443, "http": 80}.get(parts.scheme)
 
 

@@ -20,7 +20,7 @@ def damage_named(*paths: str | os.PathLike[str]) -> Iterator[None]:
     except (HsiDaskError, OSError, MemoryError):
         raise
     except Exception as error:
-        which = " or ".join(map(os.fspath, paths))
+        which = " or ".join(os.fspath(path) for path in paths)
         raise RunError(
             f"a map of {which} cannot be read ({error}); `hsi-dask verify` names the damaged tile"
         ) from error

@@ -95,6 +95,16 @@ def test_only_http_is_asked_for_and_followed(neon, service, target):
         service.json("sites/SERC")
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1:99999999", "127.0.0.1:port", "[::1"])
+def test_what_is_no_address_is_one_sentence_without_its_key(neon, service, host):
+    target = f"http://{host}/x?X-Goog-Signature=secret"
+    neon.answers[PATH] = [status(302, Location=target)]
+    for ask in (lambda: service.open(target), lambda: service.json("sites/SERC")):
+        with pytest.raises(DownloadError, match="is no address") as refused:
+            ask()
+        assert "secret" not in str(refused.value)
+
+
 def test_a_service_without_https_is_refused_unless_it_is_on_this_machine():
     with pytest.raises(ConfigError, match="not reached by https"):
         Service(Token(TOKEN), "http://data.example.org/api")

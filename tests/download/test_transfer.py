@@ -150,8 +150,9 @@ def test_a_link_in_place_of_the_unfinished_file_is_not_followed(service, file, t
     assert (tmp_path / "precious").read_text() == "mine"
 
 
-def test_a_file_that_fails_does_not_stop_the_others(neon, service, tmp_path):
-    neon.add(PRODUCT, "SERC", "2022-06", name_of((367000, 4306000)), url="/gone.h5")
+@pytest.mark.parametrize("url", ["/gone.h5", "http://127.0.0.1:99999999/x.h5", "http://[::1/x.h5"])
+def test_a_file_that_fails_does_not_stop_the_others(neon, service, tmp_path, url):
+    neon.add(PRODUCT, "SERC", "2022-06", name_of((367000, 4306000)), url=url)
     content = neon.add(PRODUCT, "SERC", "2022-06", NAME)
     offer, shares = find(service, "SERC", 2022), list[float]()
     done = download(service, offer, tiles_of(offer), tmp_path, shares.append)

@@ -368,7 +368,7 @@ def test_a_pipe_or_a_device_is_not_waited_for(results: xr.Dataset, run_dir: Path
     chunk = run_dir / "results.zarr/residual/c/0/1"
     chunk.unlink()
     os.mkfifo(chunk)
-    with pytest.raises(RunError, match="residual/c/./. cannot be read: it is no regular file"):
+    with pytest.raises(RunError, match=r"residual/c/./. cannot be read: it is no regular file"):
         store.open_results(run_dir).residual.load()
 
 
