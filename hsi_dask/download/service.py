@@ -11,7 +11,7 @@ from email.message import Message
 from http.client import HTTPException, HTTPResponse, IncompleteRead
 from typing import Any
 from urllib.error import HTTPError
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from hsi_dask.download.token import WHERE, Token
@@ -143,6 +143,16 @@ class _Redirects(HTTPRedirectHandler):
     def __init__(self, service: Service) -> None:
         self.service = service
 
+    def http_error_302(self, req: Request, fp: Any, code: int, msg: str, headers: Message) -> Any:
+        try:
+            _parts(_joined(req.full_url, headers.get("location") or headers.get("uri") or ""))
+        except DownloadError:
+            fp.close()
+            raise
+        return super().http_error_302(req, fp, code, msg, headers)  # type: ignore[arg-type]
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
+
     def redirect_request(
         self, req: Request, fp: Any, code: int, msg: str, headers: Message, newurl: str
     ) -> Request | None:
@@ -167,6 +177,13 @@ def _parts(url: str) -> SplitResult:
     except ValueError as error:
         raise DownloadError(f"{url.partition('?')[0]!r:.200} is no address ({error})") from None
     return parts
+
+
+def _joined(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError as error:
+        raise DownloadError(f"{shown(url)} leads to no address ({error})") from None
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:
