@@ -1,4 +1,4 @@
-"""How a run shows itself on stderr: live on a terminal, plain lines in a log."""
+"""How a run shows itself: live on a terminal and in a notebook, plain lines in a log."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _DOING = {"sampling": "sampling", "endmembers": "finding endmembers", "scene": "statistics of"}
 SILENCE = 15.0  # seconds after which a log gets a line although no tile is finished
 _BAR, _NARROW_BAR, _WIDE = 24, 12, 100  # columns: of the bar on a terminal of at least so many, and on a narrower one
+_NOTEBOOK_PAUSE = 0.25  # seconds between two updates of a notebook's line
 _BESIDE = 11  # columns of spinner, elapsed time and the spaces between
 
 
@@ -185,7 +186,8 @@ def live(terminal: IO[str]) -> Iterator[Observer]:
 
     bar = _progress(terminal, TimeElapsedColumn())
     ours = logging.getLogger("hsi_dask")
-    before, ours.handlers = ours.handlers, [_Above(bar.console)]
+    before = ours.handlers
+    ours.handlers = [*(one for one in before if type(one) is not logging.StreamHandler), _Above(bar.console)]
     try:
         with bar:
             yield _Live(bar)
@@ -224,23 +226,19 @@ class _Above(logging.Handler):
         _say(self.console, self.format(record), "yellow" if record.levelno >= logging.WARNING else None)
 
 
-class _Live(Pace):
-    """One bar over all tiles that also moves inside a tile; what is worth keeping is printed above it."""
-
-    def __init__(self, bar: Any) -> None:
-        super().__init__()
-        self.bar = bar
-        self.task = bar.add_task("starting", total=None)
+class _Moving(Pace):
+    """One place that shows how far all tiles are, also inside a tile; what is worth keeping is said beside it."""
 
     def show(self) -> None:
-        with self.lock:
-            width = self.bar.console.width
-            room = width - _BESIDE - (_BAR if width >= _WIDE else _NARROW_BAR)
-            text = self.so_far_within(room) if self.total else "starting"
-            self.bar.update(self.task, total=self.total or None, completed=self.progress, description=text)
+        """How far it is."""
+        raise NotImplementedError
+
+    def say(self, text: str, style: str | None = None) -> None:
+        """A line that stays."""
+        raise NotImplementedError
 
     def message(self, text: str) -> None:
-        _say(self.bar.console, text)
+        self.say(text)
         self.show()
 
     def tile_advanced(self, tile: str, fraction: float) -> None:
@@ -257,8 +255,115 @@ class _Live(Pace):
 
     def tile_failed(self, tile: str, reason: str) -> None:
         super().tile_failed(tile, reason)
-        _say(self.bar.console, f"tile {tile} failed: {reason}", "red")
+        self.say(f"tile {tile} failed: {reason}", "red")
         self.show()
+
+
+class _Live(_Moving):
+    """A bar on a terminal; lines above it."""
+
+    def __init__(self, bar: Any) -> None:
+        super().__init__()
+        self.bar = bar
+        self.task = bar.add_task("starting", total=None)
+
+    def show(self) -> None:
+        with self.lock:
+            width = self.bar.console.width
+            room = width - _BESIDE - (_BAR if width >= _WIDE else _NARROW_BAR)
+            text = self.so_far_within(room) if self.total else "starting"
+            self.bar.update(self.task, total=self.total or None, completed=self.progress, description=text)
+
+    def say(self, text: str, style: str | None = None) -> None:
+        _say(self.bar.console, text, style)
+
+
+# ---------------------------------------------------------------------------------------------------- notebooks
+
+
+class _Line:
+    """A line below a notebook's cell that is written over, a few times a second at most."""
+
+    def __init__(self) -> None:
+        from importlib import import_module
+
+        self.written = time.monotonic()
+        self.handle = import_module("IPython.display").display(self.bundle(""), raw=True, display_id=True)
+
+    @staticmethod
+    def bundle(text: str) -> dict[str, str]:
+        return {"text/plain": visible(text)}
+
+    def write(self, text: str, *, last: bool = False) -> None:
+        now = time.monotonic()
+        if last or now - self.written > _NOTEBOOK_PAUSE:
+            self.written = now
+            self.handle.update(self.bundle(text), raw=True)
+
+
+class _Cell(_Moving):
+    """A line below a notebook's cell, of what was said last and how far the tiles are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.line, self.said = _Line(), ""
+
+    def show(self, *, last: bool = False) -> None:
+        with self.lock:
+            text = self.so_far_within(_WIDE) if self.total else "starting"
+            self.line.write(f"{self.said}\n{text}".strip(), last=last)
+
+    def say(self, text: str, style: str | None = None) -> None:
+        self.said = f"{self.said}\n{text}".strip()
+
+
+def _in_notebook() -> bool:
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return hasattr(shell, "kernel")
+
+
+@contextmanager
+def shown(progress: bool | None, observer: Observer | None = None) -> Iterator[Observer]:
+    """The observer; without one, what suits where a run was started: a notebook, a terminal, or nothing to be seen.
+
+    `progress` False shows nothing, True shows lines on stderr where it is no terminal, too.
+    """
+    if observer is not None or progress is False:
+        yield observer or Observer()
+    elif _in_notebook():
+        cell = _Cell()
+        yield cell
+        cell.show(last=True)
+    elif sys.stderr.isatty() or progress:
+        with live(sys.stderr) if sys.stderr.isatty() else in_lines() as shows:
+            yield shows
+    else:
+        yield Observer()
+
+
+@contextmanager
+def shown_stage(what: str, progress: bool | None, told: Advanced | None = None) -> Iterator[Advanced]:
+    """Likewise what takes the finished share of a stage."""
+    if told is not None or progress is False:
+        yield told or (lambda share: None)
+    elif _in_notebook():
+        yield _in_cell(what)
+    elif sys.stderr.isatty() or progress:
+        with stage(what, sys.stderr) as advanced:
+            yield advanced
+    else:
+        yield lambda share: None
+
+
+def _in_cell(what: str) -> Advanced:
+    lines: list[_Line] = []
+
+    def advanced(share: float) -> None:
+        if not lines:
+            lines.append(_Line())
+        lines[0].write(f"{what} {share:.0%}", last=share >= 1)
+
+    return advanced
 
 
 # ---------------------------------------------------------------------------------------------------- one stage

@@ -29,6 +29,26 @@ def call(*words, **options):
     )
 
 
+def on_terminal(words, columns=80):
+    """Exit code, stdout, and what a terminal of so many columns got as stderr."""
+    main, worker = pty.openpty()
+    environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": str(columns), "LINES": "30"}
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=worker, env=environment) as process:
+        os.close(worker)
+        shown = b""
+        while True:
+            try:
+                part = os.read(main, 4096)
+            except OSError:  # the other end is closed
+                break
+            if not part:
+                break
+            shown += part
+        out = process.stdout.read()
+    os.close(main)
+    return process.returncode, out, shown
+
+
 def inside(capsys, *words):
     """(exit code, stdout, stderr) of a command line carried out in this process."""
     with pytest.raises(SystemExit) as ended:
@@ -221,30 +241,16 @@ def test_a_signal_ends_a_run_cleanly_and_it_says_how_to_go_on(site, tmp_path, nu
 
 @pytest.mark.parametrize(("columns", "bar"), [(80, 12), (110, 24)])
 def test_a_terminal_shows_a_live_bar_with_tiles_rate_and_time_left(columns, bar, site, tmp_path):
-    main, worker = pty.openpty()
     words = [*HSI_DASK, "run", str(site.folder), "--out", str(tmp_path / "run"), "--count", "3"]
-    environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": str(columns), "LINES": "30"}
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=worker, env=environment) as process:
-        os.close(worker)
-        shown = b""
-        while True:
-            try:
-                part = os.read(main, 4096)
-            except OSError:  # the other end is closed
-                break
-            if not part:
-                break
-            shown += part
-        out = process.stdout.read()
-    os.close(main)
-    assert process.returncode == 0
+    code, out, shown = on_terminal(words, columns)
+    assert code == 0
     assert out.startswith(b"2 of 2 tiles done")
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
     assert "sampling" in text
     assert re.search(r"[12] of 2 tiles, [\d.e+]+ tiles a minute, 0:00:\d\d left", text)
     lines = [line for line in re.split(r"[\r\n]+", text) if "━" in line and " of 2 tiles" in line]
     assert {sum(one in "━╸╺" for one in line) for line in lines} == {bar}
-    assert all(len(line.rstrip()) <= columns and re.search(r"\d:\d\d:\d\d$", line.rstrip()) for line in lines)
+    assert all(len(line.rstrip()) <= columns and re.search(r"[━╸╺] \d:\d\d:\d\d [012] of 2", line) for line in lines)
     assert shown.decode().rstrip().endswith("\x1b[?25h") or "\x1b[?25h" in shown.decode()[-200:]  # the cursor is back
 
 
@@ -640,6 +646,66 @@ def test_a_log_gets_a_line_from_inside_a_tile_that_takes_long(capsys, monkeypatc
         now[0] = 1.1 * progress.SILENCE
         observer.tile_advanced("a", 0.2)
     assert re.search(r"left; a 20%$", capsys.readouterr().err.strip())
+
+
+IN_PYTHON = """
+import sys
+from pathlib import Path
+import hsi_dask as hsi
+site, out, progress = sys.argv[1], Path(sys.argv[2]), {"None": None, "False": False}[sys.argv[3]]
+settings = hsi.RunConfig(tiles=(site,), endmembers={"count": 3, "robust": False}, methods=("sam",))
+hsi.run(settings, out, progress=progress)
+hsi.report(out, progress=progress)
+"""
+
+
+@pytest.mark.parametrize(("progress", "shows"), [(None, True), (False, False)])
+def test_python_on_a_terminal_shows_how_far_runs_and_reports_are_unless_told_not_to(site, tmp_path, progress, shows):
+    command = [sys.executable, "-c", IN_PYTHON, site.folder, tmp_path / "run", progress]
+    code, out, shown = on_terminal(list(map(str, command)))
+    text = shown.decode()
+    assert (code, out) == (0, b""), text
+    assert ("2 tiles to map" in text) == shows
+    assert ("drawing the report" in text) == shows
+    assert bool(text.strip()) == shows
+
+
+def test_python_in_a_log_shows_nothing(site, tmp_path, capfd):
+    settings = hsi.RunConfig(tiles=(str(site.folder),), endmembers={"count": 3, "robust": False}, methods=("sam",))
+    hsi.run(settings, tmp_path / "run")
+    assert capfd.readouterr() == ("", "")
+    hsi.run(settings, tmp_path / "again", progress=True)
+    assert "tile 368000_4306000 done" in capfd.readouterr().err
+
+
+class Notebook:
+    """What a notebook's shell offers: a kernel, and a cell's line that is written over."""
+
+    def __init__(self):
+        self.kernel, self.lines = object(), []
+
+    def get_ipython(self):
+        return self
+
+    def display(self, bundle, *, raw, display_id):
+        self.lines.append(bundle["text/plain"])
+        return self
+
+    def update(self, bundle, *, raw):
+        self.lines.append(bundle["text/plain"])
+
+
+def test_a_notebook_shows_a_line_that_ends_with_all_tiles(site, tmp_path, monkeypatch, capfd):
+    notebook = Notebook()
+    monkeypatch.setitem(sys.modules, "IPython", notebook)
+    monkeypatch.setitem(sys.modules, "IPython.display", notebook)
+    settings = hsi.RunConfig(tiles=(str(site.folder),), endmembers={"count": 3, "robust": False}, methods=("sam",))
+    hsi.run(settings, tmp_path / "run")
+    assert "2 tiles to map" in notebook.lines[-1]
+    assert "2 of 2 tiles" in notebook.lines[-1]
+    hsi.report(tmp_path / "run")
+    assert notebook.lines[-1] == "drawing the report 100%"
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize(

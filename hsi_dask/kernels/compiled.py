@@ -13,6 +13,7 @@ import logging
 import os
 import pickle
 import stat
+import sys
 import tempfile
 import threading
 import time
@@ -38,6 +39,9 @@ _njit: Any = numba.njit
 
 def compiled(**options: Any) -> Decorator:
     """Decorator of functions that Python calls: without the GIL, machine code kept on disk. Options are numba's."""
+
+    if hasattr(sys, "ps1"):  # a notebook, or Python's prompt: who waits there is told why
+        _listener()
 
     def decorate(function: Callable[..., Any]) -> Any:
         dispatcher = _njit(**_OPTIONS, **options)(function)
@@ -136,6 +140,8 @@ class _Compilations(event.Listener):
             self.depth += 1
         if begins:
             self._tell(True)
+            if hasattr(sys, "ps1") and not self.watchers:
+                _say_compiling()
 
     def on_end(self, event: Any) -> None:
         with self._lock:
@@ -279,6 +285,11 @@ def _private_folder() -> Path | None:
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
         return None
     return folder
+
+
+@cache
+def _say_compiling() -> None:
+    logger.warning("compiling (once for this machine)")
 
 
 @cache

@@ -29,6 +29,7 @@ from hsi_dask.io.durable import PART, lock_alone, sync_folders, write_file
 from hsi_dask.io.libraries import write_library, write_table
 from hsi_dask.overviews.overviews import Overviews, kept_overviews
 from hsi_dask.overviews.statistics import Statistics
+from hsi_dask.progress import shown_stage
 from hsi_dask.schema import FLAGS, QUALITY_OF_AREA, Variable, flags_of
 from hsi_dask.show.composites import MIX, chosen_of, has_composite, require_composite, virtual_raster
 from hsi_dask.show.geotiff import MapImage, value_colours
@@ -47,7 +48,8 @@ def export(
     thresholds: Wanted | None = None,
     composite: Sequence[str] | None = None,
     wrote: Callable[[Path], None] | None = None,
-    advanced: Advanced = lambda share: None,
+    advanced: Advanced | None = None,
+    progress: bool | None = None,
 ) -> list[Path]:
     """Write what a run has found so far for GIS and spectroscopy programs; files of an earlier export are replaced.
 
@@ -69,6 +71,8 @@ def export(
         Called with each file as soon as it is in place.
     advanced : callable, optional
         Of the run's overviews, as in `open_overviews`.
+    progress : bool, optional
+        Whether to show that where nobody hears it; None: on a terminal and in a notebook.
 
     Returns
     -------
@@ -100,7 +104,11 @@ def export(
     ['abundance.tif', 'residual.tif', 'abundance_class.tif']
     """
     limits = thresholds_of(run_dir, thresholds)
-    with kept_overviews(run_dir, thresholds=limits, advanced=advanced) as overviews, work_folder(Path(out)) as part:
+    with (
+        shown_stage("making overviews", progress, advanced) as made,
+        kept_overviews(run_dir, thresholds=limits, advanced=made) as overviews,
+        work_folder(Path(out)) as part,
+    ):
         files = _files(overviews, part, Path(out), compress, composite)
         return [file for some in files for file in told(some, wrote)]
 

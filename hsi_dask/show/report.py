@@ -24,6 +24,7 @@ from hsi_dask.io.durable import sync_folders, write_file
 from hsi_dask.io.regions import extent_text
 from hsi_dask.overviews.overviews import kept_overviews
 from hsi_dask.overviews.seams import seams_of
+from hsi_dask.progress import shown_stage
 from hsi_dask.schema import ENDMEMBER, FLAGS, QUALITY, X, Y, endmember_materials, endmember_names
 from hsi_dask.show import palettes, pictures, seam_maps, sections, tables
 from hsi_dask.show.composites import require_composite
@@ -44,8 +45,9 @@ def report(
     thresholds: Wanted | None = None,
     library: str | os.PathLike[str] | None = None,
     composite: Sequence[str] | None = None,
-    advanced: Advanced = lambda share: None,
-    drawn: Advanced = lambda share: None,
+    advanced: Advanced | None = None,
+    drawn: Advanced | None = None,
+    progress: bool | None = None,
 ) -> Path:
     """Write RUN_DIR/report.html; returns its path.
 
@@ -62,6 +64,8 @@ def report(
         The fractions that one picture shows in red, green and blue; without, those with the largest means.
     advanced, drawn : callable, optional
         Hear which share of the overviews, if they have to be made, and of the pictures is done, 0 to 1.
+    progress : bool, optional
+        Whether to show these shares where nobody hears them; None: on a terminal and in a notebook.
 
     Raises
     ------
@@ -83,19 +87,23 @@ def report(
     (True, False)
     """
     limits = thresholds_of(run_dir, thresholds)
-    with kept_overviews(run_dir, thresholds=limits, advanced=advanced) as overviews:
-        drawn(0.0)
+    with (
+        shown_stage("making overviews", progress, advanced) as made,
+        shown_stage("drawing the report", progress, drawn) as drew,
+        kept_overviews(run_dir, thresholds=limits, advanced=made) as overviews,
+    ):
+        drew(0.0)
         facts = Facts(overviews, None if composite is None else tuple(composite))
         require_composite([facts.labels_of(v) for v in facts.variables.values() if v.role == "fraction"], composite)
-        page = _page(facts, drawn, _nearest(facts, library))
-    path = Path(run_dir) / REPORT
-    try:
-        write_file(path, page.encode())
-        sync_folders([path.parent])
-    except OSError as error:
-        raise RunError(f"{path} cannot be written ({error.strerror}); make room or restore access") from error
-    drawn(1.0)
-    return path
+        page = _page(facts, drew, _nearest(facts, library))
+        path = Path(run_dir) / REPORT
+        try:
+            write_file(path, page.encode())
+            sync_folders([path.parent])
+        except OSError as error:
+            raise RunError(f"{path} cannot be written ({error.strerror}); make room or restore access") from error
+        drew(1.0)
+        return path
 
 
 def _page(facts: Facts, drawn: Advanced, nearest: Mapping[int, str]) -> str:

@@ -90,6 +90,13 @@ def test_where_no_folder_can_be_written_a_private_one_keeps_the_machine_code(pac
     assert call(package) == (3, 1, "")
 
 
+def test_who_waits_at_a_prompt_or_in_a_notebook_is_told_why(package):
+    prompt = "import sys\nsys.ps1 = '>>> '\n"
+    told = "compiling (once for this machine)"
+    assert [call(package, "f8", before)[2].count(told) for before in (prompt, prompt)] == [1, 0]
+    assert call(package, "f4")[2].count(told) == 0
+
+
 @pytest.mark.parametrize("planted", ["open to others", "link", "file"])
 def test_a_folder_that_is_not_ones_own_is_never_used(package, planted):
     theirs = package.parent / "theirs"

@@ -86,6 +86,7 @@ def run(
     part: Part | tuple[int, int] | None = None,
     limits: Limits | None = None,
     same_content: bool = False,
+    progress: bool | None = None,
 ) -> RunSummary:
     """Map the materials of all tiles of a configuration, or go on where an earlier run stopped.
 
@@ -99,7 +100,7 @@ def run(
         Tiles go to its workers, which need to see the input files and `run_dir` under the same paths. None: one
         tile after another in this process, on all cores.
     observer : Observer, optional
-        Hears about progress.
+        Hears about progress, in place of what `progress` shows.
     part : (i, n), optional
         Only the i-th of n shares of the tiles: every n-th by name, counted from 1. Parts may run at the same time on
         machines that know of each other only by the file system. The first to come makes the run and finds the
@@ -109,6 +110,8 @@ def run(
     same_content : bool
         Input files may have other times than when the run began, as after copying: tiles that were done are mapped once
         more, and fail unless the checksums of their maps are those on record.
+    progress : bool, optional
+        Whether to show how far it is. None: on a terminal and in a notebook; True: in lines on any other stderr, too.
 
     Returns
     -------
@@ -138,10 +141,23 @@ def run(
     >>> summary.done
     ('368000_4306000', '368040_4306000')
     """
-    started = time.perf_counter()
+    from hsi_dask.progress import shown
+
     if client is None:
         share_heap()
-    workers = Workers(client, observer or Observer(), limits or Limits())
+    with shown(progress, observer) as told:
+        return _run(config, run_dir, Workers(client, told, limits or Limits()), part, same_content=same_content)
+
+
+def _run(
+    config: RunConfig,
+    run_dir: str | os.PathLike[str],
+    workers: Workers,
+    part: Part | tuple[int, int] | None,
+    *,
+    same_content: bool,
+) -> RunSummary:
+    started = time.perf_counter()
     part = Part(*part) if isinstance(part, tuple) else part
     kept = kept_region(run_dir, config)
     plan = make_plan(_paths(config, Path(run_dir)), config, kept_region=kept, run_dir=run_dir)
