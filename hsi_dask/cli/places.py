@@ -9,7 +9,7 @@ import typer
 
 from hsi_dask.cli.app import DONE, RunDir, app, complain
 from hsi_dask.cli.output import print_table, table
-from hsi_dask.errors import ConfigError
+from hsi_dask.errors import ConfigError, RunError
 from hsi_dask.escaping import visible
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ def accuracy(
     """
     from hsi_dask.show.accuracy import accuracy as assessed
     from hsi_dask.show.accuracy import accuracy_rows, write_accuracy
+    from hsi_dask.show.assessments import keep_accuracy
 
     stands_for = dict(map(_pair, classes or ()))
     found = assessed(
@@ -110,6 +111,12 @@ def accuracy(
     if out is not None:
         write_accuracy(out, rows)
         print(out)
+    try:
+        kept = keep_accuracy(run_dir, found, str(file))
+    except RunError as error:
+        complain(f"note: not kept for the report: {error}")
+    else:
+        complain(f"kept in {kept}; `hsi-dask report {run_dir}` shows it")
     return DONE
 
 

@@ -26,7 +26,7 @@ from hsi_dask.overviews.overviews import kept_overviews
 from hsi_dask.overviews.seams import seams_of
 from hsi_dask.progress import shown_stage
 from hsi_dask.schema import ENDMEMBER, FLAGS, QUALITY, X, Y, endmember_materials, endmember_names
-from hsi_dask.show import palettes, pictures, seam_maps, sections, tables
+from hsi_dask.show import assessments, palettes, pictures, seam_maps, sections, tables
 from hsi_dask.show.composites import require_composite
 from hsi_dask.show.facts import Facts, area, bytes_text, duration
 from hsi_dask.show.figures import share_text
@@ -131,6 +131,7 @@ def _page(facts: Facts, drawn: Advanced, nearest: Mapping[int, str]) -> str:
             maps=list(sections.sections(facts, frames, step)),
             classes=list(sections.class_maps(facts, frames, step)),
             agreement=sections.agreement(facts),
+            accuracies=list(assessments.section(facts.run, len(facts.records))),
             quality=pictures.quality(facts, frames),
             seams=seam_maps.section(facts, seams),
             layout=pictures.layout(facts),

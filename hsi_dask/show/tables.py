@@ -25,10 +25,11 @@ def tables(facts: Facts, seams: Sequence[Row]) -> dict[str, str]:
         "classes.csv": _classes(facts), "means.csv": _means(facts), "endmembers.csv": _spectra(facts),
         "tiles.csv": _tiles(facts), "seams.csv": seams,
     }  # fmt: skip
-    return {name: _address(rows) for name, rows in found.items()}
+    return {name: address(rows) for name, rows in found.items()}
 
 
-def _address(rows: Iterable[Row]) -> str:
+def address(rows: Iterable[Row]) -> str:
+    """Rows as CSV that a page holds itself."""
     return "data:text/csv;charset=utf-8," + quote(csv_text(rows))
 
 

@@ -1,7 +1,9 @@
 """Accuracy of class maps against counts by hand, and areas against the simulated truth."""
 
 import csv
+import json
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -15,6 +17,7 @@ from hsi_dask.errors import ConfigError, SchemaError
 from hsi_dask.io.store import open_endmembers
 from hsi_dask.kernels.accuracy import area_adjusted
 from hsi_dask.ops.accuracy import assess
+from hsi_dask.show.assessments import keep_accuracy
 from hsi_dask.synthetic import material_spectra, neon_wavelengths, simulate_site
 
 MATERIALS = ("vegetation", "soil", "water")
@@ -176,3 +179,60 @@ def test_the_verb_prints_the_matrix_and_writes_it(run_dir, plots, found, tmp_pat
     with pytest.raises(SystemExit) as ended:
         main(["accuracy", str(run_dir), str(tmp_path / "plots.csv"), "--column", "cover", "--class", "oak"])
     assert (ended.value.code, capsys.readouterr().err.count("\n")) == (2, 1)
+
+
+def told(page):
+    """The rows of the section on accuracy, without markup."""
+    section = re.search(r'<section id="accuracy">(.*?)</section>', page, re.DOTALL)
+    rows = re.findall(r"<tr>(.*?)</tr>", section[1], re.DOTALL)
+    return [[re.sub(r"<[^>]+>", "", cell).strip() for cell in re.findall(r"<td.*?</td>", row)] for row in rows]
+
+
+def test_what_the_verb_finds_is_kept_and_shown_by_the_report_of_a_moved_run(run_dir, plots, found, tmp_path, capsys):
+    copy = shutil.copytree(run_dir, tmp_path / "run")
+    plots.to_csv(tmp_path / "plots.csv", index=False)
+    for column in ("cover", "cover"):  # the second replaces the first
+        with pytest.raises(SystemExit) as end:
+            main(["accuracy", str(copy), str(tmp_path / "plots.csv"), "--column", column])
+        assert end.value.code == 0
+    assert "accuracy.json" in capsys.readouterr().err
+    page = hsi.report(copy.rename(tmp_path / "moved")).read_text(encoding="utf-8")
+    assert page.count("overall accuracy") == 1
+    overall, margin = float(found.overall_accuracy), float(found.overall_accuracy_margin)
+    assert f"sam_class: overall accuracy {overall:.1%} ± {100 * margin:.1f}" in page
+    assert "plots.csv, column cover" in page
+    rows = {row[0]: row[1:] for row in told(page) if len(row) > 4 and row[1].isdigit()}
+    names = [str(name) for name in found.map_class.to_numpy() if name != "unclassified"]
+    for name in names:
+        assert rows[name][:-1] == [str(int(found.counts.sel(map_class=name, reference_class=is_))) for is_ in names]
+    users = {row[0]: row[1] for row in told(page) if row and "%" in row[1]}
+    first = found.sel(map_class=names[0])
+    assert users[names[0]] == f"{float(first.users_accuracy):.1%} ± {100 * float(first.users_accuracy_margin):.1f}"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda one: one.update(counts=[[1, 2]]),
+        lambda one: one.update(counts=[[-1] * len(one["classes"])] * len(one["classes"])),
+        lambda one: one.update(confidence=2.0),
+        lambda one: one.update(variable="../x"),
+        lambda one: one.update(hectares=[0.0] * len(one["classes"])),
+        lambda one: one.update(code="import os"),
+    ],
+)
+def test_an_assessment_that_does_not_fit_is_not_shown(run_dir, plots, found, tmp_path, damage):
+    copy = shutil.copytree(run_dir, tmp_path / "run")
+    path = keep_accuracy(copy, found, "plots.csv")
+    values = json.loads(path.read_text())
+    damage(values["assessments"][0])
+    path.write_text(json.dumps(values))
+    assert "overall accuracy" not in hsi.report(copy).read_text(encoding="utf-8")
+
+
+def test_names_in_an_assessment_are_text(run_dir, plots, found, tmp_path):
+    copy = shutil.copytree(run_dir, tmp_path / "run")
+    path = keep_accuracy(copy, found, "plots.csv")
+    path.write_text(path.read_text().replace('"cover"', '"<b>cover</b>"'))
+    page = hsi.report(copy).read_text(encoding="utf-8")
+    assert "column &lt;b&gt;cover&lt;/b&gt;" in page
