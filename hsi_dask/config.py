@@ -139,7 +139,7 @@ class BandConfig(_Section):
     drop_last: int = _option(
         10,
         "a whole number from 0 to 400",
-        "noisy bands to leave out at the long end",
+        "noisy bands to leave out at the long end; with the spectra of an earlier run as many as that run, unless said",
         strict=True,
         ge=0,
         le=400,
@@ -397,7 +397,7 @@ class RunConfig(_Section):
         >>> RunConfig(endmembers={"seed": 7}).replace(endmembers={"count": 3}).endmembers.seed
         7
         """
-        values = _merged(self.model_dump(), changes)
+        values = _merged(self.model_dump(exclude_unset=True), changes)  # what nobody has said stays unsaid
         return RunConfig(**values)
 
     def to_yaml(self) -> str:

@@ -207,6 +207,20 @@ def test_a_run_of_cells_goes_on_and_says_what_changed(lines: Path, tmp_path: Pat
         run(config(folder, "first"), tmp_path / "run")
 
 
+def test_a_moved_run_of_cells_goes_on(lines: Path, tmp_path: Path) -> None:
+    run(config(lines, "first"), tmp_path / "before")
+    moved = (tmp_path / "before").rename(tmp_path / "moved")
+    records = sorted((moved / "records").iterdir())
+    assert len(Run.open(moved).done()) == len(records), "they are trusted"
+    assert verify(moved) == []
+    records[0].unlink()
+    summary = run(Run.open(moved).config.replace(tiles=()), moved)
+    assert (len(summary.done), len(summary.skipped)) == (1, len(records) - 1)
+    records[1].unlink()
+    assert len(run(config(lines, "first"), moved).done) == 1, "with the tiles named, too"
+    assert hsi.report(moved).is_file()
+
+
 def test_a_run_of_cells_is_looked_at_like_any_other(lines: Path, tmp_path: Path) -> None:
     run(config(lines, "first", area={"bounds": (368010, 4306030, 368070, 4306080)}), tmp_path / "run")
     results = hsi.open_results(tmp_path / "run").load()

@@ -162,3 +162,23 @@ def test_another_year_s_wavelengths_inherit_what_the_endmembers_run_left_out(
     stated = {"windows": [(1340, 1445), (1790, 1955), (300, 420)], "drop_last": 11}
     loose = make_plan(other.paths, given.replace(bands=stated))
     assert not loose.notes
+
+
+def test_the_last_bands_are_left_out_as_in_the_endmembers_run_unless_said(
+    config: RunConfig, site: Site, tmp_path: Path
+) -> None:
+    run(config.replace(bands={"drop_last": 3}), tmp_path / "before")
+    for file in (tmp_path / "before", tmp_path / "before" / "endmembers.zarr"):
+        given = config.replace(endmembers={"file": str(file)})
+        plan = make_plan(site.paths, given)
+        assert plan.config.bands.drop_last == 3
+        assert plan.config.bands.windows is None, "a number, not a window"
+        assert any(note.startswith("the last 3 wavelengths are left out, as in") for note in plan.notes)
+        assert plan.spectra is not None
+        np.testing.assert_array_equal(plan.spectra.wavelength, open_endmembers(tmp_path / "before").wavelength)
+    said = make_plan(site.paths, given.replace(bands={"drop_last": 10}))
+    assert said.config.bands.drop_last == 10
+    run(given, tmp_path / "run")
+    assert len(run(given, tmp_path / "run").skipped) == 6
+    (tmp_path / "before" / "config.yaml").write_text("bands: {drop_last: many}")
+    assert make_plan(site.paths, given).config.bands.drop_last == 10

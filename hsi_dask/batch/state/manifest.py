@@ -15,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
+from hsi_dask.batch.tiles.common_bands import CONFIG_FILE
 from hsi_dask.batch.tiles.provenance import DataSource
 from hsi_dask.errors import RunError
 from hsi_dask.escaping import visible
@@ -40,7 +41,7 @@ from hsi_dask.schema import CLASS_DIMS, ENDMEMBER, MATERIAL, QUALITY, QUALITY_OF
 
 FORMAT = 3  # of the run directory; a newer one is not read
 OLDEST = 2  # that is read, but not gone on with
-CONFIG, MANIFEST, RECORDS, FAILURES = "config.yaml", "manifest.json", "records", "failures"
+CONFIG, MANIFEST, RECORDS, FAILURES = CONFIG_FILE, "manifest.json", "records", "failures"
 _MOST_CELLS = 10**6  # of a mosaic; a site of 30 km has 900
 _PACKAGES = ("hsi-dask", "numpy", "numba", "dask", "xarray", "zarr", "numcodecs", "h5py")
 

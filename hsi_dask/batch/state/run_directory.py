@@ -40,7 +40,7 @@ from hsi_dask.config import RunConfig
 from hsi_dask.errors import ConfigError, RunError
 from hsi_dask.escaping import visible
 from hsi_dask.io import readers, store
-from hsi_dask.io.cells import parts_of
+from hsi_dask.io.cells import SUFFIX, parts_of
 from hsi_dask.io.documents import (
     as_typed,
     read_document,
@@ -82,7 +82,9 @@ class Run:
             what = "is not a run directory: it has no manifest.json" if path.is_dir() else "does not exist"
             raise RunError(f"{path} {what}; give the folder that `hsi-dask run --out` wrote")
         require_plain(path)
-        return cls(path, read_manifest(path / MANIFEST))
+        manifest = read_manifest(path / MANIFEST)
+        tiles = tuple(replace(tile, path=_here(path, tile.path)) for tile in manifest.tiles)
+        return cls(path, replace(manifest, tiles=tiles))
 
     def require_current(self) -> Run:
         """The run itself, to go on with; RunError when an older version began it."""
@@ -119,7 +121,7 @@ class Run:
         except RunError:
             return None
         whole = checksum == checksum_of(values) and record.tile == tile and self._holds(record)
-        return record if whole else None
+        return replace(record, path=_here(self.path, record.path)) if whole else None
 
     def _holds(self, record: TileRecord) -> bool:
         """Whether the record's chunks are chunks of this run's mosaic."""
@@ -227,6 +229,13 @@ class Run:
             return readers.identity(record.path) == (record.file_size, record.mtime_ns)
         except OSError:
             return True  # inputs may be moved away once their tile is done
+
+
+def _here(run_dir: Path, tile: str) -> str:
+    """The path of a tile; a cell's document is in the run directory itself, wherever that was moved to."""
+    if not tile.endswith(SUFFIX):
+        return tile
+    return str(Path(os.path.abspath(run_dir)) / CELLS / os.path.basename(tile))
 
 
 def input_paths(run: Run) -> list[Path]:

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from hsi_dask.config import RunConfig
+from hsi_dask.config import BandConfig, RunConfig
+from hsi_dask.errors import ConfigError, RunError
+from hsi_dask.io.documents import read_text
 from hsi_dask.io.tile_source import TileSource
 from hsi_dask.ops.bands import select_bands
 from hsi_dask.schema import SAME_WAVELENGTH, WAVELENGTH
+from hsi_dask.yaml_text import load
 
 logger = logging.getLogger(__name__)
 
 Windows = tuple[tuple[float, float], ...]
 
+CONFIG_FILE = "config.yaml"  # of a run directory
 _GAP = 1.5  # spacings between neighbouring wavelengths: more is a window that was left out
 
 
@@ -46,6 +52,28 @@ def with_common_windows(files: Sequence[TileSource], config: RunConfig) -> tuple
     )
     logger.info("%s", note)
     return (config if wanted else config.replace(bands={"windows": windows})), (note,)
+
+
+def with_last_of_run(config: RunConfig, run: str) -> tuple[RunConfig, tuple[str, ...]]:
+    """The configuration with as many bands left out at the long end as an earlier run whose spectra are to be used.
+
+    Returns
+    -------
+    configuration, and a sentence; the same configuration where it says itself how many, or the run does not tell
+    """
+    folder = run if os.path.isfile(os.path.join(run, CONFIG_FILE)) else os.path.dirname(os.path.abspath(run))
+    if "drop_last" in config.bands.model_fields_set or not os.path.isfile(os.path.join(folder, CONFIG_FILE)):
+        return config, ()
+    try:
+        section = load(read_text(Path(folder) / CONFIG_FILE)).get("bands")
+        told = BandConfig(drop_last=section["drop_last"]).drop_last if isinstance(section, dict) else None
+    except (ConfigError, RunError, ValueError, KeyError):
+        return config, ()
+    if told is None or told == config.bands.drop_last:
+        return config, ()
+    note = f"the last {told} wavelengths are left out, as in {run}; bands.drop_last says otherwise"
+    logger.info("%s", note)
+    return config.replace(bands={"drop_last": told}), (note,)
 
 
 def with_bands_of_run(

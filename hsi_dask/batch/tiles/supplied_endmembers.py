@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import xarray as xr
 
-from hsi_dask.batch.tiles.common_bands import with_bands_of_run
+from hsi_dask.batch.tiles.common_bands import with_bands_of_run, with_last_of_run
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import ConfigError
 from hsi_dask.io.installed_libraries import kept_name
@@ -57,8 +57,11 @@ def supplied_endmembers(config: RunConfig, file: TileSource, *, own_windows: boo
     read = read_spectra(path, given.names, units=given.units, material_column=given.material_column)
     logger.info("%s: %s", path, read.attrs.get("units_from"))
     notes: tuple[str, ...] = ()
+    if os.path.isdir(path):
+        config, notes = with_last_of_run(config, path)
     if os.path.isdir(path) and not own_windows:
-        config, notes = with_bands_of_run(config, file, read, path)
+        config, of_windows = with_bands_of_run(config, file, read, path)
+        notes += of_windows
     bands = config.bands
     cube = select_bands(file.numbers(), windows=bands.pairs, drop_last=bands.drop_last)
     spectra = resample_endmembers(read, cube, grid=file.wavelength)
