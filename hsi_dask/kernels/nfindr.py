@@ -197,8 +197,7 @@ class _Climb:
 
 def _cofactors(corners: Floats) -> Floats:
     """Of the columns of a matrix, over its determinant: a vertex a row."""
-    inverse: Floats = np.linalg.inv(corners)
-    return inverse
+    return np.asarray(np.linalg.inv(corners), np.float64)
 
 
 def _log_determinant(rows: Floats) -> float:
