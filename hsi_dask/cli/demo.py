@@ -79,7 +79,8 @@ right: of the pixels that are 90 % or more of the material, those of its class""
 
 
 def _show_agreement(scene: Scene, summary: RunSummary) -> None:
-    from hsi_dask.io.store import open_endmembers, open_results
+    from hsi_dask.io.endmember_store import open_endmembers
+    from hsi_dask.io.store import open_results
     from hsi_dask.synthetic import compare_with_truth
 
     maps = open_results(summary.run_dir, chunks=None)

@@ -79,7 +79,7 @@ def name(
     They appear in report, viewer, figures, exports, QGIS styles and Python. No map is computed anew.
     """
     from hsi_dask.batch.state.naming import name_endmembers
-    from hsi_dask.io.store import open_endmembers
+    from hsi_dask.io.endmember_store import open_endmembers
     from hsi_dask.schema import endmember_names, endmember_numbers
 
     if library is not None:

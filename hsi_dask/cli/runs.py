@@ -25,7 +25,7 @@ def settings_of(tiles: Sequence[str], out: Path, file: Path | None) -> RunConfig
     from hsi_dask.batch.state.manifest import MANIFEST
     from hsi_dask.batch.state.run_directory import Run
     from hsi_dask.config import RunConfig
-    from hsi_dask.io.store import ENDMEMBERS
+    from hsi_dask.io.endmember_store import ENDMEMBERS
 
     if file is not None:
         settings = RunConfig.from_yaml(file)

@@ -11,8 +11,9 @@ import xarray as xr
 from hsi_dask.batch.state.run_directory import Run
 from hsi_dask.comparison.spectra import require_same_endmembers
 from hsi_dask.errors import ConfigError, GridError, RunError
+from hsi_dask.io.endmember_store import read_endmembers
+from hsi_dask.io.map_grid import Grid
 from hsi_dask.io.regions import extent_text
-from hsi_dask.io.store import Grid, read_endmembers
 from hsi_dask.ops.grids import PixelGrid, offset
 from hsi_dask.schema import WAVELENGTH, Variable
 

@@ -19,10 +19,10 @@ from hsi_dask.batch.observer import Advanced
 from hsi_dask.comparison.changes import change_variables, changes_of
 from hsi_dask.comparison.pairs import Pair
 from hsi_dask.io import levels as levels_store
-from hsi_dask.io import store
+from hsi_dask.io import map_arrays, store
 from hsi_dask.io.damage import damage_named
 from hsi_dask.io.levels import level_grids, stored_array
-from hsi_dask.io.store import Grid
+from hsi_dask.io.map_grid import Grid
 from hsi_dask.overviews.coarsening import WINDOW, coarsen, steps_between
 from hsi_dask.overviews.jobs import Work
 from hsi_dask.overviews.statistics import Cell, Statistics, planes_of, statistics_of
@@ -96,7 +96,7 @@ def _with_levels(
 ) -> dict[str, tuple[Statistics, ...]]:
     """Fill the coarser levels; exact statistics of the finest."""
     grids, cells = level_grids(pair.grid), _cells(pair.grid)
-    sizes = {dim: numbers.size for dim, numbers in store.endmember_planes(pair.endmembers).items()}
+    sizes = {dim: numbers.size for dim, numbers in map_arrays.endmember_planes(pair.endmembers).items()}
     planes = planes_of(variables, sizes)
     steps = list(steps_between(path, "1/", path, grids, cells))
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from hsi_dask import schema
 from hsi_dask.errors import RunError
-from hsi_dask.io import store
-from hsi_dask.io.store import Grid
+from hsi_dask.io import map_arrays, store
+from hsi_dask.io.map_grid import Grid
 from hsi_dask.io.zarr_metadata import read_array_metadata, read_group_metadata
 from hsi_dask.schema import WAVELENGTH, Variable, endmember_names
 
@@ -70,17 +70,17 @@ def create_levels(
     import zarr
 
     multiscales = _multiscales(levels) if len(levels) > 1 else {}
-    own = store.spatial_attrs(levels[1])
+    own = map_arrays.spatial_attrs(levels[1])
     own["zarr_conventions"] = [*own["zarr_conventions"], *([_CONVENTION] if multiscales else [])]
     root = zarr.open_group(part, mode="w", zarr_format=3, attributes={**own, **multiscales, **attrs})
-    planes, spectral = store.endmember_planes(endmembers), {WAVELENGTH: wavelength}
+    planes, spectral = map_arrays.endmember_planes(endmembers), {WAVELENGTH: wavelength}
     names = endmember_names(endmembers)
     for factor, grid in levels.items():
-        group = root.create_group(str(factor), attributes=store.spatial_attrs(grid))
+        group = root.create_group(str(factor), attributes=map_arrays.spatial_attrs(grid))
         if factor == 1:  # its maps are the results store
-            store.fill_group(group, grid, [schema.QUICKLOOK], spectral)
+            map_arrays.fill_group(group, grid, [schema.QUICKLOOK], spectral)
         else:
-            store.fill_group(group, grid, [*variables, schema.QUICKLOOK], {**planes, **spectral}, names)
+            map_arrays.fill_group(group, grid, [*variables, schema.QUICKLOOK], {**planes, **spectral}, names)
 
 
 def require_levels(
@@ -90,7 +90,7 @@ def require_levels(
     for factor, grid in levels.items():
         group, looks = str(factor), read_array_metadata(path, f"{factor}/{QUICKLOOK}").shape[0]
         wanted = [schema.QUICKLOOK] if factor == 1 else [*variables, schema.QUICKLOOK]
-        store.require_layout(path, grid, wanted, {**sizes, WAVELENGTH: looks}, group)
+        map_arrays.require_layout(path, grid, wanted, {**sizes, WAVELENGTH: looks}, group)
 
 
 def create_map_levels(
@@ -103,17 +103,17 @@ def create_map_levels(
     """Empty levels of maps that are in no results store, in a folder, from factor 1 on."""
     import zarr
 
-    root = zarr.open_group(part, mode="w", zarr_format=3, attributes={**store.spatial_attrs(levels[1]), **attrs})
-    planes, names = store.endmember_planes(endmembers), endmember_names(endmembers)
+    root = zarr.open_group(part, mode="w", zarr_format=3, attributes={**map_arrays.spatial_attrs(levels[1]), **attrs})
+    planes, names = map_arrays.endmember_planes(endmembers), endmember_names(endmembers)
     for factor, grid in levels.items():
-        group = root.create_group(str(factor), attributes=store.spatial_attrs(grid))
-        store.fill_group(group, grid, variables, planes, names)
+        group = root.create_group(str(factor), attributes=map_arrays.spatial_attrs(grid))
+        map_arrays.fill_group(group, grid, variables, planes, names)
 
 
 def require_class_levels(path: Path, levels: Mapping[int, Grid], variable: Variable) -> None:
     """Refuse levels that are not as `create_map_levels` lays them out, in RunError."""
     for factor, grid in levels.items():
-        store.require_layout(path, grid, [variable], {}, str(factor))
+        map_arrays.require_layout(path, grid, [variable], {}, str(factor))
 
 
 def note(path: Path, **attrs: Any) -> None:

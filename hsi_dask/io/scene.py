@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from hsi_dask.errors import RunError
 from hsi_dask.io.documents import Digest, as_typed
 from hsi_dask.io.durable import digest, read_plain, whole_folder
-from hsi_dask.io.store import COMPRESSION
+from hsi_dask.io.map_arrays import COMPRESSION
 from hsi_dask.io.zarr_metadata import METADATA, read_group_metadata, require_known
 
 SCENE = "scene.zarr"

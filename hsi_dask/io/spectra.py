@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hsi_dask import schema
 from hsi_dask.errors import EndmemberError, FileFormatError, RunError
-from hsi_dask.io import store
+from hsi_dask.io import endmember_store
 from hsi_dask.io.classes import Classes, find_classes
 from hsi_dask.io.delimited import clean, shown
 from hsi_dask.io.installed_libraries import library_path
@@ -147,8 +147,8 @@ def _some(names: list[str]) -> str:
 
 
 def _from_zarr(path: Path, *, named: bool) -> xr.DataArray:
-    folder = path / store.ENDMEMBERS if (path / store.ENDMEMBERS).is_dir() else path
-    spectra = store.read_endmembers(folder)
+    folder = path / endmember_store.ENDMEMBERS if (path / endmember_store.ENDMEMBERS).is_dir() else path
+    spectra = endmember_store.read_endmembers(folder)
     kept = {name: spectra[name].variable for name in (ENDMEMBER, WAVELENGTH, "fwhm") if name in spectra.coords}
     material = spectra[MATERIAL].values.tolist() if MATERIAL in spectra.coords else None
     material = names_of(spectra) if named else material

@@ -12,7 +12,7 @@ import numpy as np
 
 from hsi_dask.io.documents import Count, matching
 from hsi_dask.io.levels import stored_array
-from hsi_dask.io.store import Grid
+from hsi_dask.io.map_grid import Grid
 from hsi_dask.overviews.jobs import Work
 from hsi_dask.overviews.statistics import Cell, damage_named, place
 from hsi_dask.schema import MATERIAL, NO_CLASS, UNCLASSIFIED, Variable

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsi_dask.io.levels import stored_array
-from hsi_dask.io.store import Grid
+from hsi_dask.io.map_grid import Grid
 from hsi_dask.overviews.jobs import Work
 from hsi_dask.overviews.statistics import Cell, Plane, place
 from hsi_dask.schema import Variable

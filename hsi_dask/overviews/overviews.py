@@ -29,14 +29,14 @@ from hsi_dask.batch.state.manifest import TileRecord
 from hsi_dask.batch.state.run_directory import Run
 from hsi_dask.batch.tiles.area import cut
 from hsi_dask.errors import FileFormatError, GridError, RunError
+from hsi_dask.io import endmember_store, map_arrays, store
 from hsi_dask.io import levels as levels_store
-from hsi_dask.io import store
 from hsi_dask.io.documents import as_typed
 from hsi_dask.io.durable import digest, whole_folder
 from hsi_dask.io.levels import OVERVIEWS, QUICKLOOK, level_grids, stored_array
+from hsi_dask.io.map_grid import Grid
 from hsi_dask.io.readers import read_source
 from hsi_dask.io.regions import Region
-from hsi_dask.io.store import Grid
 from hsi_dask.io.tile_source import TileSource
 from hsi_dask.overviews.agreement import Agreement, Counts, agreement_of, comparable, joint_counts
 from hsi_dask.overviews.coarsening import WINDOW, coarsen, steps_between
@@ -151,7 +151,7 @@ class Overviews:
     @cached_property
     def sizes(self) -> dict[str, int]:
         """How many planes there are along each dimension before y and x."""
-        planes = store.endmember_planes(store.read_endmembers(self.run.endmembers))
+        planes = map_arrays.endmember_planes(endmember_store.read_endmembers(self.run.endmembers))
         return {dim: numbers.size for dim, numbers in planes.items()}
 
     @property
@@ -314,7 +314,7 @@ def _turns(folder: Path) -> Iterator[Callable[[int], None]]:
 
 def _make(overviews: Overviews, advanced: Advanced) -> None:
     run, records = overviews.run, overviews.records
-    endmembers, variables = store.read_endmembers(run.endmembers), run.manifest.variables
+    endmembers, variables = endmember_store.read_endmembers(run.endmembers), run.manifest.variables
     grids, planes = overviews.grids, planes_of(variables, overviews.sizes)
     looks = [Plane(schema.QUICKLOOK, (n,)) for n in range(len(QUICKLOOK_WAVELENGTHS))]
     cells, compared = overviews.cells, list(comparable(variables))

@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from hsi_dask.batch.observer import Advanced
 from hsi_dask.batch.state.run_directory import Run
 from hsi_dask.errors import ConfigError, RunError
+from hsi_dask.io import endmember_store, map_arrays
 from hsi_dask.io import levels as levels_store
-from hsi_dask.io import store
 from hsi_dask.io.documents import Text, as_typed
 from hsi_dask.io.durable import whole_folder
 from hsi_dask.io.levels import level_grids, stored_array
-from hsi_dask.io.store import Grid
+from hsi_dask.io.map_grid import Grid
 from hsi_dask.overviews.coarsening import WINDOW, coarsen, steps_between
 from hsi_dask.overviews.jobs import Work
 from hsi_dask.overviews.statistics import Cell, Plane, Statistics, damage_named, measured, place
@@ -95,7 +95,9 @@ def reclassified(run: Run, like: str, name: str, thresholds: Thresholds, path: P
         raise ConfigError(f"a class map cannot be called {name!r}; use up to 64 letters, digits and _, no digit first")
     if name in maps and name != like:
         raise ConfigError(f"{run.path} has a map {name} already; choose another name")
-    planes = store.endmember_planes(store.read_endmembers(run.endmembers))[maps[str(classes.of)].dims[0]].size
+    planes = map_arrays.endmember_planes(endmember_store.read_endmembers(run.endmembers))[
+        maps[str(classes.of)].dims[0]
+    ].size
     if len(thresholds) != planes:
         raise ConfigError(f"{name} has {len(thresholds)} thresholds, but {classes.of} has {planes} planes")
     return Reclassified(replace(classes, name=name), like, thresholds, path)
@@ -106,9 +108,9 @@ def reclassify(
 ) -> None:
     """Make a class map in its folder, replacing what is there; `identity` is of the tiles that it is of."""
     scores = next(v for v in run.manifest.variables if v.name == classes.variable.of)
-    grids, endmembers = level_grids(run.manifest.grid), store.read_endmembers(run.endmembers)
+    grids, endmembers = level_grids(run.manifest.grid), endmember_store.read_endmembers(run.endmembers)
     dim, name = scores.dims[0], classes.variable.name
-    planes = store.endmember_planes(endmembers)[dim].tolist()
+    planes = map_arrays.endmember_planes(endmembers)[dim].tolist()
     values = planes if dim == ENDMEMBER else list(range(1, len(planes) + 1))
     attrs = {"records": identity, "like": classes.like, "thresholds": list(classes.thresholds)}
     advanced(0.0)

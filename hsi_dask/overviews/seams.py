@@ -23,7 +23,7 @@ from hsi_dask.io.cells import SUFFIX
 from hsi_dask.io.documents import Digest, Text, read_document
 from hsi_dask.io.durable import digest, write_file
 from hsi_dask.io.levels import stored_array
-from hsi_dask.io.store import Grid
+from hsi_dask.io.map_grid import Grid
 from hsi_dask.overviews.jobs import Work
 from hsi_dask.overviews.overlaps import Overlapped, overlapped
 from hsi_dask.overviews.overviews import QUICKLOOK_WAVELENGTHS, Overviews

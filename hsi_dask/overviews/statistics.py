@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from hsi_dask.errors import RunError
 from hsi_dask.io.documents import Count, matching
 from hsi_dask.io.levels import stored_array
-from hsi_dask.io.store import Grid
+from hsi_dask.io.map_grid import Grid
 from hsi_dask.overviews.jobs import Work
 from hsi_dask.schema import CLASS_DIMS, Variable
 

@@ -16,9 +16,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hsi_dask.batch.observer import Advanced
-from hsi_dask.io import store
+from hsi_dask.io import endmember_store
 from hsi_dask.io.levels import QUICKLOOK, level_grids
-from hsi_dask.io.store import Grid
+from hsi_dask.io.map_grid import Grid
 from hsi_dask.ops.classes import class_map
 from hsi_dask.overviews.overviews import open_overviews
 from hsi_dask.schema import CLASS_DIMS, ENDMEMBER, MATERIAL, WAVELENGTH, Variable, X, Y
@@ -80,7 +80,7 @@ class Canvas:
         self.overviews = open_overviews(run_dir, advanced=advanced)
         self.run = self.overviews.run
         self.settings = Settings(self.run)
-        self.endmembers = store.open_endmembers(run_dir)
+        self.endmembers = endmember_store.open_endmembers(run_dir)
         self.grids = level_grids(self.run.manifest.grid)
         self._held: dict[tuple[Any, ...], xr.DataArray] = {}  # what was read last, for a threshold that moves
         self._limits: dict[str, tuple[float, float]] = {}

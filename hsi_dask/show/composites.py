@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hsi_dask.errors import ConfigError
 from hsi_dask.escaping import xml_text
-from hsi_dask.io.store import Grid
+from hsi_dask.io.map_grid import Grid
 from hsi_dask.schema import CLASS_DIMS, Variable
 from hsi_dask.show.labels import Labels
 

@@ -24,7 +24,7 @@ from hsi_dask.batch.state.run_directory import Run
 from hsi_dask.batch.tiles.plan import free_bytes
 from hsi_dask.errors import RunError
 from hsi_dask.escaping import xml_text
-from hsi_dask.io import cog, store
+from hsi_dask.io import cog, endmember_store
 from hsi_dask.io.durable import PART, lock_alone, sync_folders, write_file
 from hsi_dask.io.libraries import write_library, write_table
 from hsi_dask.overviews.overviews import Overviews, kept_overviews
@@ -126,7 +126,7 @@ def _files(
     overviews: Overviews, part: Path, target: Path, compress: bool, composite: Sequence[str] | None
 ) -> Iterator[Sequence[Path]]:
     """The files of each map as soon as they are in place, then those of the spectra."""
-    run, spectra = overviews.run, store.open_endmembers(overviews.run.path)
+    run, spectra = overviews.run, endmember_store.open_endmembers(overviews.run.path)
     endmembers, maps = labels_of(spectra), {variable.name: variable for variable in overviews.variables}
     require_composite([labels_of(spectra, dim_of(v, maps)) for v in maps.values() if v.role == "fraction"], composite)
     tags = _tags(run, len(overviews.records))

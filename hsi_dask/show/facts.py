@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from hsi_dask.batch.state.manifest import TileRecord
 from hsi_dask.batch.state.run_directory import Run
 from hsi_dask.errors import FileFormatError
+from hsi_dask.io.endmember_store import open_endmembers
 from hsi_dask.io.readers import read_source
-from hsi_dask.io.store import open_endmembers
 from hsi_dask.io.tile_source import TileSource
 from hsi_dask.kernels.correlation import std_of_sum
 from hsi_dask.overviews.overviews import Overviews

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from hsi_dask.errors import RunError
 from hsi_dask.io import cog
 from hsi_dask.io.levels import level_grids, stored_array
-from hsi_dask.io.store import Grid
+from hsi_dask.io.map_grid import Grid
 from hsi_dask.overviews.coarsening import halved
 from hsi_dask.overviews.statistics import Cell, Statistics, damage_named, place
 from hsi_dask.schema import CLASS_DIMS, Variable

@@ -10,7 +10,7 @@ import xarray as xr
 
 from hsi_dask.errors import ConfigError, EndmemberError
 from hsi_dask.escaping import visible
-from hsi_dask.io.store import open_endmembers
+from hsi_dask.io.endmember_store import open_endmembers
 from hsi_dask.schema import MATERIAL, UNCLASSIFIED, endmember_materials, endmember_numbers
 from hsi_dask.show.summaries import labels_in, specifications
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from hsi_dask.batch.state.manifest import TileRecord
 from hsi_dask.errors import HsiDaskError
+from hsi_dask.io.map_grid import Grid
 from hsi_dask.io.readers import read_source
-from hsi_dask.io.store import Grid
 from hsi_dask.ops.bands import select_bands
 from hsi_dask.schema import FLAGS, WAVELENGTH, X, Y
 from hsi_dask.show.settings import Settings

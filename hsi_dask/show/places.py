@@ -18,9 +18,9 @@ from hsi_dask.errors import ConfigError, RunError, SchemaError
 from hsi_dask.io import crs as reference
 from hsi_dask.io.damage import damage_named
 from hsi_dask.io.durable import sync_folders, write_file
+from hsi_dask.io.endmember_store import open_endmembers
 from hsi_dask.io.footprints import NO_GEOMETRY, OUTSIDE, Lattice, Pixels, pixels_of, states
 from hsi_dask.io.places import TABLES, Places
-from hsi_dask.io.store import open_endmembers
 from hsi_dask.io.vector_files import VECTORS, write_frame
 from hsi_dask.schema import FLAGS, GRID_MAPPING, QUALITY, SAME_WAVELENGTH, WAVELENGTH, X, Y
 from hsi_dask.show.place_sums import Sums, layers_of

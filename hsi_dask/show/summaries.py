@@ -11,7 +11,7 @@ from hsi_dask.batch.state.manifest import MANIFEST
 from hsi_dask.batch.state.run_directory import Run
 from hsi_dask.errors import RunError, SchemaError
 from hsi_dask.escaping import visible
-from hsi_dask.io.store import ENDMEMBERS, open_endmembers
+from hsi_dask.io.endmember_store import ENDMEMBERS, open_endmembers
 from hsi_dask.methods.registry import METHODS, variable
 from hsi_dask.schema import CLASS_DIMS, ENDMEMBER, MATERIAL, QUALITY, Role, Variable
 from hsi_dask.show.labels import Labels, dim_of, labels_of

@@ -8,7 +8,7 @@ from typing import Any
 
 from hsi_dask.batch.state.run_directory import Run
 from hsi_dask.errors import ConfigError
-from hsi_dask.io import store
+from hsi_dask.io import endmember_store, map_arrays
 from hsi_dask.methods.registry import METHODS
 from hsi_dask.ops.classes import limits_of
 from hsi_dask.overviews.reclassified import Thresholds
@@ -30,7 +30,10 @@ def thresholds_of(run_dir: str | os.PathLike[str], wanted: Wanted | None) -> dic
         return {}
     run = Run.open(run_dir)
     settings = Settings(run)
-    planes = {dim: numbers.size for dim, numbers in store.endmember_planes(store.open_endmembers(run_dir)).items()}
+    planes = {
+        dim: numbers.size
+        for dim, numbers in map_arrays.endmember_planes(endmember_store.open_endmembers(run_dir)).items()
+    }
     maps = {variable.name: variable for variable in run.manifest.variables}
     found = {}
     for name, threshold in wanted.items():

@@ -20,8 +20,8 @@ from hsi_dask.batch.tiles.search import find_tiles
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import ConfigError, RunError
 from hsi_dask.io import hdf5
+from hsi_dask.io.endmember_store import open_endmembers
 from hsi_dask.io.regions import inside
-from hsi_dask.io.store import open_endmembers
 from hsi_dask.schema import FLAGS
 from hsi_dask.synthetic import Site, neon_wavelengths, simulate_site
 

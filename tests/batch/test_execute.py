@@ -25,8 +25,9 @@ from hsi_dask.batch.state.verify import verify
 from hsi_dask.batch.tiles.plan import Plan, Tile, make_plan
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import EndmemberError, RunError
+from hsi_dask.io.endmember_store import open_endmembers
 from hsi_dask.io.neon.metadata import read_metadata
-from hsi_dask.io.store import open_endmembers, open_results
+from hsi_dask.io.store import open_results
 from hsi_dask.ops.bands import select_bands
 from hsi_dask.ops.materials import map_materials
 from hsi_dask.synthetic import Site, neon_wavelengths, simulate_scene, write_neon_tile

@@ -13,8 +13,8 @@ from hsi_dask.batch.execution.run import run
 from hsi_dask.batch.state.verify import verify
 from hsi_dask.batch.tiles.plan import make_plan
 from hsi_dask.config import RunConfig
+from hsi_dask.io.endmember_store import open_endmembers
 from hsi_dask.io.libraries import write_table
-from hsi_dask.io.store import open_endmembers
 from hsi_dask.synthetic import Site, simulate_scene, write_neon_tile
 
 DRIVER = """

@@ -17,7 +17,8 @@ from hsi_dask.batch.state.verify import verify
 from hsi_dask.batch.tiles.plan import make_plan
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import ConfigError, EndmemberError
-from hsi_dask.io.store import open_endmembers, open_results
+from hsi_dask.io.endmember_store import open_endmembers
+from hsi_dask.io.store import open_results
 from hsi_dask.schema import FLAGS
 from hsi_dask.synthetic import Site, simulate_scene, simulate_site, write_neon_tile
 

@@ -22,8 +22,8 @@ from hsi_dask.config import RunConfig
 from hsi_dask.errors import FileFormatError, GridError, RunError
 from hsi_dask.io.cells import Cell, Layers, Part
 from hsi_dask.io.chunked import InMemory
+from hsi_dask.io.endmember_store import open_endmembers
 from hsi_dask.io.readers import identity, read_source
-from hsi_dask.io.store import open_endmembers
 from hsi_dask.schema import FLAGS
 from hsi_dask.synthetic import neon_wavelengths, simulate_scene, write_neon_tile
 

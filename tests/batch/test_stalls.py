@@ -29,12 +29,12 @@ OTHERS = ["368000_4306000", "368080_4306000"]
 # Loaded by workers: they tell when a tile has begun, and there is time to stop something before it looks at its file
 SLOW = """
 import os, time
-from hsi_dask.io import store
-def slowly(path, plain=store.read_endmembers):
+from hsi_dask.io import endmember_store
+def slowly(path, plain=endmember_store.read_endmembers):
     open(f"begun-{os.getpid()}", "w").close()
     time.sleep(1)
     return plain(path)
-store.read_endmembers = slowly
+endmember_store.read_endmembers = slowly
 """
 
 

@@ -15,7 +15,8 @@ from hsi_dask.batch.state.naming import name_endmembers
 from hsi_dask.batch.tiles.plan import make_plan
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import ConfigError, EndmemberError, RunError
-from hsi_dask.io.store import open_endmembers, open_results
+from hsi_dask.io.endmember_store import open_endmembers
+from hsi_dask.io.store import open_results
 from hsi_dask.synthetic import MATERIALS, Site, material_spectra, neon_wavelengths, simulate_site
 
 Store = Callable[[Path], dict[str, bytes]]

@@ -16,8 +16,8 @@ from hsi_dask.batch.tiles.plan import make_plan
 from hsi_dask.batch.tiles.search import find_tiles
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import ConfigError, RunError
+from hsi_dask.io.endmember_store import open_endmembers
 from hsi_dask.io.readers import open_cube
-from hsi_dask.io.store import open_endmembers
 from hsi_dask.kernels.extraction.whole_scene import space_of
 from hsi_dask.ops.bands import select_bands
 from hsi_dask.ops.endmembers import find_endmembers

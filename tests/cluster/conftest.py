@@ -21,13 +21,13 @@ CONFIGS = Path(__file__).parents[2] / "cluster_configs"
 # Loaded by workers: until the harm is done tiles take as long as large ones, so that a run has a middle
 SLOW = """
 import os, time
-from hsi_dask.io import store
-def slowly(path, plain=getattr(store, "plain", store.read_endmembers)):
+from hsi_dask.io import endmember_store, store
+def slowly(path, plain=getattr(store, "plain", endmember_store.read_endmembers)):
     if not os.path.exists({harmed!r}):
         time.sleep({seconds})
     return plain(path)
-store.plain = getattr(store, "plain", store.read_endmembers)
-store.read_endmembers = slowly
+store.plain = getattr(store, "plain", endmember_store.read_endmembers)
+endmember_store.read_endmembers = slowly
 """
 
 

@@ -13,7 +13,7 @@ import hsi_dask as hsi
 from hsi_dask.comparison.changes import changes_of
 from hsi_dask.comparison.pairs import open_pair
 from hsi_dask.comparison.stored import store_changes
-from hsi_dask.io.store import open_endmembers
+from hsi_dask.io.endmember_store import open_endmembers
 from hsi_dask.show.change_tables import areas_of
 
 Z = 1.959964  # of 95 %

@@ -11,7 +11,7 @@ from hsi_dask.batch.state.naming import name_endmembers
 from hsi_dask.comparison.pairs import open_pair
 from hsi_dask.comparison.spectra import require_same_endmembers
 from hsi_dask.errors import ConfigError, EndmemberError, GridError, RunError
-from hsi_dask.io.store import open_endmembers, write_endmembers
+from hsi_dask.io.endmember_store import open_endmembers, write_endmembers
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ import xarray as xr
 from spectral.io import envi
 
 from hsi_dask.errors import EndmemberError
+from hsi_dask.io.endmember_store import write_endmembers
 from hsi_dask.io.libraries import write_library, write_table
 from hsi_dask.io.spectra import read_spectra
-from hsi_dask.io.store import write_endmembers
 
 NM = np.array([400.0, 450.0, 500.5, 600.0, 2450.0])
 OAK, LAKE = np.array([0.03, 0.04, 0.08, 0.05, 0.21]), np.array([0.06, 0.05, 0.03, 0.02, 0.0])

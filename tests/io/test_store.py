@@ -13,10 +13,10 @@ import xarray as xr
 from pyproj import CRS
 
 from hsi_dask.errors import GridError, RunError, SchemaError
-from hsi_dask.io import store
+from hsi_dask.io import endmember_store, map_writer, store
 from hsi_dask.io.crs import canonical
 from hsi_dask.io.durable import PART, digest, whole_folder, write_file
-from hsi_dask.io.store import Grid
+from hsi_dask.io.map_grid import Grid
 from hsi_dask.methods.registry import variable
 
 GRID = Grid(crs="EPSG:32618", west=368000.0, north=4307000.0, resolution=(1.0, 1.0), shape=(70, 130), chunk=(40, 60))
@@ -49,7 +49,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def test_a_region_reads_back_and_the_rest_is_no_data(run_dir: Path) -> None:
     written = maps()
-    store.write_region(run_dir / "results.zarr", written, 0, 60)
+    map_writer.write_region(run_dir / "results.zarr", written, 0, 60)
     results = store.open_results(run_dir)
     assert results.rio.crs.to_epsg() == 32618
     assert results.rio.bounds() == (368000.0, 4306930.0, 368130.0, 4307000.0)
@@ -67,7 +67,7 @@ def test_a_region_reads_back_and_the_rest_is_no_data(run_dir: Path) -> None:
 
 
 def test_receipts_are_of_the_files_bytes_and_only_the_tiles_chunks_exist(run_dir: Path) -> None:
-    receipts = store.write_region(run_dir / "results.zarr", maps(), 0, 60)
+    receipts = map_writer.write_region(run_dir / "results.zarr", maps(), 0, 60)
     held = {key: data for key, data in files(run_dir / "results.zarr").items() if "/c/" in key}
     coordinates = {"y/c/0", "x/c/0", "endmember/c/0"}
     assert {r.key for r in receipts} == set(held) - coordinates - {"spatial_ref/c"}
@@ -78,13 +78,13 @@ def test_the_same_data_give_the_same_bytes(tmp_path: Path) -> None:
     big = Grid("EPSG:32618", 0.0, 0.0, (1.0, 1.0), (500, 700), (500, 700))
     for name in "ab":
         store.create_results(tmp_path / name, big, VARIABLES, ENDMEMBERS)
-        store.write_region(tmp_path / name, maps(500, 700), 0, 0)
+        map_writer.write_region(tmp_path / name, maps(500, 700), 0, 0)
     assert files(tmp_path / "a") == files(tmp_path / "b")
 
 
 def test_a_cropped_tile_is_padded_to_its_chunk_on_both_sides(run_dir: Path) -> None:
     cropped = maps(25, 30)
-    store.write_region(run_dir / "results.zarr", cropped, 45, 70)
+    map_writer.write_region(run_dir / "results.zarr", cropped, 45, 70)
     results = store.open_results(run_dir)
     inside = results.isel(y=slice(45, 70), x=slice(70, 100))
     np.testing.assert_array_equal(inside.abundance, cropped.abundance)
@@ -94,13 +94,13 @@ def test_a_cropped_tile_is_padded_to_its_chunk_on_both_sides(run_dir: Path) -> N
 
 def test_a_region_outside_the_mosaic_is_refused(run_dir: Path) -> None:
     with pytest.raises(SchemaError, match=r"abundance: 40\.\.80 is outside the mosaic"):
-        store.write_region(run_dir / "results.zarr", maps(), 40, 0)
+        map_writer.write_region(run_dir / "results.zarr", maps(), 40, 0)
 
 
 def test_chunks_without_data_are_written_too(run_dir: Path) -> None:
     empty = maps() * np.nan
     empty["sam_class"] = (("y", "x"), np.full((40, 60), 255, np.uint8))
-    receipts = store.write_region(run_dir / "results.zarr", empty, 0, 0)
+    receipts = map_writer.write_region(run_dir / "results.zarr", empty, 0, 0)
     assert len(receipts) == 5
 
 
@@ -109,7 +109,7 @@ def test_what_a_killed_writer_left_goes_with_the_next_write(run_dir: Path) -> No
     chunk.parent.mkdir(parents=True)
     torn = chunk.with_name(f".0.deadbeef{PART}")
     torn.write_bytes(b"half")
-    store.write_region(run_dir / "results.zarr", maps(), 0, 0)
+    map_writer.write_region(run_dir / "results.zarr", maps(), 0, 0)
     assert not torn.exists()
 
 
@@ -145,7 +145,7 @@ def test_gdal_reads_values_crs_and_corners(run_dir: Path) -> None:
     if version < (3, 11):
         pytest.skip(f"GDAL {rasterio.__gdal_version__} reads Zarr v3 drafts only; from 3.11 on it reads the standard")
     written = maps()
-    store.write_region(run_dir / "results.zarr", written, 0, 60)
+    map_writer.write_region(run_dir / "results.zarr", written, 0, 60)
     with rasterio.open(f'ZARR:"{run_dir / "results.zarr"}":/sam_class') as dataset:
         assert dataset.crs.to_epsg() == 32618
         assert tuple(dataset.bounds) == (368000.0, 4306930.0, 368130.0, 4307000.0)
@@ -161,7 +161,7 @@ def test_a_folder_that_is_no_run_is_one_sentence(tmp_path: Path, run_dir: Path) 
     with pytest.raises(RunError, match="nowhere does not exist"):
         store.open_results(tmp_path / "nowhere")
     with pytest.raises(RunError, match=r"has no endmembers.zarr yet"):
-        store.open_endmembers(run_dir)
+        endmember_store.open_endmembers(run_dir)
 
 
 def test_an_unknown_crs_is_refused(tmp_path: Path) -> None:
@@ -191,8 +191,8 @@ def endmembers() -> xr.DataArray:
 
 def test_endmembers_come_back_with_where_they_came_from(run_dir: Path) -> None:
     written = endmembers()
-    store.write_endmembers(run_dir / "endmembers.zarr", written)
-    back = store.open_endmembers(run_dir)
+    endmember_store.write_endmembers(run_dir / "endmembers.zarr", written)
+    back = endmember_store.open_endmembers(run_dir)
     np.testing.assert_array_equal(back, written)
     for name in ("fwhm", "row", "y", "x", "tile", "wavelength", "good_wavelength"):
         np.testing.assert_array_equal(back[name], written[name])
@@ -201,11 +201,11 @@ def test_endmembers_come_back_with_where_they_came_from(run_dir: Path) -> None:
 
 
 def test_damaged_endmembers_are_refused(run_dir: Path) -> None:
-    store.write_endmembers(run_dir / "endmembers.zarr", endmembers())
+    endmember_store.write_endmembers(run_dir / "endmembers.zarr", endmembers())
     root = run_dir / "endmembers.zarr/zarr.json"
     root.write_text(re.sub(r'"digest": "\w+"', f'"digest": "{"0" * 64}"', root.read_text()))
     with pytest.raises(RunError, match="its spectra differ from their checksum"):
-        store.open_endmembers(run_dir)
+        endmember_store.open_endmembers(run_dir)
 
 
 def test_a_file_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,17 +238,17 @@ def test_a_folder_takes_its_name_only_when_it_is_complete(tmp_path: Path) -> Non
 @pytest.fixture
 def results(run_dir: Path) -> xr.Dataset:
     """Maps of one tile, with names of the endmembers."""
-    store.write_region(run_dir / "results.zarr", maps(), 0, 60)
+    map_writer.write_region(run_dir / "results.zarr", maps(), 0, 60)
     named = endmembers()
     named.attrs["names"] = ["soil", "Straße", "=roof"]
-    store.write_endmembers(run_dir / "endmembers.zarr", named)
+    endmember_store.write_endmembers(run_dir / "endmembers.zarr", named)
     return store.open_results(run_dir)
 
 
 def test_names_are_a_coordinate(results: xr.Dataset, run_dir: Path) -> None:
     assert results["name"].values.tolist() == ["soil", "Straße", "=roof"]
     assert str(results.abundance.sel(endmember=2)["name"].item()) == "Straße"
-    store.write_endmembers(run_dir / "endmembers.zarr", endmembers())
+    endmember_store.write_endmembers(run_dir / "endmembers.zarr", endmembers())
     assert store.open_results(run_dir)["name"].values.tolist() == ["endmember 1", "endmember 2", "endmember 3"]
 
 
@@ -360,7 +360,7 @@ def test_no_link_is_followed_when_results_are_written(run_dir: Path, tmp_path: P
     (tmp_path / "victim").mkdir()
     (run_dir / "results.zarr/residual/c").symlink_to(tmp_path / "victim")
     with pytest.raises(OSError, match="a link or a file where a folder should be"):
-        store.write_region(run_dir / "results.zarr", maps(), 0, 60)
+        map_writer.write_region(run_dir / "results.zarr", maps(), 0, 60)
     assert not list((tmp_path / "victim").iterdir())
 
 
@@ -391,17 +391,17 @@ def test_a_chunk_that_would_inflate_to_another_size_is_refused_before(results: x
     ],
 )
 def test_attributes_of_endmembers_are_checked(run_dir: Path, attributes: dict[str, object], said: str) -> None:
-    store.write_endmembers(run_dir / "endmembers.zarr", endmembers())
+    endmember_store.write_endmembers(run_dir / "endmembers.zarr", endmembers())
     root = run_dir / "endmembers.zarr/zarr.json"
     change(root, attributes=json.loads(root.read_text())["attributes"] | attributes)
     with pytest.raises(RunError, match=said):
-        store.open_endmembers(run_dir)
+        endmember_store.open_endmembers(run_dir)
 
 
 def test_a_folder_without_endmembers_is_called_no_run_and_nobody_is_told_to_remove_it(tmp_path: Path) -> None:
     (tmp_path / "thesis").mkdir()
     with pytest.raises(RunError, match=r"thesis is no run directory, and no endmembers.zarr of one") as caught:
-        store.read_endmembers(tmp_path / "thesis")
+        endmember_store.read_endmembers(tmp_path / "thesis")
     assert "remove" not in str(caught.value)
 
 
@@ -423,7 +423,7 @@ def test_grids_of_any_crs_and_pixel_size_are_described_and_read_back(
 ) -> None:
     grid = Grid(crs, -76.5, 39.0, resolution, (70, 130), (40, 60))
     store.create_results(tmp_path / "results.zarr", grid, VARIABLES, ENDMEMBERS)
-    store.write_region(tmp_path / "results.zarr", maps(), 0, 0)
+    map_writer.write_region(tmp_path / "results.zarr", maps(), 0, 0)
     attributes = json.loads((tmp_path / "results.zarr/residual/zarr.json").read_text())["attributes"]
     assert {key: attributes[key] for key in attributes if key.startswith("proj:")} == proj
     (tmp_path / "manifest.json").write_text("{}")

@@ -14,7 +14,7 @@ import hsi_dask as hsi
 from hsi_dask.batch.state.naming import name_endmembers
 from hsi_dask.cli import main
 from hsi_dask.errors import ConfigError, SchemaError
-from hsi_dask.io.store import open_endmembers
+from hsi_dask.io.endmember_store import open_endmembers
 from hsi_dask.kernels.accuracy import area_adjusted
 from hsi_dask.ops.accuracy import assess
 from hsi_dask.show.assessments import keep_accuracy

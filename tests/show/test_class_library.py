@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hsi_dask.batch.execution.run import run
 from hsi_dask.config import RunConfig
-from hsi_dask.io.store import open_endmembers
+from hsi_dask.io.endmember_store import open_endmembers
 from hsi_dask.show.export import export
 from hsi_dask.show.report import report
 

@@ -9,8 +9,8 @@ import pytest
 import hsi_dask as hsi
 from hsi_dask.cli import main
 from hsi_dask.errors import ConfigError
+from hsi_dask.io.endmember_store import open_endmembers
 from hsi_dask.io.libraries import write_table
-from hsi_dask.io.store import open_endmembers
 from hsi_dask.show.composites import composite, largest
 from hsi_dask.show.export import export
 from hsi_dask.show.report import report

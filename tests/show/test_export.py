@@ -19,10 +19,10 @@ import hsi_dask as hsi
 from hsi_dask.batch.state.run_directory import Run
 from hsi_dask.cli import main
 from hsi_dask.errors import RunError
+from hsi_dask.io.endmember_store import open_endmembers
 from hsi_dask.io.levels import OVERVIEWS
 from hsi_dask.io.libraries import write_library, write_table
 from hsi_dask.io.spectra import read_spectra
-from hsi_dask.io.store import open_endmembers
 from hsi_dask.methods.registry import variable
 from hsi_dask.schema import QUALITY
 from hsi_dask.show.export import export

@@ -17,8 +17,8 @@ from PIL import Image
 
 import hsi_dask as hsi
 from hsi_dask.errors import ConfigError, RunError
+from hsi_dask.io.endmember_store import open_endmembers
 from hsi_dask.io.libraries import write_table
-from hsi_dask.io.store import open_endmembers
 from hsi_dask.show.facts import area
 from hsi_dask.show.report import report as write_report
 from hsi_dask.synthetic import neon_wavelengths, simulate_site

@@ -30,7 +30,7 @@ from hsi_dask.batch.tiles.plan import Plan, Tile, free_bytes, make_plan, with_ch
 from hsi_dask.batch.tiles.search import find_tiles
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import HsiDaskError, RunError
-from hsi_dask.io import store
+from hsi_dask.io import endmember_store
 from hsi_dask.limits import Limits
 from hsi_dask.schema import ENDMEMBER, PIXEL
 
@@ -328,8 +328,8 @@ def _ensure_endmembers(state: Run, plan: Plan, workers: Workers) -> None:
     """Find the run's endmembers once, or take those given; they are reused by every later start."""
     if state.endmembers.exists():
         forget_search(state.path)
-        stored = store.endmembers_digest(store.read_endmembers(state.endmembers))
-        if plan.spectra is not None and store.endmembers_digest(plan.spectra) != stored:
+        stored = endmember_store.endmembers_digest(endmember_store.read_endmembers(state.endmembers))
+        if plan.spectra is not None and endmember_store.endmembers_digest(plan.spectra) != stored:
             file = plan.config.endmembers.file
             raise RunError(f"{file} holds other spectra than when the run began; restore it, or start a new run")
         return
@@ -337,12 +337,12 @@ def _ensure_endmembers(state: Run, plan: Plan, workers: Workers) -> None:
         workers.observer.message(
             f"taking {plan.spectra.sizes[ENDMEMBER]} endmembers from {plan.config.endmembers.file}"
         )
-        store.write_endmembers(state.endmembers, plan.spectra)
+        endmember_store.write_endmembers(state.endmembers, plan.spectra)
         return
     from hsi_dask.kernels.compiled import compilations_told  # slow to import: only a new run needs it
 
     with compilations_told(partial(workers.observer.compiling, "")):
-        store.write_endmembers(state.endmembers, _found_endmembers(state, plan, workers))
+        endmember_store.write_endmembers(state.endmembers, _found_endmembers(state, plan, workers))
     forget_search(state.path)
 
 
@@ -380,7 +380,7 @@ def _ensure_results(state: Run) -> None:
     if state.results.exists() or state.recorded():
         _require_results(state)
         return
-    endmembers = store.read_endmembers(state.endmembers)
+    endmembers = endmember_store.read_endmembers(state.endmembers)
     create_results(state.results, state.manifest, endmembers, scene_thresholds(state.path, state.config))
 
 

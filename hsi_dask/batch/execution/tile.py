@@ -24,7 +24,7 @@ from hsi_dask.batch.tiles.masks import tile_flags, unmasked_pixels
 from hsi_dask.batch.tiles.plan import Tile
 from hsi_dask.config import MaskConfig, RunConfig
 from hsi_dask.errors import FileFormatError
-from hsi_dask.io import store
+from hsi_dask.io import endmember_store, map_writer
 from hsi_dask.io.readers import read_source
 from hsi_dask.io.receipts import Receipt
 from hsi_dask.io.regions import Region
@@ -70,7 +70,7 @@ def process_tile(job: Job, threads: int, advanced: Advanced) -> TileRecord:
         advanced(0.0)
         started, clock = time.perf_counter(), CompileClock()
         run = Run.open(job.run_dir)
-        endmembers = store.read_endmembers(run.endmembers)
+        endmembers = endmember_store.read_endmembers(run.endmembers)
         file, cube, inside = open_tile(job)
         config = job.config
         maps, validity = mapped(
@@ -81,7 +81,7 @@ def process_tile(job: Job, threads: int, advanced: Advanced) -> TileRecord:
         flags = tile_flags(file, cube, config.masks)
         if flags is not None:
             whole = whole.assign(_flags=flags)
-        spectra = store.endmembers_digest(endmembers)
+        spectra = endmember_store.endmembers_digest(endmembers)
         before = _recorded_before(run, job.tile, spectra)
         receipts: list[Receipt] = []
         counts: Counter[str] = Counter()
@@ -92,7 +92,7 @@ def process_tile(job: Job, threads: int, advanced: Advanced) -> TileRecord:
             valid, found = computed["_validity"].values, computed.get("_flags")
             within = None if inside is None else inside[start:stop]
             computed = mask_maps(computed[list(maps)], valid, None if found is None else found.values, within)
-            receipts += store.write_region(run.results, computed, job.tile.row + start, job.tile.column)
+            receipts += map_writer.write_region(run.results, computed, job.tile.row + start, job.tile.column)
             counts.update(count_flags(computed["quality"].values))
             if zeros := int(((valid == ZERO) & (True if within is None else within)).sum()):
                 counts["zero"] += zeros

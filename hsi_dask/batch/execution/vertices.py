@@ -19,8 +19,9 @@ from hsi_dask.batch.state.run_directory import Run
 from hsi_dask.batch.state.scene import search_folder
 from hsi_dask.batch.tiles.plan import Plan, Tile
 from hsi_dask.errors import EndmemberError, FileFormatError, RunError
+from hsi_dask.io.endmember_store import endmembers_digest
+from hsi_dask.io.map_grid import Grid
 from hsi_dask.io.scene import read_arrays, read_planes, write_arrays, write_planes
-from hsi_dask.io.store import Grid, endmembers_digest
 from hsi_dask.ops.sampling import pixels_at
 from hsi_dask.scene import vertices as scene
 from hsi_dask.schema import ENDMEMBER, PIXEL, WAVELENGTH, Y

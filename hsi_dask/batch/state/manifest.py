@@ -32,9 +32,9 @@ from hsi_dask.io.documents import (
     read_json,
 )
 from hsi_dask.io.durable import digest, sync_folders, write_file
+from hsi_dask.io.map_grid import Grid
 from hsi_dask.io.receipts import Receipt
 from hsi_dask.io.regions import Region
-from hsi_dask.io.store import Grid
 from hsi_dask.io.zarr_metadata import MOST_PIXELS
 from hsi_dask.methods import registry as methods
 from hsi_dask.schema import CLASS_DIMS, ENDMEMBER, MATERIAL, QUALITY, QUALITY_OF_AREA, Variable, with_all_flags

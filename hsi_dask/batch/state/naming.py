@@ -13,7 +13,7 @@ import xarray as xr
 from hsi_dask.batch.state.lock import held_whole
 from hsi_dask.batch.state.run_directory import Run, create_results
 from hsi_dask.errors import RunError
-from hsi_dask.io import store
+from hsi_dask.io import endmember_store
 from hsi_dask.io.durable import sync_folders, write_file
 from hsi_dask.schema import ENDMEMBER, NAME, endmember_names, endmember_numbers
 
@@ -30,14 +30,14 @@ def name_endmembers(run_dir: str | os.PathLike[str], names: Mapping[int, str]) -
     """
     run = Run.open(run_dir)
     with held_whole(run.path):
-        endmembers = store.read_endmembers(run.endmembers)
+        endmembers = endmember_store.read_endmembers(run.endmembers)
         numbers = endmember_numbers(endmembers).tolist()
         _require(names, numbers, run.path)
         before = endmember_names(endmembers) or [f"endmember {number}" for number in numbers]
         now = [names.get(number, known) for number, known in zip(numbers, before, strict=True)]
         endmembers.attrs["names"] = now
         endmembers = endmembers.assign_coords({NAME: (ENDMEMBER, np.array(now, dtype=object))})
-        store.write_endmembers(run.endmembers, endmembers)
+        endmember_store.write_endmembers(run.endmembers, endmembers)
         if run.results.is_dir():
             _rename_classes(run, endmembers)
     return endmembers

@@ -33,8 +33,8 @@ from hsi_dask.batch.tiles.cells import CELLS
 from hsi_dask.batch.tiles.plan import BadTile, Plan, Tile, on_grid
 from hsi_dask.errors import RunError
 from hsi_dask.io.durable import PART, sync_folders, write_file
+from hsi_dask.io.endmember_store import ENDMEMBERS
 from hsi_dask.io.regions import Region, extent_text
-from hsi_dask.io.store import ENDMEMBERS
 
 logger = logging.getLogger(__name__)
 

@@ -39,7 +39,7 @@ from hsi_dask.batch.tiles.plan import BadTile, Plan, Tile
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import ConfigError, RunError
 from hsi_dask.escaping import visible
-from hsi_dask.io import readers, store
+from hsi_dask.io import endmember_store, map_arrays, readers, store
 from hsi_dask.io.cells import SUFFIX, parts_of
 from hsi_dask.io.documents import (
     as_typed,
@@ -48,11 +48,12 @@ from hsi_dask.io.documents import (
     read_text,
 )
 from hsi_dask.io.durable import PART
+from hsi_dask.io.endmember_store import ENDMEMBERS
 from hsi_dask.io.levels import OVERVIEWS
 from hsi_dask.io.receipts import Receipt
 from hsi_dask.io.regions import Region
 from hsi_dask.io.scene import SCENE
-from hsi_dask.io.store import ENDMEMBERS, RESULTS
+from hsi_dask.io.store import RESULTS
 from hsi_dask.io.zarr_metadata import read_group_metadata
 
 _FILES = (CONFIG, MANIFEST, LOCK)
@@ -154,9 +155,9 @@ class Run:
 
     def require_store(self) -> None:
         """Refuse a results store that is not as the manifest lays it out, in RunError."""
-        planes = store.endmember_planes(store.read_endmembers(self.endmembers))
+        planes = map_arrays.endmember_planes(endmember_store.read_endmembers(self.endmembers))
         sizes = {dim: numbers.size for dim, numbers in planes.items()}
-        store.require_layout(self.results, self.manifest.grid, self.manifest.variables, sizes)
+        map_arrays.require_layout(self.results, self.manifest.grid, self.manifest.variables, sizes)
 
     def done(self) -> list[str]:
         """Tiles with a trusted record: same settings, same spectra, and an input file that has not changed."""

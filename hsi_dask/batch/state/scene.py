@@ -12,7 +12,7 @@ from typing import Any
 from hsi_dask.batch.tiles.plan import Tile
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import RunError
-from hsi_dask.io import store
+from hsi_dask.io import endmember_store
 from hsi_dask.io.scene import SCENE, Arrays, read_arrays
 from hsi_dask.methods.registry import method
 from hsi_dask.methods.specification import Background
@@ -31,10 +31,10 @@ def reduction_of(run_dir: Path, config: RunConfig, name: str) -> Reduction:
     """The reduction of this name, as this run needs it."""
     if name == MOMENTS.name:
         return MOMENTS
-    endmembers = store.read_endmembers(run_dir / store.ENDMEMBERS)
+    endmembers = endmember_store.read_endmembers(run_dir / endmember_store.ENDMEMBERS)
     chosen = _relative(config)
     options = {each: values for each, values in config.method_options.items() if each in chosen}
-    settings = {"endmembers": store.endmembers_digest(endmembers), "options": options}
+    settings = {"endmembers": endmember_store.endmembers_digest(endmembers), "options": options}
     return ranges.score_ranges(endmembers, chosen, options, scene_background(run_dir, config), settings)
 
 

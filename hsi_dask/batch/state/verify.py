@@ -15,7 +15,7 @@ from hsi_dask.batch.state.manifest import CONFIG, FORMAT, RECORDS, TileRecord, v
 from hsi_dask.batch.state.run_directory import Run, create_results
 from hsi_dask.batch.state.scene import scene_thresholds
 from hsi_dask.errors import RunError
-from hsi_dask.io import store
+from hsi_dask.io import endmember_store
 from hsi_dask.io.durable import PART, digest, read_plain
 from hsi_dask.io.zarr_metadata import MOST_CHUNK
 from hsi_dask.yaml_text import load_file
@@ -56,7 +56,7 @@ def verify(run_dir: str | os.PathLike[str]) -> list[Finding]:
 
 def _check_stores(run: Run) -> Iterator[Finding]:
     try:
-        endmembers = store.read_endmembers(run.endmembers)
+        endmembers = endmember_store.read_endmembers(run.endmembers)
     except RunError as error:
         yield Finding("", "endmembers", str(error))
         return

@@ -8,8 +8,8 @@ from typing import NamedTuple
 from hsi_dask.errors import GridError
 from hsi_dask.io import blocks
 from hsi_dask.io import crs as reference
+from hsi_dask.io.map_grid import Grid
 from hsi_dask.io.readers import corner_in_name
-from hsi_dask.io.store import Grid
 from hsi_dask.io.tile_source import TileSource
 from hsi_dask.ops.grids import PixelGrid, offset
 

@@ -28,9 +28,10 @@ from hsi_dask.escaping import visible
 from hsi_dask.io import blocks, chunked
 from hsi_dask.io.cells import Cell
 from hsi_dask.io.durable import digest
+from hsi_dask.io.map_arrays import endmember_planes
+from hsi_dask.io.map_grid import Grid
 from hsi_dask.io.readers import corner_in_name, identity, read_source
 from hsi_dask.io.regions import Region
-from hsi_dask.io.store import Grid, endmember_planes
 from hsi_dask.io.tile_source import TileSource
 from hsi_dask.methods.registry import method, variables
 from hsi_dask.ops.grids import corner_name
