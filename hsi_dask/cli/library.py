@@ -35,12 +35,14 @@ def library(
 
     Every spectrum models every other; those are kept that stand for the rest. `run --library` takes what is written.
     """
+    from hsi_dask.batch.state.outputs import require_free
     from hsi_dask.io.libraries import write_library, write_table
     from hsi_dask.io.spectra import read_spectra
     from hsi_dask.ops.reduction import reduce_library
 
     if out.suffix.lower() not in (".csv", ".sli"):
         raise ConfigError(f"--out is {out}; name a .csv or a .sli file")
+    require_free(out, file, Path(file).with_suffix(".hdr"), Path(file).with_suffix(".sli"))
     units: Any = library_units
     chosen: Any = method
     spectra = read_spectra(file, units=units, material_column=material_column)

@@ -43,10 +43,13 @@ def extract(
     At a point those of its pixel. In polygons and with a buffer means and standard deviations of their pixels, of
     classes the commonest and all shares. Reads only chunks that hold such pixels.
     """
+    from hsi_dask.batch.state.outputs import require_free
     from hsi_dask.io.places import read_places
     from hsi_dask.io.store import open_results
     from hsi_dask.show.places import STATE, values_at, with_spectra, write_values
 
+    if out is not None:
+        require_free(out, file)
     maps = chosen(open_results(run_dir), variable)
     places = read_places(file, crs=crs, layer=layer)
     found = values_at(maps, places, buffer=buffer)
@@ -95,10 +98,13 @@ def accuracy(
     Confusion matrix; overall, user's and producer's accuracy and areas of classes, adjusted for the area that is mapped
     as each, with confidence intervals (Olofsson et al. 2014). They hold for places that were chosen at random.
     """
+    from hsi_dask.batch.state.outputs import require_free
     from hsi_dask.show.accuracy import accuracy as assessed
     from hsi_dask.show.accuracy import accuracy_rows, write_accuracy
     from hsi_dask.show.assessments import keep_accuracy
 
+    if out is not None:
+        require_free(out, file)
     stands_for = dict(map(_pair, classes or ()))
     found = assessed(
         run_dir, file, column, variable=variable, classes=stands_for, buffer=buffer, crs=crs, layer=layer,

@@ -13,6 +13,7 @@ from typing import Any
 
 from hsi_dask.batch.observer import Advanced
 from hsi_dask.batch.state.manifest import versions
+from hsi_dask.batch.state.outputs import require_free
 from hsi_dask.batch.state.run_directory import Run
 from hsi_dask.comparison.pairs import open_pair
 from hsi_dask.comparison.stored import Changes, store_changes
@@ -92,6 +93,7 @@ def export_changes(
     >>> files[0].name, files[-1].name
     ('abundance_change.tif', 'change.html')
     """
+    require_free(out)
     pair, target = open_pair(run_a, run_b), Path(out)
     with work_folder(target) as part:
         (target / PAGE).unlink(missing_ok=True)  # what it tells is being replaced

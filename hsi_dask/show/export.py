@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from hsi_dask.batch.observer import Advanced
 from hsi_dask.batch.state.manifest import versions
+from hsi_dask.batch.state.outputs import require_free
 from hsi_dask.batch.state.run_directory import Run
 from hsi_dask.batch.tiles.plan import free_bytes
 from hsi_dask.errors import RunError
@@ -103,6 +104,7 @@ def export(
     >>> [file.name for file in files if file.suffix == ".tif"][:3]
     ['abundance.tif', 'residual.tif', 'abundance_class.tif']
     """
+    require_free(out)
     limits = thresholds_of(run_dir, thresholds)
     with (
         shown_stage("making overviews", progress, advanced) as made,

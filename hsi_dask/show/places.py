@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from hsi_dask.batch.state.outputs import require_free
 from hsi_dask.batch.state.run_directory import Run
 from hsi_dask.batch.tiles.mosaic import open_mosaic
 from hsi_dask.errors import ConfigError, RunError, SchemaError
@@ -189,7 +190,7 @@ def write_values(found: pd.DataFrame, places: Places, maps: xr.Dataset, out: Pat
     Raises
     ------
     ConfigError
-        The name is of no known kind, or vectors are asked for and there is no geopandas.
+        The name is of no known kind or a run's own, or vectors are asked for and there is no geopandas.
     RunError
         It cannot be written.
     """
@@ -219,6 +220,7 @@ def csv_value(value: Any, digits: int = 9) -> Any:
 
 @contextmanager
 def writable(out: Path) -> Iterator[None]:
+    require_free(out)
     try:
         yield
     except OSError as error:
