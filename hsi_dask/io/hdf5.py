@@ -283,7 +283,7 @@ def _chunk_index(path: str, name: str, mtime_ns: int, file_size: int) -> _ChunkI
             if raw:
                 dataset.id.chunk_iter(add)
             return _ChunkIndex(raw, dataset.dtype, filters, dataset.fillvalue, where)
-        except (RuntimeError, OSError) as error:
+        except (RuntimeError, OSError, TypeError) as error:  # the last of chunks that have no place
             raise FileFormatError(f"{path}: the chunk index of {name} is damaged; download the file again") from error
 
 

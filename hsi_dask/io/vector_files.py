@@ -7,6 +7,7 @@ GeoPackages those that compute nothing.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -187,7 +188,12 @@ def write_frame(path: Path, columns: Any, geometry: Any, crs: str | None) -> Non
     """A vector file of the columns of a DataFrame; whole, or not there. Raises OSError, and ConfigError."""
     frame = geopandas().GeoDataFrame(columns, geometry=geometry, crs=crs)
     with TemporaryDirectory(suffix=PART, prefix=f".{path.name}-", dir=path.parent) as folder:
-        frame.to_file(Path(folder) / path.name)
+        try:
+            frame.to_file(Path(folder) / path.name)
+        except OSError:
+            raise
+        except Exception as error:  # GDAL's drivers have no type for a full disk
+            raise OSError(errno.EIO, _first_line(error), str(path)) from error
         for made in os.listdir(folder):  # a shapefile has others beside it
             os.replace(Path(folder) / made, path.parent / made)
     sync_folders([path.parent])

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,9 @@ import xarray as xr
 import hsi_dask as hsi
 from hsi_dask.batch.state.naming import name_endmembers
 from hsi_dask.cli import main
-from hsi_dask.errors import ConfigError, FileFormatError, SchemaError
+from hsi_dask.errors import ConfigError, FileFormatError, RunError, SchemaError
+from hsi_dask.io.places import read_places
+from hsi_dask.show.places import values_at, write_values
 from hsi_dask.synthetic import neon_wavelengths, simulate_site
 
 MOON = pyproj.CRS("IAU_2015:30100").to_wkt()
@@ -245,6 +248,19 @@ def test_the_verb_writes_tables_without_formulas_and_vectors(run_dir, maps, tmp_
     assert code == 0
     with open(tmp_path / "again.csv", newline="") as stream:
         assert {"file_residual", "residual"} <= set(next(csv.DictReader(stream)))
+
+
+def test_a_vector_file_that_finds_no_room_is_a_sentence_and_leaves_nothing(results, tmp_path):
+    pytest.importorskip("geopandas")
+    places = read_places(np.array([[WEST + 1.0, SOUTH + 1.0]]))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))  # bytes of a file; a GeoPackage has 100 000
+    try:
+        with pytest.raises(RunError, match=r"a.gpkg cannot be written \(.*; give another --out"):
+            write_values(values_at(results, places), places, results, tmp_path / "a.gpkg")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
 
 
 def geojson(kind, coordinates):
