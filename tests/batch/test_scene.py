@@ -54,16 +54,21 @@ def of_run() -> Callable[[Path], dict[str, bytes]]:
     return read
 
 
-def test_statistics_are_those_of_all_pixels_together(whole: Path, of_scene: RunConfig, site: Site) -> None:
+def test_statistics_are_those_of_all_pixels_together_to_ten_digits(
+    whole: Path, of_scene: RunConfig, site: Site
+) -> None:
     found = scene_background(whole, of_scene)
-    cubes = [hsi.select_bands(hsi.open_cube(path)).values.astype(np.float64) for path in site.paths]
-    pixels = np.concatenate([cube.reshape(-1, cube.shape[-1]) for cube in cubes])
-    pixels = pixels[np.isfinite(pixels).all(axis=1) & pixels.any(axis=1)]
+    cubes = [hsi.select_bands(hsi.open_neon(path, masked=False)) for path in site.paths]
+    stored = np.concatenate([cube.values.reshape(-1, cube.shape[-1]) for cube in cubes])
+    stored = stored[(stored != cubes[0].attrs["_FillValue"]).all(axis=1) & stored.any(axis=1)]
+    pixels = stored * np.float64(cubes[0].attrs["scale_factor"])
+    assert len(cubes) > 1
     assert found is not None
     assert found.pixels == len(pixels)
-    # stored numbers are summed exactly, reflectance in float32 is their rounding
-    np.testing.assert_allclose(found.mean, pixels.mean(axis=0), rtol=1e-6)
-    np.testing.assert_allclose(found.covariance, np.cov(pixels, rowvar=False), rtol=1e-4, atol=1e-8)
+    np.testing.assert_allclose(found.mean, pixels.mean(axis=0), rtol=1e-10)
+    expected = np.cov(pixels, rowvar=False)
+    scale = np.sqrt(np.outer(np.diag(expected), np.diag(expected)))
+    np.testing.assert_allclose(found.covariance / scale, expected / scale, atol=1e-10)
 
 
 def test_relative_thresholds_are_fractions_of_the_range_over_all_tiles(whole: Path) -> None:
