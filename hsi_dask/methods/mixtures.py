@@ -27,7 +27,7 @@ SHADE = Variable(
     limits=(0.0, 1.0),
 )  # fmt: skip
 UNMODELLED = flag_variable(
-    "unmodelled", "uint16", "whether every model misses the pixel; 0: one holds", ("no_data", "not_modelled")
+    "unmodelled", "uint16", "flag where no model fits; 0 where one does", ("no_data", "not_modelled")
 )
 
 
