@@ -6,8 +6,10 @@ import rasterio
 import xarray as xr
 
 import hsi_dask as hsi
+from hsi_dask.batch.state.run_directory import Run
 from hsi_dask.io.libraries import write_table
-from hsi_dask.schema import FLAGS
+from hsi_dask.methods.registry import METHODS
+from hsi_dask.schema import FLAGS, flags_of
 from hsi_dask.show.export import export
 from hsi_dask.show.report import report
 from hsi_dask.synthetic import neon_wavelengths, simulate_site
@@ -91,6 +93,15 @@ def test_the_viewer_has_a_layer_of_them_and_tells_of_a_pixel(run_dir, results):
     page.profiles.tell(float(results.x[column]), float(results.y[row]))
     assert "unmodelled: not modelled" in page.profiles.told.text
     page.background.pool.shutdown()
+
+
+def test_they_are_told_without_the_method_that_made_them(run_dir, results, monkeypatch):
+    missed = float((results.unmodelled == MISSED).sum()) / 1e4
+    assert flags_of(Run.open(run_dir).manifest.variables[4]) == {"not modelled": MISSED}
+    monkeypatch.delitem(METHODS.specifications, "mesma")
+    known = flags_of(Run.open(run_dir).manifest.variables[4])
+    assert {"cloud", "not modelled"} < set(known), "which flags it can have is not known"
+    assert hsi.open_results(run_dir).hsi.areas().loc["not modelled", "unmodelled"] == pytest.approx(missed)
 
 
 def test_python_gives_the_same_map(results):

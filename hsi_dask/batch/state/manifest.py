@@ -206,7 +206,8 @@ def _as_map(variable: Variable, path: Path) -> Variable:
         raise RunError(f"{path} is damaged: {visible(variable.name)[:80]!r} is no map; start a new run directory")
     if variable.role == "flag":  # whose bits are not stored
         declared = methods.variable(variable.name)
-        return declared if declared == variable else with_all_flags(variable)
+        alike = declared is not None and (declared.role, declared.dtype) == (variable.role, variable.dtype)
+        return replace(variable, attrs=declared.attrs) if declared and alike else with_all_flags(variable)
     return variable
 
 
