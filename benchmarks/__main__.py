@@ -17,7 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import cold, cover, kernels, peers, runs, scheduler, science
+from benchmarks import cold, cover, kernels, peers, runs, scheduler, science, years
 from benchmarks.measure import Claim
 
 GROUPS = {
@@ -34,6 +34,8 @@ GROUPS = {
     "workers": runs.two_workers,
     "lines": runs.flight_lines,
     "export": runs.export_maps,
+    "years": years.years,
+    "planning": years.planning,
     "scheduler": scheduler.scheduling,
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -268,3 +269,37 @@ def test_documents_of_cells_that_are_damaged_or_lead_to_themselves_are_refused(l
         path.write_text(json.dumps(cell.document() | wrong))
         with pytest.raises(FileFormatError, match="is damaged"):
             read_source(path)
+
+
+KILLED = """
+    import time
+    from hsi_dask.batch.execution.run import run
+    from hsi_dask.batch.observer import Observer
+    from hsi_dask.config import RunConfig
+
+    class Waiting(Observer):
+        def tile_done(self, record):
+            print("done", record.tile, flush=True)
+            time.sleep(60)
+
+    if __name__ == "__main__":
+        run(RunConfig(**{values!r}), {run_dir!r}, observer=Waiting())
+"""
+
+
+def test_a_killed_run_of_cells_in_an_area_goes_on_to_the_same_bytes(
+    lines: Path, tmp_path: Path, store_of: Store, spawn: Callable[[str], subprocess.Popen[str]]
+) -> None:
+    settings = config(lines, "best", area={"bounds": (368005, 4306005, 368095, 4306095)})
+    whole = run(settings, tmp_path / "whole")
+    assert len(whole.done) > 2
+    for _ in range(2):  # each time in the middle of the next cell
+        driver = spawn(KILLED.format(values=settings.model_dump(), run_dir=str(tmp_path / "run")))
+        assert driver.stdout is not None
+        assert any(line.startswith("done") for line in driver.stdout)
+        driver.kill()
+        driver.wait()
+    summary = run(settings, tmp_path / "run")
+    assert (len(summary.skipped), len(summary.done)) == (2, len(whole.done) - 2)
+    assert store_of(tmp_path / "run") == store_of(tmp_path / "whole")
+    assert verify(tmp_path / "run") == []
