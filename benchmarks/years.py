@@ -24,7 +24,7 @@ MATERIALS = ("vegetation", "soil", "water", "roof")
 TILES, SIZE = (5, 6), 100  # 30 tiles a year
 CHANGED = 0.05  # of the area
 LARGE = 200  # tiles of 1 km that are planned
-_SETTINGS = {"variability": 0.5, "no_data": 0.03, "seed": 4, "materials": MATERIALS}
+_SETTINGS: dict[str, Any] = {"variability": 0.5, "no_data": 0.03, "seed": 4, "materials": MATERIALS}
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,7 @@ class LaterScene(Scene):
 
     @cached_property
     def abundance(self) -> np.ndarray:
-        found = np.array(Scene.abundance.func(self))
+        found = np.array(Scene.abundance.func(self))  # type: ignore[attr-defined]  # a cached property
         found[1, self.cleared] += found[0, self.cleared]
         found[0, self.cleared] = 0
         return found
