@@ -79,12 +79,12 @@ def nfindr(
     _check(reduced, count, restarts)
     points, extents = _unit_box(reduced)
     drawn = [None, *np.random.default_rng(seed).standard_normal((restarts - 1, count, count))]
-    planes = as_input(points.T)
-    found, flat = _starts(planes, drawn if after is None else drawn[len(after.volumes) :])
+    pixels = _Pixels.of(points)
+    found, flat = _starts(pixels, drawn if after is None else drawn[len(after.volumes) :])
     steep = np.flatnonzero(~flat)
     heights = np.full(len(found), -np.inf)  # log |det|: the volume itself may underflow at large counts
     replacements = np.zeros(len(found), np.intp)
-    found[steep], replacements[steep] = _climb(planes, found[steep])
+    found[steep], replacements[steep] = _climb(pixels, found[steep])
     for restart, indices in enumerate(found):
         found[restart] = indices = indices[np.lexsort(reduced[indices].T[::-1])]
         if not flat[restart]:
@@ -147,20 +147,39 @@ def climb(points: Floats, start: Indices) -> tuple[Indices, int]:
     >>> sorted(found.tolist()), replaced
     ([0, 1, 3], 2)
     """
-    found, replaced = _climb(as_input(points.T), np.asarray(start)[None])
+    found, replaced = _climb(_Pixels.of(points), np.asarray(start)[None])
     return found[0], int(replaced[0])
 
 
-def _climb(planes: Floats, starts: Indices) -> tuple[Indices, Indices]:
+class _Pixels(NamedTuple):
+    """Rows of the determinant as planes (count, n), the same in single precision, and the largest of each plane."""
+
+    planes: Floats
+    single: NDArray[np.float32]
+    sizes: Floats
+
+    @classmethod
+    def of(cls, points: Floats) -> _Pixels:
+        planes = as_input(points.T)
+        return cls(planes, as_input(planes, np.float32), np.abs(planes).max(axis=1))
+
+    def farthest(self, weights: Floats) -> tuple[Indices, Floats]:
+        """The first index of the largest |weights @ planes| for each of the weights (k, count), and these values."""
+        # single precision errs by half of this at most: every weight, value, product and sum is rounded once
+        slack = np.finfo(np.float32).eps * (len(self.sizes) + 4) * (np.abs(weights) @ self.sizes)
+        return _farthest(self.planes, self.single, weights, slack)  # type: ignore[no-any-return]
+
+
+def _climb(pixels: _Pixels, starts: Indices) -> tuple[Indices, Indices]:
     """Replace vertices of simplices (k, count) while that enlarges each; as computed they only grow, so this ends.
 
     They climb side by side, so that pixels which are in the processor's cache are scored for all of them.
     """
-    climbs = [_Climb.begin(planes, start) for start in starts]
-    while climbing := [climb for climb in climbs if climb.unchanged < len(planes)]:
-        farthest, _ = _farthest(planes, np.array([climb.cofactors[climb.vertex] for climb in climbing]))
+    climbs = [_Climb.begin(pixels.planes, start) for start in starts]
+    while climbing := [climb for climb in climbs if climb.unchanged < len(pixels.planes)]:
+        farthest, _ = pixels.farthest(np.array([climb.cofactors[climb.vertex] for climb in climbing]))
         for climb, pixel in zip(climbing, farthest.tolist(), strict=True):
-            climb.try_pixel(planes, pixel)
+            climb.try_pixel(pixels.planes, pixel)
     indices = np.array([climb.indices for climb in climbs], np.intp).reshape(starts.shape)
     return indices, np.array([climb.replacements for climb in climbs], np.intp)
 
@@ -204,22 +223,22 @@ def _log_determinant(rows: Floats) -> float:
     return float(np.linalg.slogdet(rows).logabsdet)
 
 
-def _starts(planes: Floats, drawn: Sequence[Floats | None]) -> tuple[Indices, NDArray[np.bool_]]:
+def _starts(pixels: _Pixels, drawn: Sequence[Floats | None]) -> tuple[Indices, NDArray[np.bool_]]:
     """Take, `count` times, the extreme along a direction normal to those before; True where that is ever zero.
 
     The directions are drawn (count, count), or where they are None the axes that those rows cover least.
     """
-    count, restarts = len(planes), len(drawn)
+    count, restarts = len(pixels.planes), len(drawn)
     bases = np.zeros((restarts, count, count))
     indices, flat = np.zeros((restarts, count), np.intp), np.zeros(restarts, bool)
     for done in range(count):
         known = bases[:, :done]
         along = [_axis(rows) if these is None else these[done] for these, rows in zip(drawn, known, strict=True)]
         directions = np.array([_normal(vector, rows) for vector, rows in zip(along, known, strict=True)])
-        indices[:, done], distances = _farthest(planes, directions)
+        indices[:, done], distances = pixels.farthest(directions)
         flat |= distances <= FLAT
         for basis, rows, index in zip(bases, known, indices[:, done], strict=True):
-            basis[done] = _normal(planes[:, index], rows)
+            basis[done] = _normal(pixels.planes[:, index], rows)
     return indices, flat
 
 
@@ -239,27 +258,39 @@ def _normal(vector: Floats, basis: Floats) -> Floats:
 
 
 @compiled()
-def _farthest(planes: Any, weights: Any) -> tuple[Indices, Floats]:
-    """The first index of the largest |weights @ planes| for each of the weights (k, count), and these values.
+def _farthest(planes: Any, single: Any, weights: Any, slack: Any) -> tuple[Indices, Floats]:
+    """What `_Pixels.farthest` returns. Pixels are scored in single precision; exactly where one may be the farthest.
 
-    Every pixel's sum keeps its order, whatever its place: equal pixels score equally.
+    Every pixel's exact sum keeps its order, whatever its place: equal pixels score equally.
     """
     count, pixels = planes.shape
     fours = count // 4 * 4
-    sums = np.empty(_TILE)
+    rough, sums = np.empty(_TILE, np.float32), np.empty(_TILE)
+    light = weights.astype(np.float32)
     largest, farthest = np.full(len(weights), -1.0), np.zeros(len(weights), np.intp)
     for start in range(0, pixels, _TILE):
         size = min(_TILE, pixels - start)
         for k in range(len(weights)):
             for i in range(size):
-                sums[i] = 0.0
-            for axis in range(0, fours, 4):  # a sum is loaded and stored once for four terms, added in their order
-                w0, w1, w2, w3 = weights[k, axis], weights[k, axis + 1], weights[k, axis + 2], weights[k, axis + 3]
-                p0, p1 = planes[axis, start : start + size], planes[axis + 1, start : start + size]
-                p2, p3 = planes[axis + 2, start : start + size], planes[axis + 3, start : start + size]
+                rough[i] = 0
+            for axis in range(0, fours, 4):  # a sum is loaded and stored once for four terms
+                w0, w1, w2, w3 = light[k, axis], light[k, axis + 1], light[k, axis + 2], light[k, axis + 3]
+                p0, p1 = single[axis, start : start + size], single[axis + 1, start : start + size]
+                p2, p3 = single[axis + 2, start : start + size], single[axis + 3, start : start + size]
                 for i in range(size):
-                    sums[i] = sums[i] + w0 * p0[i] + w1 * p1[i] + w2 * p2[i] + w3 * p3[i]
+                    rough[i] = rough[i] + w0 * p0[i] + w1 * p1[i] + w2 * p2[i] + w3 * p3[i]
             for axis in range(fours, count):
+                w0, p0 = light[k, axis], single[axis, start : start + size]
+                for i in range(size):
+                    rough[i] += w0 * p0[i]
+            limit, near = np.float32(largest[k] - slack[k]), False
+            for i in range(size):
+                near |= not (abs(rough[i]) <= limit)  # NaN, of infinite weights, is near too
+            if not near:
+                continue
+            for i in range(size):
+                sums[i] = 0.0
+            for axis in range(count):
                 weight, plane = weights[k, axis], planes[axis, start : start + size]
                 for i in range(size):
                     sums[i] += weight * plane[i]

@@ -115,6 +115,19 @@ def test_restarts_that_were_made_before_need_not_be_made_again():
             np.testing.assert_array_equal(getattr(found, name), values, err_msg=name)
 
 
+@pytest.mark.parametrize("thin", [1.0, 1e-7])
+def test_pixels_that_single_precision_cannot_tell_apart_are_told_apart(thin):
+    rng = np.random.default_rng(1)
+    reduced = rng.uniform(size=(2000, 5)) * [1, 1, 1, 1, thin]
+    ends = reduced[rng.integers(2000, size=40)]
+    reduced = np.vstack([reduced, ends * (1 + 1e-9), ends * (1 - 1e-9)])
+    found = nfindr(reduced, 6, restarts=5, seed=2)
+    scaled = (reduced - reduced.min(axis=0)) / np.ptp(reduced, axis=0)
+    rows = np.column_stack([scaled, np.ones(len(scaled))])
+    scores = np.abs(rows @ np.linalg.inv(rows[found.indices]))
+    assert scores.max() <= 1 + 1e-11
+
+
 def test_replacements_count_what_the_starts_lacked():
     reduced = np.random.default_rng(3).normal(size=(500, 9))
     assert nfindr(reduced, 10).replacements.min() > 0
