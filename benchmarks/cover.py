@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from csv import DictReader
-from functools import cache
+from functools import cache, partial
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,15 +25,19 @@ from numpy.typing import NDArray
 
 import hsi_dask as hsi
 from benchmarks import tiles
-from benchmarks.measure import Claim, claim, process, ratios
+from benchmarks.measure import Claim, claim, in_turn, process, ratios
+from hsi_dask.batch.execution.tile import working
 from hsi_dask.batch.tiles.plan import make_plan
 from hsi_dask.io.libraries import write_table
+from hsi_dask.io.readers import read_source
 from hsi_dask.kernels.fcls import fcls
 from hsi_dask.kernels.mixtures.calibration import calibrate
 from hsi_dask.kernels.mixtures.library import Library
 from hsi_dask.kernels.mixtures.mesma import Mesma, MesmaSettings, mesma
 from hsi_dask.kernels.mixtures.monte_carlo import MonteCarloSettings, monte_carlo
 from hsi_dask.kernels.mixtures.posterior import CoverSettings, posterior
+from hsi_dask.kernels.projection import weights
+from hsi_dask.ops.passes import Finish, finished_planes
 
 Floats = NDArray[np.float64]
 
@@ -62,7 +66,7 @@ class Bundles(NamedTuple):
 
 def cover(folder: Path, rounds: int) -> list[Claim]:
     """Accuracy and times of a million pixels, if earthlib with its spectra is there; intervals of areas; memory."""
-    found = [*_areas(), *_memory(folder)]
+    found = [*_areas(), *_projection(folder, rounds), *_memory(folder)]
     if importlib.util.find_spec("earthlib") is None:
         return found
     return [*_accuracy(), *_speed(rounds), *_peer(), *found]
@@ -298,6 +302,40 @@ def _covered(seed: int, variability: float, patch: float) -> Iterator[tuple[floa
     found = maps.hsi.areas()
     for name, abundance in zip(scene.names, scene.abundance, strict=True):
         yield float(abundance.sum(dtype=np.float64)) / 1e4, found.loc[name]
+
+
+def _projection(folder: Path, rounds: int) -> list[Claim]:
+    """A tile of each layout projected on random spectra, and mapped by 50 Monte Carlo draws, against inflating it."""
+    claims = []
+    for layout in tiles.LAYOUTS:
+        path = tiles.tile(folder, layout)
+        inflate = tiles.inflate_everything(path, THREADS)
+        for count, target in ((90, "<= 2.5"), (300, "<= 5")):
+            project = partial(_project, path, count)
+            spent, floor = in_turn(rounds, project, inflate)
+            claims.append(
+                claim(f"{layout} projection on {count} spectra / inflating", ratios(spent, floor), "x", target)
+            )
+        spent, floor = in_turn(rounds, partial(_drawn, path), inflate)
+        claims.append(claim(f"{layout} cover by 50 draws, 90 spectra / inflating", ratios(spent, floor), "x", "<= 12"))
+    return claims
+
+
+def _project(path: Path, count: int) -> None:
+    cube = hsi.select_bands(read_source(str(path)).numbers())
+    spectra = np.random.default_rng(0).random((count, cube.sizes["wavelength"]))
+    first = Finish(
+        ((lambda _, sums: {"first": sums.projections[:1].astype(np.float32)}, None),), {"first": slice(1, 2)}
+    )
+    with working(THREADS, lambda share: None):
+        finished_planes(cube, weights(spectra, divergence=False), first).compute()
+
+
+def _drawn(path: Path) -> None:
+    cube = hsi.select_bands(read_source(str(path)).numbers())
+    library = _simulated_library(30).sel(wavelength=cube.wavelength.values, method="nearest")
+    with working(THREADS, lambda share: None):
+        hsi.fractional_cover(cube, library, method="bundles", draws=50).compute()
 
 
 def _memory(folder: Path) -> list[Claim]:
