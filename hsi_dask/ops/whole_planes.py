@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from hsi_dask.kernels.projection import Sums, Weights
 from hsi_dask.sources import PieceSource, Spread
 
-HELD_BYTES = 512 * 2**20  # of sums, or of stored numbers: with the process and its maps a worker stays below 1 GB
+# With the process, what is read beside them and the maps, a worker stays below 1 GB:
+SUM_BYTES, HELD_BYTES = 448 * 2**20, 552 * 2**20  # of sums, 57 spectra of a tile of 1 km; of stored numbers
 STEP_PIXELS = 2**13  # projected and finished at a time by a thread: of 300 spectra 20 MB
 READ_PLANES = 4  # by one thread at a time, of what is decoded as it is read
-_SUM_BYTES = 8  # of a pixel and plane
+_A_SUM = 8  # bytes of a pixel and plane
 
 Place = tuple[slice, slice, NDArray[np.intp]]
 
@@ -36,7 +37,7 @@ class Bands(NamedTuple):
 
 def are_too_many(w: Weights, pixels: int) -> bool:
     """Whether the sums of so many pixels take more memory than may be held."""
-    return pixels * _SUM_BYTES * sum(len(values) for values in Sums.empty(w, 1) if values.size) > HELD_BYTES
+    return pixels * _A_SUM * sum(len(values) for values in Sums.empty(w, 1) if values.size) > SUM_BYTES
 
 
 def bands(planes: int, height: int, row_bytes: int) -> Bands:
@@ -45,7 +46,7 @@ def bands(planes: int, height: int, row_bytes: int) -> Bands:
     Examples
     --------
     >>> bands(362, 1000, 2000)
-    Bands(rows=[slice(0, 500, None), slice(500, 1000, None)], kept=174)
+    Bands(rows=[slice(0, 500, None), slice(500, 1000, None)], kept=216)
     """
     count = min(height, -(-planes * height * row_bytes // HELD_BYTES))
     if count <= 1:

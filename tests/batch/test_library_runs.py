@@ -89,7 +89,8 @@ def test_projected_memory_of_whole_planes_does_not_grow_with_the_library(
     plan = make_plan([path], config)
     freely = plan.memory(2)
     monkeypatch.setattr(planning, "STEP_PIXELS", 1)
-    monkeypatch.setattr(planning, "HELD_BYTES", 40 * 50 * 2 * 100)
+    for limit in ("SUM_BYTES", "HELD_BYTES"):
+        monkeypatch.setattr(planning, limit, 40 * 50 * 2 * 100)
     assert freely - plan.memory(2) > 40 * 50 * 8 * 50
-    monkeypatch.setattr(planning, "HELD_BYTES", 2**40)
+    monkeypatch.setattr(planning, "SUM_BYTES", 2**40)
     assert plan.memory(2) == freely

@@ -20,7 +20,8 @@ METHODS = ("fcls", "sam", "sid")
 
 def hold_at_most(monkeypatch: pytest.MonkeyPatch, planes: int) -> None:
     """... so many int16 planes of a tile of 60 x 70."""
-    monkeypatch.setattr(whole_planes, "HELD_BYTES", planes * 60 * 70 * 2)
+    for limit in ("SUM_BYTES", "HELD_BYTES"):
+        monkeypatch.setattr(whole_planes, limit, planes * 60 * 70 * 2)
 
 
 def assert_alike(one: xr.Dataset, other: xr.Dataset) -> None:

@@ -35,7 +35,7 @@ from hsi_dask.io.regions import Region
 from hsi_dask.io.tile_source import TileSource
 from hsi_dask.methods.registry import method, variables
 from hsi_dask.ops.grids import corner_name
-from hsi_dask.ops.whole_planes import HELD_BYTES, READ_PLANES, STEP_PIXELS
+from hsi_dask.ops.whole_planes import HELD_BYTES, READ_PLANES, STEP_PIXELS, SUM_BYTES
 from hsi_dask.schema import CLASS_DIMS, ENDMEMBER, QUALITY, QUALITY_OF_AREA, WAVELENGTH, Variable
 
 # Memory of one tile's task, measured on tiles of 1 km in both chunk layouts:
@@ -211,7 +211,7 @@ class Plan:
         specs = [method(name) for name in self.config.methods]
         planes = count * 3 + 2 if any(spec.divergence for spec in specs) else count + 1
         own = max(spec.memory for spec in specs)
-        if 8 * planes * block > HELD_BYTES:
+        if 8 * planes * block > SUM_BYTES:
             stored = threads * READ_PLANES * 4 * block
             step = threads * STEP_PIXELS * (8 * planes * _COPIES_OF_STEP + own)
             sums = min(threads, math.ceil(pixels / block)) * HELD_BYTES + step
