@@ -16,6 +16,7 @@ from typing import BinaryIO, Literal
 from hsi_dask.download.catalogue import RemoteFile
 from hsi_dask.download.service import RefusedError, Service, reason, shown
 from hsi_dask.errors import DownloadError
+from hsi_dask.io.checksums import crc32c
 from hsi_dask.io.durable import PART, lock_alone, sync_folders
 
 logger = logging.getLogger(__name__)
@@ -192,11 +193,9 @@ def _blocks(path: Path) -> Iterator[bytes]:
 
 
 def _crc32c(path: Path) -> str:
-    import google_crc32c  # comes with zarr
-
     value = 0
     for block in _blocks(path):
-        value = google_crc32c.extend(value, block)
+        value = crc32c(block, value)
     return f"{value:08x}"
 
 

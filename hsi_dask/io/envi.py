@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hsi_dask.errors import FileFormatError, GridError
 from hsi_dask.io import crs as reference
-from hsi_dask.io.decoding import Say, doubt_of_scale, no_data_of, scale_of
+from hsi_dask.io.decoding import Say, doubt_of_no_data, doubt_of_scale, no_data_of, scale_of
 from hsi_dask.io.envi_arrays import ORDERS, EnviArray
 from hsi_dask.io.envi_header import TYPES, Header
 from hsi_dask.io.readers import Reader, file_identity
@@ -70,6 +70,8 @@ def read(path: str) -> TileSource:
     )  # fmt: skip
     if (doubt := doubt_of_scale(source, "its reflectance scale factor")) is not None:
         raise header.error(f"{doubt}; write the right 'reflectance scale factor'")
+    if (doubt := doubt_of_no_data(source)) is not None:
+        raise header.error(f"{doubt}; write the right 'data ignore value'")
     return source.told()
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsi_dask.errors import FileFormatError
+from hsi_dask.io.checksums import crc32c
 from hsi_dask.io.chunked import ChunkedArray, Part, Want, put
 from hsi_dask.sources import Spread
 
@@ -159,9 +160,7 @@ def _decoded(
 
 
 def _checked(data: Any) -> Any:
-    import google_crc32c  # comes with zarr
-
     body = data[:-_CRC_BYTES]
-    if google_crc32c.value(bytes(body)) != int.from_bytes(data[-_CRC_BYTES:], "little"):
+    if crc32c(bytes(body)) != int.from_bytes(data[-_CRC_BYTES:], "little"):
         raise ValueError("its checksum differs")
     return body

@@ -15,12 +15,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import google_crc32c
 import numpy as np
 import pytest
 
 from hsi_dask.download.service import Service
 from hsi_dask.download.token import Token
+from hsi_dask.io.checksums import crc32c
 
 TOKEN = "eyJhbGciOi.a-secret.token"
 SITES = {"SERC": (38.890131, -76.560014), "STEI": (45.50894, -89.58637), "WOOD": (47.1282, -99.241334)}
@@ -55,7 +55,7 @@ class Neon:
         self.files[path] = content
         facts = {
             "name": name, "size": len(content), "md5": None, "crc32": None,
-            "crc32c": f"{google_crc32c.value(content):08x}", "url": path, **new,
+            "crc32c": f"{crc32c(content):08x}", "url": path, **new,
         }  # fmt: skip
         self.months.setdefault((product, site, month), []).append(facts)
         return content

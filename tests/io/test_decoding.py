@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hsi_dask.io.chunked import InMemory
-from hsi_dask.io.decoding import Reflectance, doubt_of_scale, holds, no_data_of, scale_of
+from hsi_dask.io.decoding import Reflectance, doubt_of_no_data, doubt_of_scale, holds, no_data_of, scale_of
 
 WAVELENGTH = np.array([450.0, 560.0, 860.0])
 
@@ -81,3 +81,19 @@ def test_floats_whose_scale_contradicts_their_size_are_doubted() -> None:
     assert said.endswith("at 560 nm), but Scale_Factor is 10000")
     assert "digital numbers (median 2" in str(doubt_of_scale(cube(digital, 1.0), "the scale"))
     assert doubt_of_scale(cube(np.full((50, 40, 3), -9999, "f4"), 10000.0), "the scale") is None
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale", "stated", "held"),
+    [("f4", 1.0, None, -9999.0), ("f4", 1.0, -9999.0, 1e34), ("f4", 1.0, None, -1.0), ("i2", 10000.0, 0.0, -9999.0 * 2),
+     ("u2", 100.0, None, 65535.0)],
+)  # fmt: skip
+def test_numbers_that_no_reflectance_is_are_no_data_that_the_file_does_not_tell(dtype, scale, stated, held) -> None:
+    values = (np.random.default_rng(0).uniform(0.02, 0.5, (50, 40, 3)) * scale).astype(dtype)
+    values[20, :3] = held
+    assert doubt_of_no_data(cube(values, scale, stated)) is None, "few may be damaged"
+    values[:2, :30] = held
+    said = str(doubt_of_no_data(cube(values, scale, stated)))
+    assert said.startswith(f"holds {held:g} in ")
+    assert said.endswith(f"says that {'nothing' if stated is None else f'{stated:g}'} is no data")
+    assert doubt_of_no_data(cube(values, scale, held)) is None, "what the file tells is right"

@@ -243,6 +243,14 @@ def test_coordinates_that_are_more_or_fewer_than_what_they_are_along_are_refused
     assert f"{dim} has {size} numbers, but reflectance is {cube.sizes[dim]} long along {dim}" in refusal(path)
 
 
+@pytest.mark.parametrize("fill", [-9999.0, 1e34])
+def test_no_data_that_the_file_does_not_tell_is_no_reflectance(cube: xr.DataArray, tmp_path: Path, fill: float) -> None:
+    filled = cube.fillna(fill).astype("f4")  # xarray writes that NaN is no data
+    assert f"reflectance holds {fill:g} in " in refusal(to_zarr(filled, tmp_path / "cube.zarr"))
+    told = to_zarr(filled, tmp_path / "told.zarr", _FillValue=np.float32(fill))
+    np.testing.assert_array_equal(hsi.open_cube(told), cube)
+
+
 def test_a_swath_is_told_to_be_orthorectified(cube: xr.DataArray, tmp_path: Path) -> None:
     swath = degrees(cube).rename(lat="downtrack", lon="crosstrack").drop_vars(["downtrack", "crosstrack"])
     swath.to_zarr(tmp_path / "swath.zarr", zarr_format=3, consolidated=False)

@@ -173,6 +173,7 @@ def test_a_region_of_another_body_than_the_tiles_is_refused(tmp_path):
 
 
 def test_files_that_are_none_are_refused_in_a_sentence(tmp_path):
+    pytest.importorskip("geopandas")
     (tmp_path / "a.geojson").write_text("{")
     (tmp_path / "b.geojson").write_text("[1]")
     (tmp_path / "a.kml").write_text("<kml/>")
