@@ -117,7 +117,7 @@ def test_zarr_metadata_are_version_3_unsharded_and_unconsolidated(run_dir: Path)
     root = json.loads((run_dir / "results.zarr/zarr.json").read_text())
     array = json.loads((run_dir / "results.zarr/abundance/zarr.json").read_text())
     assert root["zarr_format"] == 3
-    assert "consolidated_metadata" not in root
+    assert root.get("consolidated_metadata") is None  # which some releases of Zarr write
     assert [codec["name"] for codec in array["codecs"]] == ["bytes", "blosc"]
     assert array["chunk_grid"]["configuration"]["chunk_shape"] == [1, 40, 60]
     assert array["fill_value"] == "NaN"
@@ -264,6 +264,7 @@ def test_results_can_be_written_as_netcdf_with_names_and_crs(
         assert back.sam_class.attrs["flag_values"].dtype == np.uint8
 
 
+@pytest.mark.filterwarnings("ignore:The codec `vlen-utf8`")  # of Zarr 3.0
 @pytest.mark.parametrize("version", [2, 3])
 def test_results_can_be_written_as_zarr_of_either_format(results: xr.Dataset, tmp_path: Path, version: int) -> None:
     results.to_zarr(tmp_path / "copy.zarr", zarr_format=version, consolidated=False)
