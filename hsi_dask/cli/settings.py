@@ -26,7 +26,8 @@ MaskFlags = Annotated[
     list[str] | None, typer.Option("--mask", metavar="NAME[=X]", help="Such as shadow, cloud=10, water=0.0.")
 ]
 Names = Annotated[
-    str | None, typer.Option("--names", metavar="A,B", help="Which spectra of --endmembers, in this order.")
+    str | None,
+    typer.Option("--names", metavar="A,B", help="Which spectra of --endmembers, by name or number, in order."),
 ]
 Bounds = Annotated[
     tuple[float, float, float, float] | None,

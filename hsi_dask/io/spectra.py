@@ -22,7 +22,7 @@ from hsi_dask.io.installed_libraries import library_path
 from hsi_dask.io.libraries import MATERIAL, NAME, RawSpectra, library_files, names_of, read_library
 from hsi_dask.io.reflectance import Units, to_fractions, to_nanometres
 from hsi_dask.io.spectral_tables import read_table
-from hsi_dask.schema import ENDMEMBER, WAVELENGTH
+from hsi_dask.schema import ENDMEMBER, WAVELENGTH, endmember_numbers
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,8 @@ def read_spectra(
         wavelengths as the names of columns, where other columns say what it is, and the one called `name`, or else the
         first of them, names it. Lines that begin with # are skipped; decimals may have a comma where ; separates them.
     names : sequence of str, optional
-        Which spectra, in this order; upper and lower case are the same. None takes all.
+        Which spectra, in this order, by name (upper and lower case are the same) or by number, where none has it as its
+        name. None takes all.
     units : {"fraction", "percent", "10000"}, optional
         The unit of reflectance. None takes what the file states, or else judges by the values.
     material_column : str, optional
@@ -117,12 +118,14 @@ def _read(path: Path, units: Units | None, material_column: str | None) -> xr.Da
 
 
 def _chosen(spectra: xr.DataArray, names: Sequence[str], path: Path) -> xr.DataArray:
-    """The spectra asked for, numbered from 1."""
+    """The spectra asked for, by name, or by number where none has that name; numbered from 1."""
     known = spectra[NAME].values.tolist()
     if not names:
         raise EndmemberError(f"no name is given of the {len(known)} spectra in {path}; name some, or none to take all")
     lower = [name.strip().lower() for name in known]
     counts, places = Counter(lower), {name: n for n, name in enumerate(lower)}
+    numbers = {str(number): n for n, number in enumerate(endmember_numbers(spectra).tolist())}
+    places = {**{number: n for number, n in numbers.items() if number not in counts}, **places}
     at = [_place(name, counts, places, known, path) for name in names]
     found = spectra.isel({ENDMEMBER: at}).assign_coords({ENDMEMBER: np.arange(1, len(at) + 1)})
     found.attrs["names"] = [known[n] for n in at]
@@ -133,11 +136,11 @@ def _place(name: str, counts: Mapping[str, int], places: Mapping[str, int], know
     import difflib
 
     wanted = name.strip().lower()
-    if counts.get(wanted) == 1:
+    if wanted in places and counts.get(wanted, 1) == 1:
         return places[wanted]
     if wanted in counts:
         raise EndmemberError(f"{path} has {counts[wanted]} spectra named {shown(name)}; rename all but one")
-    near = difflib.get_close_matches(wanted, places, n=1)
+    near = difflib.get_close_matches(wanted, counts, n=1)
     hint = f"did you mean {shown(known[places[near[0]]])}?" if near else f"it has {_some(known)}"
     raise EndmemberError(f"{path} has no spectrum named {shown(name)}; {hint}")
 

@@ -459,3 +459,12 @@ def test_pipes_and_devices_in_place_of_files_are_refused(tmp_path: Path, name: s
         make(path)
         with pytest.raises(EndmemberError, match=r"is no regular file but a|there is no lib.sli beside it"):
             read_spectra(path)
+
+
+def test_spectra_are_chosen_by_number_where_none_has_it_as_its_name(tmp_path: Path) -> None:
+    path = table(tmp_path / "s.csv", "wavelength,oak,lake")
+    assert read_spectra(path, ["2", "oak"]).attrs["names"] == ["lake", "oak"]
+    with pytest.raises(EndmemberError, match=r"has no spectrum named '3'; it has oak, lake"):
+        read_spectra(path, ["3"])
+    path = table(tmp_path / "years.csv", "wavelength,2,1")
+    assert read_spectra(path, ["1"]).attrs["names"] == ["1"]
