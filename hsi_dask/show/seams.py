@@ -58,7 +58,7 @@ def seams(run_dir: str | os.PathLike[str], *, advanced: Advanced = lambda share:
     >>> import tempfile
     >>> import hsi_dask as hsi
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     site = hsi.synthetic.simulate_site(f"{folder}/tiles", tiles=(1, 2), size=60, no_data=0)
+    ...     site = hsi.synthetic.simulate_site(f"{folder}/tiles", tiles=(1, 2), size=50, no_data=0)
     ...     summary = hsi.run(hsi.RunConfig(tiles=[f"{folder}/tiles"]), f"{folder}/run")
     ...     table = seams(f"{folder}/run")
     >>> table["first"].unique().tolist(), table["map"].unique().tolist()[:2]

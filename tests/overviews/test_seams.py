@@ -236,3 +236,21 @@ def test_lines_that_are_gone_leave_the_other_seams(lines: Path, tmp_path: Path) 
             assert seams_of(overviews) == ()
     finally:
         moved.rename(lines / "lines")
+
+
+def test_envi_lines_have_seams_too(tmp_path: Path, write_envi: Any) -> None:
+    scene = simulate_scene((60, 100), wavelength=GRID, seed=5, no_data=0, patch=8)
+    numbers = scene.reflectance()
+    (tmp_path / "lines").mkdir()
+    for number, (left, by) in enumerate([(0, 1.0), (40, 1.1)]):
+        values = np.round(numbers[:, left : left + 60] * by).astype("i2")
+        write_envi(tmp_path / "lines" / f"line{number}.img", values, GRID, corner=(368000 + left, 4306000))
+    settings: dict[str, Any] = {"endmembers": {"count": 3, "sample": 2000}, "overlap": "best"}
+    hsi.run(hsi.RunConfig(tiles=[str(tmp_path / "lines")], **settings), tmp_path / "run")
+    table = hsi.seams(tmp_path / "run")
+    look = table[table["map"] == "reflectance"]
+    assert set(look["first"]) == {"line0"}
+    assert set(look["where"]) > {"overlap"}
+    overlap = look[look["where"] == "overlap"]
+    assert overlap["pairs"].sum() == 4 * 20 * 60
+    assert overlap["relative"].to_numpy() == pytest.approx(np.full(len(overlap), 0.1 / 1.05), abs=0.01)

@@ -68,7 +68,7 @@ def run_dir(tmp_path_factory):
 def test_the_report_has_a_section_or_a_picture_for_every_map(run_dir):
     page = report(run_dir).read_text(encoding="utf-8")
     assert re.findall(r'<section id="(\w+)"', page) == [
-        "site", "endmembers", "cover", "dark", "spectrum", "classes", "quality", "tiles", "next", "settings",
+        "site", "endmembers", "cover", "dark", "spectrum", "classes", "quality", "seams", "tiles", "next", "settings",
     ]  # fmt: skip
     assert re.findall(r'alt="Uncertainty: Cover of endmember (\d)"', page) == ["1", "2", "3"]
     for title in ("Alike classes", "Kinds"):
