@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hsi_dask.cluster.addresses import LOOPBACK, bind, dashboard_address
-from hsi_dask.cluster.config import ClusterConfig, JobOptions
+from hsi_dask.cluster.config import ClusterConfig, JobOptions, bytes_of
 from hsi_dask.cluster.credentials import credentials
 from hsi_dask.cluster.interrupts import sigint_blocked
 from hsi_dask.cluster.options import REFUSALS, batch_settings, reason, require_known, worker_environment
@@ -22,6 +22,7 @@ from hsi_dask.cluster.private_files import LOG_FOLDER, private_folder, shared_fo
 from hsi_dask.cluster.queue import scheduler_message
 from hsi_dask.cluster.watchdog import Watchdog
 from hsi_dask.errors import ClusterError, ConfigError
+from hsi_dask.yaml_text import shortened
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -116,6 +117,8 @@ def make_job(config: ClusterConfig, *, driver: bool = False) -> Any:
     options = arguments(config, driver=driver)
     cls = _cluster_class(config.kind)
     require_known(options, (*_signatures(cls),), "driver" if driver else "options")
+    if config.kind == "htcondor":
+        _require_disk(options.get("disk"), "driver" if driver and "disk" in config.driver else "options")
     for name in _OF_CLUSTER:
         options.pop(name, None)
     private_folder(options["log_directory"], "options.log_directory")  # the class would make it readable for everybody
@@ -125,6 +128,17 @@ def make_job(config: ClusterConfig, *, driver: bool = False) -> Any:
         raise ConfigError(
             f"the jobs of kind {config.kind} cannot be had with these options: {reason(error)}"
         ) from error
+
+
+def _require_disk(disk: Any, section: str) -> None:
+    """Refuse a disk of HTCondor's jobs that is none, or none of words such as 2GiB."""
+    try:
+        if isinstance(disk, bool) or not isinstance(disk, str | int):
+            raise ValueError
+        bytes_of(disk)
+    except ValueError:
+        said = "missing" if disk is None else shortened(disk)
+        raise ConfigError(f"{section}.disk is {said}; it must be the disk of a job, such as 2GiB") from None
 
 
 def _signatures(cls: Any) -> tuple[type, ...]:

@@ -12,6 +12,7 @@ import yaml
 
 from hsi_dask.cluster import ClusterConfig
 from hsi_dask.cluster.jobs import make_job
+from hsi_dask.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[2] / "cluster_configs"
 
@@ -48,3 +49,15 @@ def test_mutated_cluster_files_are_read_or_one_sentence(fuzz: Callable, tmp_path
                 assert "\0" not in make_job(config, driver=driver).job_script()
 
     assert set(fuzz(originals(), look, few=200)) == {"read", "refused"}
+
+
+@pytest.mark.parametrize(
+    ("disk", "said"), [("[1]", "[1]"), ("2022-06", "'2022-06'"), ("null", "missing"), ("true", "True")]
+)
+def test_the_disk_of_a_job_is_told_in_our_words(tmp_path: Path, disk: str, said: str) -> None:
+    pytest.importorskip("dask_jobqueue")
+    path = tmp_path / "cluster.yaml"
+    path.write_text(f"kind: htcondor\noptions: {{cores: 1, memory: 1GiB, disk: {disk}}}")
+    with pytest.raises(ConfigError) as refused:
+        make_job(ClusterConfig.from_yaml(path))
+    assert str(refused.value) == f"options.disk is {said}; it must be the disk of a job, such as 2GiB"

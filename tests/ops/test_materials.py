@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import hsi_dask as hsi
 from hsi_dask.errors import ConfigError, EndmemberError, SchemaError
 from hsi_dask.io.neon.metadata import read_metadata
 from hsi_dask.ops.bands import select_bands
@@ -214,6 +215,17 @@ def test_endmembers_that_do_not_fit_are_refused(cube, endmembers, change, error,
 def test_options_that_do_not_fit_are_refused(cube, endmembers, options, sentence) -> None:
     with pytest.raises(ConfigError, match=sentence):
         map_materials(cube, endmembers, **options)
+
+
+def test_a_threshold_in_degrees_is_refused_wherever_it_is_given(cube: xr.DataArray, endmembers: xr.DataArray) -> None:
+    angles = map_materials(cube, endmembers, methods=("sam",)).sam_angle
+    for act in (
+        lambda: hsi.classify(cube, endmembers, threshold=5.7),
+        lambda: threshold_classes(angles, 5.7),
+        lambda: map_materials(cube, endmembers, methods=("sam",), thresholds={"sam": 5.7}),
+    ):
+        with pytest.raises(ConfigError, match=r"is 5\.7; .* above 0 and up to pi/2"):
+            act()
 
 
 def test_a_cube_of_bare_integers_is_refused(raw: xr.DataArray, endmembers: xr.DataArray) -> None:
