@@ -17,6 +17,7 @@ import pytest
 
 import hsi_dask as hsi
 from hsi_dask import cli, progress
+from hsi_dask.pace import Pace
 from hsi_dask.synthetic import MATERIALS, material_spectra, simulate_scene, simulate_site, write_neon_tile
 
 HSI_DASK = (sys.executable, "-m", "hsi_dask")
@@ -566,7 +567,7 @@ def test_proposed_names_are_accepted_by_the_line_that_is_printed(finished, tmp_p
 def test_the_pace_counts_tiles_and_what_is_in_flight(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
-    pace = progress.Pace()
+    pace = Pace()
     pace.total = 4
     pace.stage("sampling")
     pace.tile_advanced("a", 0.9)
@@ -620,7 +621,7 @@ def test_compiling_is_said_and_is_outside_of_the_rate_and_of_the_time_left(monke
 def test_what_does_not_fit_beside_the_bar_is_left_out_whole(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
-    pace = progress.Pace()
+    pace = Pace()
     pace.total = 123
     pace.tile_advanced("368000_4306000", 0.0)
     now[0] = 30.0

@@ -56,7 +56,8 @@ MAY_IMPORT = {
         *("overviews", "comparison", "progress"),
     },
     "download": {"errors", "io"},
-    "progress": {"batch", "escaping"},
+    "pace": {"batch"},
+    "progress": {"batch", "escaping", "pace"},
     "cli": {
         *("errors", "escaping", "schema", "config", "yaml_text", "cluster", "synthetic", "kernels", "io", "ops"),
         *("batch", "show", "progress", "download", "__init__"),

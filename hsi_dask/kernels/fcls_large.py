@@ -9,6 +9,7 @@ import math
 import numpy as np
 
 from hsi_dask.kernels.compiled import compiled, inner
+from hsi_dask.kernels.fcls_hull import dot
 
 BLOCK = 64  # pixels whose products with all vertices are taken together
 ZERO = 1e-12  # abundances are known to about 1e-16 x condition number: below this they are rounding
@@ -94,14 +95,6 @@ def _multiply(c, planes, size, products):
                 products[j, i] += weight * planes[x, i]
 
 
-@inner(fastmath={"reassoc", "contract"})  # vector sums, in one order for every pixel; NaN stays NaN
-def _dot(a, b, size):
-    total = 0.0
-    for x in range(size):
-        total += a[x] * b[x]
-    return total
-
-
 @inner()
 def _solve(c, ct, gram, pixel, towards, slopes, v, axes, triangle, goal, along, rest, members, state):
     """Support and weights of one pixel; the number of members. state: 0 outside, 1 member, 2 turned away."""
@@ -170,7 +163,7 @@ def _from_products(gram, towards, members, count, v, slopes):
 def _steepest(gram, slopes, rest, members, state):
     """The vertex towards which the distance falls fastest; -1 when it falls towards none."""
     origin = members[0]
-    norm = math.sqrt(_dot(rest, rest, len(rest)))
+    norm = math.sqrt(dot(rest, rest, len(rest)))
     best, steepest = -1, 0.0
     for j in range(len(slopes)):
         slope = slopes[j] - slopes[origin]
@@ -192,11 +185,11 @@ def _extend(c, members, count, newcomer, axes, triangle):
         coefficients[q] = 0.0
     for _ in range(2):  # once leaves rounding behind
         for q in range(count - 1):
-            along = _dot(axes[q], axis, k)
+            along = dot(axes[q], axis, k)
             coefficients[q] += along
             for x in range(k):
                 axis[x] -= along * axes[q, x]
-    norm = math.sqrt(_dot(axis, axis, k))
+    norm = math.sqrt(dot(axis, axis, k))
     if norm <= DEPENDENT:
         return False
     for x in range(k):
@@ -215,7 +208,7 @@ def _meet(c, pixel, members, count, axes, triangle, goal, along, rest):
         along[q] = 0.0
     for _ in range(2):
         for q in range(count - 1):
-            share = _dot(axes[q], rest, k)
+            share = dot(axes[q], rest, k)
             along[q] += share
             for x in range(k):
                 rest[x] -= share * axes[q, x]
