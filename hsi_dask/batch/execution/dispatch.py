@@ -189,6 +189,8 @@ def _on_worker(work: Work, job: Job, topic: str) -> Any:
 def _on_client(
     work: Work, jobs: Sequence[Job], client: Client, workers: Workers, should_stop: ShouldStop
 ) -> Iterator[tuple[Job, Any]]:
+    from distributed.comm import CommClosedError
+
     topic = f"hsi-dask-{uuid.uuid4().hex[:12]}"
     waiting, suspects = deque((job, 1) for job in jobs), deque[tuple[Job, int]]()
     in_flight: dict[Future[Any], tuple[Job, int]] = {}
@@ -233,8 +235,8 @@ def _on_client(
                     waiting.append((job, attempt))  # after all others: its file system may be back by then
                 else:
                     yield job, Failure(f"{job.tile.path}: {before.told}, and again {stand.told}; {_LOOK}")
-    except Exception:
-        watch.require_scheduler()  # a lost connection shows in many ways; say it in one
+    except Exception as error:  # a lost connection shows in many ways; say it in one
+        watch.require_scheduler(lost=isinstance(error, CommClosedError))
         raise
     finally:
         if client.status == "running":
@@ -312,8 +314,8 @@ class _Watch:
                 f"no worker for {gone:.0f} s; finished tiles are safe. Start workers, then run again to go on"
             )
 
-    def require_scheduler(self) -> None:
-        if self.client.status != "running":
+    def require_scheduler(self, lost: bool = False) -> None:
+        if lost or self.client.status != "running":  # the client may learn of it later than who is waiting
             raise ClusterError(
                 f"the scheduler is gone (client {self.client.status}); finished tiles are safe, run again to go on"
             )
