@@ -189,7 +189,7 @@ def _on_worker(work: Work, job: Job, topic: str) -> Any:
 def _on_client(
     work: Work, jobs: Sequence[Job], client: Client, workers: Workers, should_stop: ShouldStop
 ) -> Iterator[tuple[Job, Any]]:
-    from distributed.comm import CommClosedError
+    from distributed.comm.core import CommClosedError
 
     topic = f"hsi-dask-{uuid.uuid4().hex[:12]}"
     waiting, suspects = deque((job, 1) for job in jobs), deque[tuple[Job, int]]()
