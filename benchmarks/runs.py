@@ -270,7 +270,7 @@ def _on_workers(paths: list[Path], workers: int) -> _Turn:
     ):
         client.run(lambda: __import__("hsi_dask.batch.execution.tile"))
         processes = client.run(os.getpid).values()
-        config = RunConfig(tiles=[str(path) for path in paths])
+        config = RunConfig(tiles=[str(path) for path in paths], mix=True)
         run(config, scratch + "/warm", client=client)  # compiled code is loaded, files are in memory
         first = max(map(peak, processes))
         shutil.rmtree(scratch + "/warm/records")
