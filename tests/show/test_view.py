@@ -702,6 +702,35 @@ def test_a_click_tells_of_the_pixel_and_draws_its_spectrum_with_gaps_at_the_wate
         assert words in said
 
 
+def test_a_line_under_the_mouse_tells_its_name_and_values(page):
+    from selenium.webdriver.common.actions.action_builder import ActionBuilder
+
+    name, x, y, value = page.ask("""
+        const figure = Bokeh.documents[0].get_model_by_name("spectrum");
+        const view = Bokeh.index.find_one_by_id(figure.id), line = figure.renderers.find(r => r.name != null);
+        const {wavelength, reflectance} = line.data_source.data, k = 40;
+        const box = view.canvas_view.el.getBoundingClientRect(), {x_scale, y_scale} = view.frame;
+        const at = [box.left + x_scale.compute(wavelength[k]), box.top + y_scale.compute(reflectance[k])];
+        return [line.name, ...at, reflectance[k]]""")
+    for step in (30, 3, 0):
+        mouse = ActionBuilder(page.driver)
+        mouse.pointer_action.move_to_location(round(x) + step, round(y))
+        mouse.perform()
+    said = page.until(
+        lambda: page.ask("""
+        const told = [], look = root => root.querySelectorAll("*").forEach(el => {
+            if (el.shadowRoot && el.getClientRects().length) {
+                if (el.className.includes("Tooltip")) told.push(el.shadowRoot.textContent);
+                look(el.shadowRoot);
+            }
+        });
+        look(document);
+        return told.join(" ")""")
+    )
+    assert name in said
+    assert f"{value:.2f}" in said
+
+
 def test_a_threshold_that_slides_classifies_anew(page):
     page.choose("SAM classes")
     page.until(lambda: "unclassified" in page.text("legend"))
