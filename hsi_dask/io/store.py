@@ -73,7 +73,8 @@ def open_results(run_dir: str | os.PathLike[str], *, chunks: Any = "auto") -> xr
         The variables that the run computed, with the CRS: `.rio.crs` works. Classes stay uint8, 255 where no data.
         Coordinates beside y, x: `endmember`, of each its `name` and its spectrum `endmembers` (endmember, wavelength),
         and `material` of fractions. Where pixels are is told by the coordinates alone, so that it stays right after
-        `isel`, `coarsen` or `sel`; `to_netcdf`, `to_zarr` and `.rio.to_raster` take the dataset as it is.
+        `isel`, `coarsen` or `sel`; `to_netcdf` and `to_zarr` take the dataset as it is, `.rio.to_raster` a map,
+        or several of (y, x).
 
     Raises
     ------
