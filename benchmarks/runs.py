@@ -23,7 +23,7 @@ from hsi_dask import RunConfig
 from hsi_dask.batch.execution.dispatch import Workers
 from hsi_dask.batch.execution.run import run
 from hsi_dask.batch.execution.sampling import sample_site
-from hsi_dask.batch.execution.tile import Job, process_tile, sample_tile, working
+from hsi_dask.batch.execution.tile import Job, process_tile, sample_tile, share_heap, working
 from hsi_dask.batch.execution.vertices import search_site
 from hsi_dask.batch.state.opening import open_run_directory
 from hsi_dask.batch.state.run_directory import Run
@@ -74,6 +74,7 @@ def five_methods(folder: Path, rounds: int) -> list[Claim]:
 
 def scene_statistics(folder: Path, rounds: int) -> list[Claim]:
     """Mean, covariance and noise covariance of a tile as a run takes them, in one warm process."""
+    share_heap()  # as the process of a run does
     claims = []
     for layout in tiles.LAYOUTS:
         path = tiles.tile(folder, layout)

@@ -106,26 +106,29 @@ def spectra_moments(spectra: NDArray[Any], *, scale: float = 1.0, fill: float | 
     """Moments of spectra (n, L) in no spatial order, so without noise; else as `block_moments`."""
     if spectra.ndim != 2:
         raise ValueError(f"spectra must be (n, wavelength), not of shape {spectra.shape}")
-    sums = _sums(spectra[None], fill)
+    sums = _sums([spectra[None]], fill)
     sums.add_rest()
     return sums.moments(scale, "none")
 
 
 def block_moments(
-    block: NDArray[Any],
+    block: NDArray[Any] | Sequence[NDArray[Any]],
     *,
     scale: float = 1.0,
     fill: float | None = None,
+    where: NDArray[np.bool_] | None = None,
     noise: Literal["all", "quiet"] = "all",
 ) -> Moments:
     """Moments of a block of pixels as they are stored.
 
     Parameters
     ----------
-    block : (y, x, L) integers or floats, in any memory order; contiguous planes of 10 000 pixels and more are
-        fastest. A pixel is left out if one of its values is missing (fill, NaN, infinity) or all are zero.
+    block : (y, x, L) integers or floats, or several such that follow each other along wavelength. In any memory order;
+        planes whose lines are contiguous are read where they are. A pixel is left out if one of its values is missing
+        (fill, NaN, infinity) or all are zero.
     scale : the unit of the stored numbers.
     fill : the stored number that means no data, besides NaN.
+    where : (y, x), the pixels that count, if not all.
     noise : "all" takes the four differences of every 2 x 2 quad with four valid pixels, quads counted from the
         block's first pixel. "quiet" takes the half of the quads that differ least, which edges and texture
         spoil less.
@@ -139,8 +142,7 @@ def block_moments(
     -----
     Integers less their rounded mean are whole numbers, and sums of their products are exact, in float64 or as whole
     numbers. What is found is so independent of where blocks are cut, but for the rounding of `combine`: 1e-15 of the
-    product of two standard deviations. Differences of int16 are summed as whole numbers, in half of the time. Products
-    in float32 would cost as much, and leave errors of some 3e-8.
+    product of two standard deviations. int16 is summed as whole numbers, in a third of the time.
 
     Neighbours differ by more than noise. On simulated patches with mixed borders "all" finds 8 times the noise and
     "quiet" 1.00 times, with texture of 10 % in brightness 29 and 13 times: `noise.regression_noise` needs the
@@ -158,8 +160,8 @@ def block_moments(
     """
     if noise not in ("all", "quiet"):
         raise ValueError(f"noise must be all or quiet, not {noise!r}")
-    sums = _sums(block, fill)
-    rows, columns = (size // 2 for size in block.shape[:2])
+    sums = _sums([block] if isinstance(block, np.ndarray) else block, fill, where)
+    rows, columns = (size // 2 for size in sums.rest.shape)
     across = min(columns, _STEP) or 1
     down = _STEP // across
     for y, x in product(range(0, rows, down), range(0, columns, across)):
@@ -169,52 +171,77 @@ def block_moments(
     return sums.moments(scale, noise)
 
 
-def _sums(block: NDArray[Any], fill: float | None) -> _Sums:
+def _sums(blocks: Sequence[NDArray[Any]], fill: float | None, where: NDArray[np.bool_] | None = None) -> _Sums:
+    parts = [_planes(block) for block in blocks]
+    valid, dark = np.ones((2, *parts[0].shape[1:]), np.bool_)
+    if where is not None:
+        valid &= where
+    for planes in parts:
+        _look(planes, np.nan if fill is None else float(fill), valid, dark)
+    return _Sums(parts, valid & ~dark, blocks[0].dtype.kind != "f")
+
+
+def _planes(block: NDArray[Any]) -> NDArray[Any]:
+    """The block as (L, y, x) int16, float32 or float64, read-only, with contiguous lines; copied only if need be."""
     if block.ndim != 3 or block.dtype.kind not in "iuf" or block.dtype.itemsize > 8:
         raise ValueError(f"a block must be (y, x, wavelength) integers or floats, not {block.dtype} {block.shape}")
-    dtype = block.dtype.newbyteorder("=")
-    planes = np.ascontiguousarray(block.transpose(2, 0, 1), dtype if dtype in (np.int16, np.float32) else np.float64)
-    planes = planes.view()
+    planes = block.transpose(2, 0, 1).view()
+    if planes.dtype not in (np.int16, np.float32, np.float64) or planes.strides[2] != planes.itemsize:
+        dtype = block.dtype.newbyteorder("=")
+        planes = np.ascontiguousarray(planes, dtype if dtype in (np.int16, np.float32) else np.float64)
     planes.flags.writeable = False  # the caller's memory may be either: one kind, one compilation
-    whole = block.dtype.kind != "f"
-    return _Sums(planes, _valid(planes, np.nan if fill is None else float(fill)), whole)
+    return planes
 
 
 class _Sums:
     """Sums over the valid pixels of a block, about a common centre. `rest`: pixels that are not in them yet."""
 
-    def __init__(self, planes: NDArray[Any], valid: NDArray[np.bool_], whole: bool) -> None:
-        self.planes, self.rest = planes, valid.copy()
+    def __init__(self, parts: list[NDArray[Any]], valid: NDArray[np.bool_], whole: bool) -> None:
+        self.parts, self.rest = parts, valid
+        self.wavelengths = wavelengths = sum(map(len, parts))
         self.pixels, self.pairs = int(valid.sum()), 0
-        self.centre = _middle(planes, valid, whole)
-        self.total = np.zeros(len(planes))
+        self.centre = self._middle(whole)
+        self.total = np.zeros(wavelengths)
+        self.as_integers = parts[0].dtype == np.int16
+        size, dtype = (_up(wavelengths, ROWS), np.int64) if self.as_integers else (wavelengths, np.float64)
         # of four times the scatter: what neighbours share, their differences along y and x, those along both
-        self.level, self.quiet = np.zeros((2, len(planes), len(planes)))
-        self.as_integers = planes.dtype == np.int16
-        size, dtype = (_up(len(planes), ROWS), np.int64) if self.as_integers else (len(planes), np.float64)
-        self.sides, self.crosswise = np.zeros((2, size, size), dtype)
-        self.buffers = self._buffers(0)
+        self.level, self.sides, self.crosswise = np.zeros((3, size, size), dtype)
+        self.alone, self.quiet = np.zeros((2, wavelengths, wavelengths))  # of pixels in no quad; of chosen quads
+        self.quads, self.buffers = 0, self._buffers(0)
 
-    def _buffers(self, quads: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    def _middle(self, whole: bool) -> Floats:
+        """What is subtracted from every pixel: near the mean; whole for integers, which are exact after it."""
+        if not self.pixels:
+            return np.zeros(self.wavelengths)
+        mean: Floats = self._spectra(np.flatnonzero(self.rest)[:: max(1, self.pixels // 64)]).mean(axis=1)
+        return np.rint(mean) if whole else mean
+
+    def _spectra(self, at: NDArray[np.intp]) -> Floats:
+        """(L, n) values of pixels, by their place in the flattened block."""
+        y, x = np.unravel_index(at, self.rest.shape)
+        return np.concatenate([planes[:, y, x] for planes in self.parts], dtype=np.float64)
+
+    def _buffers(self, quads: int) -> list[NDArray[Any]]:
         """Planes (L, quads), (L, 2 quads) and (L, quads); of integers with rows and columns of zeros at the end."""
-        level = np.empty((len(self.planes), quads))
-        if not self.as_integers:
-            return level, np.empty((len(level), 2 * quads)), np.empty_like(level)
-        sides, crosswise = (np.zeros((len(self.sides), _up(n, SEGMENT)), np.int32) for n in (2 * quads, quads))
-        return level, sides, crosswise
+        counts = quads, 2 * quads, quads
+        if self.as_integers:
+            return [np.zeros((len(self.level), _up(n, SEGMENT)), np.int32) for n in counts]
+        return [np.empty((self.wavelengths, n)) for n in counts]
 
     def add_quads(self, rows: slice, columns: slice, quiet: bool) -> None:
         quads = self.rest[rows, columns].reshape((rows.stop - rows.start) // 2, 2, -1, 2)
         complete = np.asarray(quads.all(axis=(1, 3)))
         if not complete.any():
             return
-        if self.buffers[0].shape[1] != complete.size:
-            self.buffers = self._buffers(complete.size)
-        level, sides, crosswise = self.buffers
-        _quads(self.planes[:, rows, columns], complete, self.centre, level, sides, crosswise, self.total)
+        if self.quads != complete.size:
+            self.quads, self.buffers = complete.size, self._buffers(complete.size)
+        missing, start = np.flatnonzero(~complete), 0
+        for planes in self.parts:
+            here = slice(start, start := start + len(planes))
+            of_part = [values[here] for values in (self.centre, *self.buffers, self.total)]
+            _quads(planes[:, rows, columns], missing, *of_part)
         quads &= ~complete[:, None, :, None]
-        self.level += _squared(level)
-        for values, onto in ((sides, self.sides), (crosswise, self.crosswise)):
+        for values, onto in zip(self.buffers, (self.level, self.sides, self.crosswise), strict=True):
             if self.as_integers:
                 add_products(values, onto)
             else:
@@ -222,8 +249,8 @@ class _Sums:
         chosen = np.flatnonzero(complete)
         if quiet:
             sides, crosswise = (
-                np.asarray(part[: len(level), :n], np.float64)
-                for part, n in ((sides, 2 * complete.size), (crosswise, complete.size))
+                np.asarray(part[: self.wavelengths, :n], np.float64)
+                for part, n in zip(self.buffers[1:], (2 * complete.size, complete.size), strict=True)
             )
             contrast = _contrast(sides, crosswise)[chosen]
             chosen = chosen[contrast <= np.median(contrast)]
@@ -234,19 +261,18 @@ class _Sums:
     def add_rest(self) -> None:
         """Valid pixels that are in no complete quad."""
         at = np.flatnonzero(self.rest)
-        planes = self.planes.reshape(len(self.planes), -1)
         for start in range(0, at.size, 4 * _STEP):
-            pixels = planes[:, at[start : start + 4 * _STEP]] - self.centre[:, None]
-            self.level += 4.0 * _squared(pixels)
+            pixels = self._spectra(at[start : start + 4 * _STEP]) - self.centre[:, None]
+            self.alone += _squared(pixels)
             self.total += pixels.sum(axis=1)
 
     def moments(self, scale: float, noise: Literal["all", "quiet", "none"]) -> Moments:
         """In units of `scale`."""
         if not self.pixels:
-            return Moments.empty(len(self.planes))
+            return Moments.empty(self.wavelengths)
         shift = self.total / self.pixels
-        sides, crosswise = (self._whole(sums) for sums in (self.sides, self.crosswise))
-        scatter = (self.level + sides + crosswise) / 4.0 - np.outer(shift, self.total)
+        level, sides, crosswise = (self._whole(sums) for sums in (self.level, self.sides, self.crosswise))
+        scatter = (level + sides + crosswise) / 4.0 + self.alone - np.outer(shift, self.total)
         mean, square = (self.centre + shift) * scale, scale * scale
         differences = self.quiet if noise == "quiet" else sides + 2.0 * crosswise
         return Moments(self.pixels, mean, scatter * square, self.pairs, differences * (square / 4.0))
@@ -254,21 +280,12 @@ class _Sums:
     def _whole(self, sums: NDArray[Any]) -> Floats:
         if not self.as_integers:
             return sums
-        upper = np.triu(sums[: len(self.planes), : len(self.planes)])
+        upper = np.triu(sums[: self.wavelengths, : self.wavelengths])
         return np.asarray(upper + np.triu(upper, 1).T, np.float64)
 
 
 def _up(size: int, step: int) -> int:
     return size + -size % step
-
-
-def _middle(planes: NDArray[Any], valid: NDArray[np.bool_], whole: bool) -> Floats:
-    """What is subtracted from every pixel: near the mean; whole for integers, which are exact after it."""
-    if not valid.any():
-        return np.zeros(len(planes))
-    some = np.flatnonzero(valid)[:: max(1, int(valid.sum()) // 64)]
-    mean: Floats = planes.reshape(len(planes), -1)[:, some].mean(axis=1, dtype=np.float64)
-    return np.rint(mean) if whole else mean
 
 
 def _squared(values: NDArray[Any]) -> NDArray[Any]:
@@ -292,37 +309,35 @@ def _contrast(sides: Any, crosswise: Any) -> Any:
 
 
 @compiled()
-def _valid(planes: Any, fill: Any) -> Any:
+def _look(planes: Any, fill: Any, valid: Any, dark: Any) -> None:
+    """Take from `valid` the pixels with a missing value, from `dark` those with one that is not zero."""
     wavelengths, rows, columns = planes.shape
-    valid = np.ones((rows, columns), np.bool_)
-    dark = np.ones((rows, columns), np.bool_)
     for k in range(wavelengths):
         for y in range(rows):
             for x in range(columns):
                 value = planes[k, y, x]
                 valid[y, x] &= (value != fill) & (value - value == 0)
                 dark[y, x] &= value == 0
-    return valid & ~dark
 
 
 @compiled()
-def _quads(planes: Any, complete: Any, centre: Any, level: Any, sides: Any, crosswise: Any, total: Any) -> None:
-    """Sum and differences of every quad; zero, which adds nothing, where a pixel is missing."""
-    rows, columns = complete.shape
+def _quads(planes: Any, missing: Any, centre: Any, level: Any, sides: Any, crosswise: Any, total: Any) -> None:
+    """Sum and differences of every quad; zero, which adds nothing, for those where a pixel is `missing`."""
+    rows, columns = planes.shape[1] // 2, planes.shape[2] // 2
+    quads, number = rows * columns, level.dtype.type
     for k in range(len(planes)):
-        middle = 4.0 * centre[k]
+        middle = number(4.0 * centre[k])
         for y in range(rows):
+            here, along = slice(y * columns, (y + 1) * columns), slice(quads + y * columns, quads + (y + 1) * columns)
             top, below = planes[k, 2 * y], planes[k, 2 * y + 1]
+            sums, across, down, both = level[k, here], sides[k, here], sides[k, along], crosswise[k, here]
             for x in range(columns):
-                i = y * columns + x
-                a, b = np.float64(top[2 * x]), np.float64(top[2 * x + 1])
-                c, d = np.float64(below[2 * x]), np.float64(below[2 * x + 1])
-                left, right, up, down = a + c, b + d, a - c, b - d
-                keep = complete[y, x]
-                level[k, i] = left + right - middle if keep else 0.0
-                sides[k, i] = left - right if keep else 0.0
-                sides[k, rows * columns + i] = up + down if keep else 0.0
-                crosswise[k, i] = up - down if keep else 0.0
+                a, b, c, d = number(top[2 * x]), number(top[2 * x + 1]), number(below[2 * x]), number(below[2 * x + 1])
+                left, right, upper, lower = number(a + c), number(b + d), number(a - c), number(b - d)
+                sums[x], across[x] = number(left + right) - middle, left - right
+                down[x], both[x] = upper + lower, upper - lower
+        for i in missing:
+            level[k, i] = sides[k, i] = sides[k, quads + i] = crosswise[k, i] = 0
         total[k] += _total(level[k])
 
 

@@ -113,7 +113,7 @@ def cube_moments(cube: xr.DataArray, where: xr.DataArray | None = None, noise: N
     from dask.delayed import delayed
 
     data = data.rechunk({0: _height(data.chunks[0], fits), 1: -1})
-    blocks = [list(row.ravel()) for row in data.to_delayed()]
+    blocks = [delayed(list(row.ravel())) for row in data.to_delayed()]
     masks: list[Any] = [None] * len(blocks)
     if valid is not None:
         masks = list(da.asarray(valid).rechunk((data.chunks[0], -1)).to_delayed().ravel())
@@ -143,12 +143,8 @@ def _strip_moments(
     rows: slice,
 ) -> Moments:
     """Moments of rows of blocks (y, x, wavelength) that follow each other along wavelength."""
-    parts, valid = [part[rows] for part in parts], None if valid is None else valid[rows]
-    planes = parts[0].transpose(2, 0, 1) if len(parts) == 1 else np.concatenate([p.transpose(2, 0, 1) for p in parts])
-    if valid is not None and not valid.all():
-        void: Any = np.nan if planes.dtype.kind == "f" else 0  # all zeros: no pixel
-        planes = np.where(valid, planes, np.asarray(void, planes.dtype))
-    return block_moments(planes.transpose(1, 2, 0), scale=scale, fill=fill, noise=noise)
+    counts = None if valid is None else valid[rows]
+    return block_moments([part[rows] for part in parts], scale=scale, fill=fill, where=counts, noise=noise)
 
 
 def _fields(found: Moments) -> dict[str, Any]:
