@@ -30,11 +30,7 @@ Examples
 True
 """
 
-import sys
 from importlib import import_module
-from importlib.machinery import ModuleSpec
-from importlib.util import find_spec
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -180,37 +176,9 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'hsi_dask' has no attribute {name!r}")
     value = getattr(import_module(f"hsi_dask.{_HOME[name]}"), name)
     globals()[name] = value
+    import_module("hsi_dask.xarray")  # `.hsi` is there as soon as there is anything to call it on
     return value
 
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-# ------------------------------------------------------------------------------------------------ .hsi
-
-
-class _Accessors:
-    """Registers `.hsi` when xarray is imported, by whom ever: that takes six times as long as `hsi-dask --help`."""
-
-    def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
-        if name != "xarray":
-            return None
-        sys.meta_path.remove(self)
-        spec = find_spec(name)
-        if spec is None or spec.loader is None:
-            return spec
-        load = spec.loader.exec_module
-
-        def exec_module(module: ModuleType) -> None:
-            load(module)
-            import_module("hsi_dask.show.accessor")
-
-        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
-        return spec
-
-
-if "xarray" in sys.modules:
-    import_module("hsi_dask.show.accessor")
-else:
-    sys.meta_path.insert(0, _Accessors())

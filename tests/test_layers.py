@@ -60,8 +60,9 @@ MAY_IMPORT = {
     "progress": {"batch", "escaping", "pace"},
     "cli": {
         *("errors", "escaping", "schema", "config", "yaml_text", "cluster", "synthetic", "kernels", "io", "ops"),
-        *("batch", "show", "progress", "download", "__init__"),
+        *("methods", "counts", "batch", "show", "progress", "download", "__init__"),
     },
+    "xarray": {"show"},
     "__main__": {"cli"},
     "__init__": {
         "errors",
@@ -75,7 +76,7 @@ MAY_IMPORT = {
     },  # when a name is first used
 }
 # Rooms of a folder, each of which may import those before it
-FLOORS = {"batch": ("tiles", "state", "execution")}
+FLOORS = {"batch": ("tiles", "state", "execution"), "config": ("sections", "text", "run")}
 # Replacing one of these touches one place
 HOMES = {
     "h5py": {"io", "synthetic"},
@@ -232,6 +233,16 @@ def test_importing_is_cheap(module):
     code = f"import sys, {module}; print(sorted({heavy} & set(sys.modules)))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
+
+
+def test_importing_changes_nothing_and_the_first_use_of_a_function_registers_the_accessor():
+    code = (
+        "import sys, xarray; before = list(sys.meta_path), sys.path_hooks[:]; import hsi_dask as hsi; "
+        "print((list(sys.meta_path), sys.path_hooks) == before, hasattr(xarray.Dataset, 'hsi')); hsi.open_results; "
+        "print(hasattr(xarray.Dataset, 'hsi'))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.split() == ["True", "False", "True"]
 
 
 @pytest.mark.parametrize("path", [path for path in MODULES if layer(path) == "cli"], ids=name_of)

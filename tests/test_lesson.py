@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 
 import hsi_dask as hsi
+import hsi_dask.xarray
 
 LESSON = Path(__file__).parents[1] / "workflows" / "lesson.ipynb"
 # In a process of its own: what Jupyter's libraries warn of is not about ours

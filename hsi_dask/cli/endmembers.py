@@ -29,10 +29,11 @@ def count(
 
     By HySime, HFC, NWHFC, and by which endmembers come back from both halves of a sample. They disagree: a bracket.
     """
+    from hsi_dask.counts.registry import ESTIMATORS
     from hsi_dask.ops.counting import estimate_count, stable_count
 
     pixels = _sampled(tiles, sample_tiles, seed)
-    bracket = {name: int(estimate_count(pixels, method=name)["count"]) for name in ("hysime", "hfc", "nwhfc")}
+    bracket = {name: int(estimate_count(pixels, method=name)["count"]) for name in ESTIMATORS.specifications}
     with run_observer() as observer:
         observer.message(f"comparing the endmembers of both halves, 2 to {most}")
         curve = stable_count(pixels, most, seed=seed)

@@ -112,6 +112,7 @@ def settings_from(flags: RunFlags, tiles: Sequence[str], out: Path) -> RunConfig
         Flags that contradict each other, or do not say what they should.
     """
     from hsi_dask.cli.runs import settings_of
+    from hsi_dask.methods.registry import FOR_LIBRARY
 
     if flags.library is not None and flags.endmembers is not None:
         raise ConfigError("--library and --endmembers both name spectra; give one of them")
@@ -121,7 +122,7 @@ def settings_from(flags: RunFlags, tiles: Sequence[str], out: Path) -> RunConfig
     settings = settings_of(tiles, out, flags.config)
     settings = settings if spectra is None else settings.replace(endmembers={"file": str(spectra)})
     settings = changed(
-        settings, methods=flags.method or (["cover"] if flags.library else None), thresholds=flags.threshold,
+        settings, methods=flags.method or (list(FOR_LIBRARY) if flags.library else None), thresholds=flags.threshold,
         windows=flags.windows, masks=flags.mask, names=flags.names, values=flags.values,
         keep_outliers=flags.keep_outliers, sample_tiles=flags.sample_tiles, units=flags.library_units,
         material_column=flags.material_column, area=area_of(flags.bounds, flags.bounds_crs, flags.region),

@@ -45,10 +45,12 @@ def carry_out_run(
     settings: RunConfig, out: Path, cluster: Path | None, part: str | None = None, *, same_content: bool = False
 ) -> RunSummary:
     from hsi_dask.batch.execution.run import run as carry_out
+    from hsi_dask.batch.execution.tile import share_heap
     from hsi_dask.batch.state.lock import Part
 
     share = None if part is None else Part.parse(part)
     if cluster is None:
+        share_heap()
         with run_observer() as observer:
             return carry_out(settings, out, observer=observer, part=share, same_content=same_content)
     from hsi_dask.cluster import ClusterConfig, connect

@@ -28,6 +28,7 @@ SPECIFICATION = Extractor(
     source="Winter (1999), Proceedings of SPIE 3753",
     extract=_extract,
     least=1,
+    every_pixel=True,
     parameters=(
         Parameter(
             "restarts", Annotated[int, Field(strict=True, ge=1, le=1000)] | None, None,

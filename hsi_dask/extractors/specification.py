@@ -24,6 +24,7 @@ class Extractor:
         `kernels.extraction.extracted.Extracted`: indices of pixels or spectra of its own, and diagnostics
     least : the smallest count it can find
     of_pixels : endmembers are pixels, so that lone ones can be dropped and each be the mean of those most like it
+    every_pixel : what it finds in a sample, a scene's search goes on from among every pixel: it enlarges the volume
     parameters : its options
     """
 
@@ -33,4 +34,5 @@ class Extractor:
     extract: Callable[..., Extracted]
     least: int = 2
     of_pixels: bool = True
+    every_pixel: bool = False
     parameters: tuple[Parameter, ...] = ()

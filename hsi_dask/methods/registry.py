@@ -15,6 +15,7 @@ _BUILT_IN = (
 )  # fmt: skip
 METHODS = Registry("hsi_dask.methods", Method, (f"hsi_dask.methods.{name}" for name in _BUILT_IN))
 DEFAULT = ("fcls", "sam", "sid")  # what a run computes unless it is told otherwise
+FOR_LIBRARY = ("cover",)  # and what with a library of spectra
 
 
 def method(name: str) -> Method:

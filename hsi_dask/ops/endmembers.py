@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from hsi_dask.errors import ConfigError, EndmemberError
-from hsi_dask.extractors.registry import DEFAULT, EXTRACTORS
+from hsi_dask.extractors.registry import DEFAULT, EXTRACTORS, of_every_pixel
 from hsi_dask.extractors.specification import Extractor
 from hsi_dask.kernels.extraction.extracted import Extracted
 from hsi_dask.kernels.support import NEIGHBOURS
@@ -120,11 +120,11 @@ def _numbered(chosen: xr.DataArray, how: Mapping[str, Any]) -> xr.DataArray:
 def _among_all(
     cube: xr.DataArray, count: int, method: str, robust: bool, seed: int, options: Mapping[str, Any]
 ) -> xr.DataArray:
-    """N-FINDR among all pixels of a cube."""
-    if method != "nfindr" or count < 2:
+    """Endmembers among all pixels of a cube, beginning with those of a sample."""
+    if count < 2 or not EXTRACTORS.get(method).every_pixel:
         raise ConfigError(
-            f"a whole cube is searched by nfindr for 2 endmembers or more, not by {method} for {count}; give it pixels "
-            f"from sample_pixels"
+            f"a whole cube is searched by {of_every_pixel()} for 2 endmembers or more, not by {method} for {count}; "
+            f"give it pixels from sample_pixels"
         )
     from hsi_dask.ops import whole_scene
 

@@ -413,8 +413,17 @@ def cluster() -> Iterator[Any]:
         yield client
 
 
+def test_a_run_in_a_users_process_does_not_touch_its_allocator(config: RunConfig, tmp_path: Path, spawn: Spawn) -> None:
+    tell = """
+import sys
+sys.addaudithook(lambda event, values: print("found", values[1]) if event == "ctypes.dlsym" else None)
+"""
+    said, _ = spawn(script(config, tmp_path / "run", tell)).communicate()
+    assert "mallopt" not in said
+
+
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_info"), reason="only glibc tells its heaps")
-def test_threads_of_a_run_share_a_heap(config: RunConfig, tmp_path: Path, spawn: Spawn) -> None:
+def test_threads_of_the_commands_run_share_a_heap(config: RunConfig, tmp_path: Path, spawn: Spawn) -> None:
     """Each with its own would keep what a tile leaves there: 0.4 GB after a few."""
     tell = """
 import atexit, ctypes
@@ -426,8 +435,11 @@ def tell():
     libc.fclose(stream)
     print("heaps", open("heaps.xml").read().count("<heap "))
 atexit.register(tell)
+from hsi_dask.cli.app import main
 """
-    said, _ = spawn(script(config, tmp_path / "run", tell)).communicate()
+    (tmp_path / "run.yaml").write_text(config.to_yaml())
+    words = ["run", "--config", str(tmp_path / "run.yaml"), "--out", str(tmp_path / "run"), "--no-report"]
+    said, _ = spawn(f"{tell}main({words})").communicate()
     heaps = int(said.rpartition("heaps ")[2])
     assert heaps <= 2, said  # one more is that of threads which imported libraries started
 

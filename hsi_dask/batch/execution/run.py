@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from hsi_dask.batch.execution.dispatch import MEND, Workers, carry_out, raise_if_fatal
 from hsi_dask.batch.execution.sampling import sample_site
 from hsi_dask.batch.execution.scene import ensure_scene
-from hsi_dask.batch.execution.tile import Job, process_tile, share_heap
+from hsi_dask.batch.execution.tile import Job, process_tile
 from hsi_dask.batch.observer import Observer
 from hsi_dask.batch.state.lock import Part, turn
 from hsi_dask.batch.state.manifest import MANIFEST, RECORDS, TileRecord
@@ -143,8 +143,6 @@ def run(
     """
     from hsi_dask.progress import shown
 
-    if client is None:
-        share_heap()
     with shown(progress, observer) as told:
         return _run(config, run_dir, Workers(client, told, limits or Limits()), part, same_content=same_content)
 

@@ -172,8 +172,8 @@ def open_tile(job: Job) -> OpenTile:
 def share_heap() -> None:
     """Let threads that are started from now on share one heap, which keeps what a tile leaves for the next.
 
-    glibc gives each its own, and five tiles leave 0.4 GB in them. Blocks above 32 MB are given back at once, as
-    dask's workers do with all of them.
+    For processes that do nothing but run. glibc gives each thread a heap of its own, and five tiles leave 0.4 GB in
+    them. Blocks above 32 MB are given back at once, as dask's workers do with all of them.
     """
     with suppress(AttributeError, OSError, TypeError):  # another C library, which does not do so
         libc = ctypes.CDLL(None)
