@@ -24,9 +24,7 @@ FLOOR = 1e-4  # reflectance of one digital number: the divergence needs positive
 UNCLASSIFIED, NO_CLASS = 0, 255  # class values beside 1..n
 MAX_ENDMEMBERS = 254  # classes are uint8 and 255 means no data
 
-SAME_WAVELENGTH = (
-    0.01  # nm, a thousandth of a band's width: more is another grid (sites and years differ by up to 2 nm)
-)
+SAME_WAVELENGTH = 0.01  # nm, a thousandth of a width: more is another grid (sites and years differ by up to 2 nm)
 # Between these, nm, water vapour leaves no light: noise. The windows of every NEON file, for files that declare none
 WATER_VAPOUR_WINDOWS = ((1340.0, 1445.0), (1790.0, 1955.0))
 

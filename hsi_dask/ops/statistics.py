@@ -13,7 +13,7 @@ from hsi_dask.errors import ConfigError, EndmemberError, SchemaError
 from hsi_dask.kernels.moments import Moments, block_moments, combine, combine_all
 from hsi_dask.methods.specification import Background
 from hsi_dask.ops.decoding import checked, storage
-from hsi_dask.schema import CUBE_DIMS, WAVELENGTH, X, Y, describe_coordinates, require_dims
+from hsi_dask.schema import CUBE_DIMS, SAME_WAVELENGTH, WAVELENGTH, X, Y, describe_coordinates, require_dims
 
 OTHER = "other_wavelength"
 Noise = Literal["all", "quiet"]
@@ -88,7 +88,7 @@ def background_of(statistics: xr.Dataset, cube: xr.DataArray) -> Background:
     if missing := {"mean", "covariance", "noise_covariance", "pixels"} - set(statistics):
         raise SchemaError(f"statistics lack {', '.join(sorted(missing))}; take them from scene_statistics")
     known, wanted = np.asarray(statistics[WAVELENGTH]), np.asarray(cube[WAVELENGTH])
-    if known.shape != wanted.shape or (np.abs(known - wanted) > 0.01).any():
+    if known.shape != wanted.shape or (np.abs(known - wanted) > SAME_WAVELENGTH).any():
         raise SchemaError(
             f"statistics are of {known.size} other wavelengths than the cube's {wanted.size}; take them of this cube"
         )
