@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +17,6 @@ Say = Callable[[str], None]  # takes one sentence on what the file lacks and wha
 
 # What integers that lost these fields mean by their absence: the values of every NEON file, and of most others
 SCALE, NO_DATA = 10000.0, -9999.0
-_FRACTIONS, _DIGITAL = 2.0, 10.0  # medians of reflectance as fractions are below, of digital numbers above
-_GREEN = 560.0  # nm
-_PLACES = 9  # that are looked at, from the first row to the last, until there are
-_ENOUGH = 100  # pixels with data
-_LEAST, _MOST = -1.0, 100.0  # beyond these no reflectance is; sun glint and noise stay within
-_REPEATED = 10  # pixels of one such value are no accident
 
 
 @dataclass(frozen=True)
@@ -108,69 +102,3 @@ def holds(dtype: np.dtype[Any], value: float) -> bool:
             return not np.isfinite(value) or bool(np.isfinite(dtype.type(value)))
     limits = np.iinfo(dtype)
     return value.is_integer() and limits.min <= value <= limits.max
-
-
-class Scaled(Protocol):
-    """What is needed to judge a scale: a `TileSource` has it."""
-
-    @property
-    def reflectance(self) -> StoredCube: ...
-    @property
-    def wavelength(self) -> NDArray[np.float64]: ...
-    @property
-    def scale_factor(self) -> float: ...
-    @property
-    def fill_value(self) -> float | None: ...
-
-
-def doubt_of_no_data(cube: Scaled) -> str | None:
-    """What speaks against the number of no data of a cube, as the end of a sentence; None where nothing does.
-
-    A number that no reflectance can be, many times, means no data, though the file says another one: -9999 where
-    xarray wrote NaN. The first, middle and last rows of one band are read.
-    """
-    if 0 in cube.reflectance.shape:
-        return None
-    values = np.concatenate([_rows(cube, place) for place in (0.0, 0.5, 1.0)])
-    held = values[np.isfinite(values) & (values != (np.nan if cube.fill_value is None else cube.fill_value))]
-    odd = held[(held / cube.scale_factor <= _LEAST) | (held / cube.scale_factor >= _MOST)]
-    numbers, counts = np.unique(odd, return_counts=True)
-    if not counts.size or counts.max() < _REPEATED:
-        return None
-    return (
-        f"holds {numbers[counts.argmax()]:g} in {counts.max()} of {values.size} pixels that were looked at, which no "
-        f"reflectance is, and says that {'nothing' if cube.fill_value is None else f'{cube.fill_value:g}'} is no data"
-    )
-
-
-def _rows(cube: Scaled, place: float) -> NDArray[Any]:
-    """Of rows from the first (0) to the last (1) the numbers of the band nearest to green, where water is not dark."""
-    stored = cube.reflectance
-    band, step = int(np.abs(cube.wavelength - _GREEN).argmin()), min(stored.stored_chunks[0], 64)
-    start = round(place * max(0, stored.shape[0] - step))
-    return np.asarray(stored[start : start + step, :, band]).ravel()
-
-
-def doubt_of_scale(cube: Scaled, by: str) -> str | None:
-    """What speaks against the scale of a cube of floats, as the end of a sentence; None where nothing does.
-
-    Integers cannot be fractions; floats may be either, whatever the file says. Few rows of one band are read.
-
-    by : what in the file states the scale
-    """
-    stored = cube.reflectance
-    if stored.dtype.kind != "f" or 0 in stored.shape:
-        return None
-    found = np.empty(0, np.float32)
-    for place in np.linspace(0, 1, _PLACES).tolist():
-        values = _rows(cube, place)
-        found = np.append(found, values[np.isfinite(values) & (values != 0) & (values != cube.fill_value)])
-        if found.size >= _ENOUGH:
-            break
-    middle = float(np.median(found)) if found.size else 0.0
-    at = f"{cube.wavelength[np.abs(cube.wavelength - _GREEN).argmin()]:.0f} nm"
-    if cube.scale_factor >= _DIGITAL and 0 < middle < _FRACTIONS:
-        return f"holds fractions (median {middle:.3g} at {at}), but {by} is {cube.scale_factor:g}"
-    if cube.scale_factor == 1 and middle > _DIGITAL:
-        return f"holds digital numbers (median {middle:.4g} at {at}), but {by} is 1"
-    return None

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from hsi_dask.errors import FileFormatError, GridError
 from hsi_dask.io import crs as reference
-from hsi_dask.io.decoding import Say, doubt_of_no_data, doubt_of_scale, no_data_of, scale_of
+from hsi_dask.io.decoding import Say, no_data_of, scale_of
 from hsi_dask.io.envi_arrays import ORDERS, EnviArray
 from hsi_dask.io.envi_header import TYPES, Header
+from hsi_dask.io.plausible import plausible
 from hsi_dask.io.readers import Reader, file_identity
 from hsi_dask.io.tile_source import TileSource
 from hsi_dask.io.views import SomeBands
@@ -68,11 +69,7 @@ def read(path: str) -> TileSource:
         dates=tuple(sorted(set(_DATE.findall(header.text("acquisition time"))))), remarks=_remarks(header),
         notes=tuple(notes), file_size=size[0] + array.file_size, mtime_ns=max(size[1], array.mtime_ns),
     )  # fmt: skip
-    if (doubt := doubt_of_scale(source, "its reflectance scale factor")) is not None:
-        raise header.error(f"{doubt}; write the right 'reflectance scale factor'")
-    if (doubt := doubt_of_no_data(source)) is not None:
-        raise header.error(f"{doubt}; write the right 'data ignore value'")
-    return source.told()
+    return plausible(source, header.path, "'reflectance scale factor'", "'data ignore value'").told()
 
 
 def _array(header: Header, data: str) -> EnviArray:

@@ -18,7 +18,8 @@ from hsi_dask.io import crs as reference
 from hsi_dask.io import foreign_zarr, netcdf
 from hsi_dask.io.blocks import StoredCube
 from hsi_dask.io.chunked import ChunkedArray
-from hsi_dask.io.decoding import Reflectance, Say, doubt_of_no_data, doubt_of_scale, no_data_of, scale_of
+from hsi_dask.io.decoding import Reflectance, Say, no_data_of, scale_of
+from hsi_dask.io.plausible import plausible
 from hsi_dask.io.readers import Reader, file_identity
 from hsi_dask.io.stored_variables import StoredVariable, StoredVariables
 from hsi_dask.io.tile_source import TileSource
@@ -79,11 +80,7 @@ def read(path: str) -> TileSource:
         site=_text(held, cube, "site"), product=_text(held, cube, "product"), visit=_text(held, cube, "visit"),
         dates=_dates(held, cube), notes=tuple(notes), file_size=size, mtime_ns=mtime_ns,
     )  # fmt: skip
-    if (doubt := doubt_of_scale(source, "its scale_factor")) is not None:
-        raise FileFormatError(f"{path}: {cube.variable.name} {doubt}; write the right scale_factor")
-    if (doubt := doubt_of_no_data(source)) is not None:
-        raise FileFormatError(f"{path}: {cube.variable.name} {doubt}; write the right _FillValue")
-    return source.told()
+    return plausible(source, f"{path}: {cube.variable.name}", "scale_factor", "_FillValue").told()
 
 
 def _variables(path: str) -> StoredVariables:

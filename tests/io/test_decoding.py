@@ -1,14 +1,10 @@
 """Stored numbers as reflectance: what scale and no data mean, against numpy on the same numbers."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
 from hsi_dask.io.chunked import InMemory
-from hsi_dask.io.decoding import Reflectance, doubt_of_no_data, doubt_of_scale, holds, no_data_of, scale_of
-
-WAVELENGTH = np.array([450.0, 560.0, 860.0])
+from hsi_dask.io.decoding import Reflectance, holds, no_data_of, scale_of
 
 
 @pytest.mark.parametrize(
@@ -62,38 +58,3 @@ def test_pieces_are_decoded_as_the_whole_is(dtype: str) -> None:
 def test_an_offset_is_taken_off_before_the_scale() -> None:
     values = np.array([[[100, 1100, -1]]], "i2")
     np.testing.assert_allclose(Reflectance(InMemory(values), 1000.0, -1, offset=100)[:], [[[0, 1, np.nan]]])
-
-
-def cube(values: np.ndarray, scale: float, fill: float | None = -9999.0) -> SimpleNamespace:
-    return SimpleNamespace(reflectance=InMemory(values), wavelength=WAVELENGTH, scale_factor=scale, fill_value=fill)
-
-
-def test_floats_whose_scale_contradicts_their_size_are_doubted() -> None:
-    fractions = np.random.default_rng(0).uniform(0.02, 0.5, (50, 40, 3)).astype("f4")
-    fractions[:20] = -9999  # a line's empty end is not looked at
-    digital = np.where(fractions == -9999, -9999, fractions * 10000).astype("f4")
-    assert doubt_of_scale(cube(fractions, 1.0), "the scale") is None
-    assert doubt_of_scale(cube(digital, 10000.0), "the scale") is None
-    assert doubt_of_scale(cube(digital.astype("i2"), 1.0), "the scale") is None, "integers are what the file says"
-    said = doubt_of_scale(cube(fractions, 10000.0), "Scale_Factor")
-    assert said is not None
-    assert said.startswith("holds fractions (median 0.2")
-    assert said.endswith("at 560 nm), but Scale_Factor is 10000")
-    assert "digital numbers (median 2" in str(doubt_of_scale(cube(digital, 1.0), "the scale"))
-    assert doubt_of_scale(cube(np.full((50, 40, 3), -9999, "f4"), 10000.0), "the scale") is None
-
-
-@pytest.mark.parametrize(
-    ("dtype", "scale", "stated", "held"),
-    [("f4", 1.0, None, -9999.0), ("f4", 1.0, -9999.0, 1e34), ("f4", 1.0, None, -1.0), ("i2", 10000.0, 0.0, -9999.0 * 2),
-     ("u2", 100.0, None, 65535.0)],
-)  # fmt: skip
-def test_numbers_that_no_reflectance_is_are_no_data_that_the_file_does_not_tell(dtype, scale, stated, held) -> None:
-    values = (np.random.default_rng(0).uniform(0.02, 0.5, (50, 40, 3)) * scale).astype(dtype)
-    values[20, :3] = held
-    assert doubt_of_no_data(cube(values, scale, stated)) is None, "few may be damaged"
-    values[:2, :30] = held
-    said = str(doubt_of_no_data(cube(values, scale, stated)))
-    assert said.startswith(f"holds {held:g} in ")
-    assert said.endswith(f"says that {'nothing' if stated is None else f'{stated:g}'} is no data")
-    assert doubt_of_no_data(cube(values, scale, held)) is None, "what the file tells is right"

@@ -15,6 +15,7 @@ import hsi_dask as hsi
 from hsi_dask.errors import FileFormatError
 from hsi_dask.io import chunked, envi_arrays
 from hsi_dask.io.blocks import lazy
+from hsi_dask.io.plausible import JudgedWhenRead
 from hsi_dask.io.readers import read_source
 from hsi_dask.sources import find_source
 
@@ -110,6 +111,7 @@ def test_a_pass_reads_each_byte_once_and_little_at_a_time(
         {"wavelength": cube.wavelength.values},
         ("endmember", "wavelength"),
     )
+    source.reflectance[0, 0, 0]  # judges the file, once
     read_bytes.clear()
     maps = hsi.map_materials(cube, endmembers, methods=("sam",)).compute(scheduler="threads")
     assert sum(read_bytes) == values.nbytes
@@ -122,6 +124,7 @@ def test_a_plane_of_lines_reads_its_own_bytes_alone(tmp_path: Path, write_envi, 
     values = np.ones((50, 3000, 40), "i2")
     path = write_envi(tmp_path / "line.bil", values, np.linspace(400, 2500, 40), interleave="bil")
     cube = hsi.open_cube(path, chunks=None)
+    cube[0, 0, 0].load()  # judges the file, once
     read_bytes.clear()
     cube.isel(wavelength=[3, 30]).load()
     assert sum(read_bytes) == 2 * 50 * 3000 * 2
@@ -139,6 +142,9 @@ def test_the_array_pickles_without_a_handle_and_notices_a_changed_file(image) ->
 
 def test_a_file_that_is_cut_short_is_named_while_it_is_read(image, monkeypatch: pytest.MonkeyPatch) -> None:
     array = read_source(image()).reflectance
+    assert isinstance(array, JudgedWhenRead)
+    array = array.stored
+    assert isinstance(array, envi_arrays.EnviArray)
     monkeypatch.setattr(envi_arrays, "file_identity", lambda path: (array.file_size, array.mtime_ns))
     os.truncate(array.path, 1000)
     with pytest.raises(FileFormatError, match=r"image\.img is cut short"):

@@ -17,10 +17,11 @@ from hsi_dask.errors import FileFormatError, GridError
 from hsi_dask.io import crs as reference
 from hsi_dask.io import hdf5
 from hsi_dask.io import hdf5_values as values
-from hsi_dask.io.decoding import Say, doubt_of_scale, no_data_of, scale_of
+from hsi_dask.io.decoding import Say, no_data_of, scale_of
 from hsi_dask.io.hdf5 import StoredArray
 from hsi_dask.io.neon.layers import ROLES, layer_names, read_layers
 from hsi_dask.io.neon.listing import release_of
+from hsi_dask.io.plausible import doubt_of_scale
 from hsi_dask.io.tile_source import TileSource
 from hsi_dask.schema import WATER_VAPOUR_WINDOWS
 
