@@ -162,10 +162,9 @@ class Layers(ChunkedArray):
     def layer(self, number: int, role: Role) -> NDArray[np.float32]:
         """(y, x) of one part alone, a layer by its role; NaN where unknown."""
         out, file = np.full(self.shape[:2], np.nan, np.float32), self.files[number]
-        name = file.layer_roles[role]
         (y, to_rows), (x, to_columns) = self._shared(number, *(slice(0, n) for n in self.shape[:2]))
-        if (found := file.layers([name]).maps.get(name)) is None:
-            raise FileFormatError(f"{file.path} has no usable layer {name}; download it again")
+        if (found := file.layer(role)) is None:
+            raise FileFormatError(f"{file.path} has no usable layer {file.layer_name(role)}; download it again")
         if out[to_rows, to_columns].size:
             out[to_rows, to_columns] = found.by_role(y, x)
         return out

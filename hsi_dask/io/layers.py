@@ -17,6 +17,12 @@ from hsi_dask.schema import X, Y
 # What a layer means, whatever a sensor calls it: `cloud` 1 (below 10 %), 2 (to 50 %) or 3; `shadow` 0 and 1, of which
 # one is shade; `view_zenith` degrees from nadir
 Role = Literal["cloud", "shadow", "view_zenith"]
+# By which a layer is known where its reader tells no roles: NEON's names in lower case
+USUAL_NAMES: dict[Role, str] = {
+    "cloud": "weather_quality_indicator",
+    "shadow": "cast_shadow",
+    "view_zenith": "to_sensor_zenith_angle",
+}
 
 
 @dataclass(frozen=True)

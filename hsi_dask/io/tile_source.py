@@ -17,7 +17,7 @@ from hsi_dask.errors import FileFormatError, GridError
 from hsi_dask.io import crs as reference
 from hsi_dask.io.blocks import StoredCube
 from hsi_dask.io.decoding import Reflectance
-from hsi_dask.io.layers import ReadLayers, Role, no_layers
+from hsi_dask.io.layers import USUAL_NAMES, Layer, ReadLayers, Role, no_layers
 from hsi_dask.io.variables import stored_variable
 from hsi_dask.schema import CUBE_DIMS, GRID_MAPPING, WATER_VAPOUR_WINDOWS, WAVELENGTH, X, Y
 
@@ -140,6 +140,15 @@ class TileSource:
         """The cube to compute with: integers as they are stored, or reflectance where floats or wide integers are."""
         dtype = self.reflectance.dtype
         return self.cube(chunks=chunks, masked=dtype.kind not in "iu" or dtype.itemsize > _NARROW)
+
+    def layer_name(self, role: Role) -> str:
+        """The name that the layer of this role has, or would have."""
+        return self.layer_roles.get(role, USUAL_NAMES[role])
+
+    def layer(self, role: Role) -> Layer | None:
+        """The layer of this role, no pixel read; None where there is none on the cube's pixels."""
+        name = self.layer_name(role)
+        return self.layers([name]).maps.get(name)
 
     def provenance(self) -> dict[str, Any]:
         """Where the data come from: strings, numbers and flat lists, as netCDF, Zarr and JSON can hold them."""

@@ -1,28 +1,26 @@
-"""Masks: from NEON's quality layers and from the spectra to the flags of `quality`, and from these to the maps."""
+"""Masks: from quality layers and from the spectra to the flags of `quality`, and from these to the maps."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from hsi_dask.errors import ConfigError, SchemaError
+from hsi_dask.errors import ConfigError
 from hsi_dask.ops.decoding import checked, storage
 from hsi_dask.schema import FLAGS, QUALITY, QUALITY_OF_AREA, WAVELENGTH, X, Y, describe, no_data_value
 
 logger = logging.getLogger(__name__)
-
-WEATHER, SHADOW = "weather_quality_indicator", "cast_shadow"
 
 # The indices' wavelengths are the band centres of Sentinel-2, whose thresholds people know
 GREEN, RED, NEAR_INFRARED = 560.0, 665.0, 842.0  # nm
 _NEAR = 15.0  # nm: a wavelength farther away is another one
 _EDGES = 50  # pixels along edges of shadows: fewer say nothing about which side is darker
 _DARKER = 0.05  # relative difference across such edges that is more than noise
-_OFF_SWATH = 241  # no data in one-byte layers, whatever their attributes say
 _SPECTRAL = sum(FLAGS[name] for name in ("saturated", "negative", "water", "vegetation", "not_vegetation"))
 
 
@@ -30,7 +28,7 @@ class Masks(NamedTuple):
     """Which pixels to flag; the defaults flag none.
 
     cloud : percent, 10 or 50, that may not be exceeded
-    shadow : by NEON's layer of cast shadows
+    shadow : by the layer of cast shadows
     saturated : reflectance that may not be exceeded at any wavelength
     negative : below zero at any wavelength
     water : NDWI above this
@@ -46,31 +44,33 @@ class Masks(NamedTuple):
     not_vegetation: float | None = None
 
     @property
-    def layers(self) -> dict[str, str]:
-        """The quality layers that are needed, and the mask that needs each."""
-        wanted = {WEATHER: ("cloud", self.cloud is not None), SHADOW: ("shadow", self.shadow)}
-        return {layer: mask for layer, (mask, asked) in wanted.items() if asked}
+    def layers(self) -> tuple[Literal["cloud", "shadow"], ...]:
+        """The roles of the quality layers that are needed; the masks are called alike."""
+        wanted: dict[Literal["cloud", "shadow"], bool] = {"cloud": self.cloud is not None, "shadow": self.shadow}
+        return tuple(role for role, asked in wanted.items() if asked)
 
 
-def layer_flags(layers: xr.Dataset, masks: Masks, brightness: xr.DataArray | None = None) -> xr.DataArray:
-    """Flags by NEON's quality layers, computed.
+def layer_flags(
+    layers: Mapping[str, NDArray[Any]], masks: Masks, brightness: xr.DataArray | None = None
+) -> xr.DataArray:
+    """Flags by quality layers, computed.
 
     Parameters
     ----------
-    layers : `weather_quality_indicator` (y, x) 1 to 3 or (y, x, rgb), `cast_shadow` (y, x), as stored
+    layers : by their roles, (y, x): "cloud" 1 (below 10 %), 2 (10 to 50 %) or 3 (above 50 %); "shadow" 0 and 1, of
+        which one is shade; NaN where unknown
     masks : which of them count
-    brightness : (y, x) of the same pixels, not positive where unknown; tells which value of `cast_shadow` is shade
+    brightness : (y, x) of the same pixels, not positive where unknown; tells which value of "shadow" is shade
 
     Returns
     -------
     (y, x) uint8. A pixel that a layer says nothing about (off the swath) is not flagged by it.
     """
-    sizes = {dim: layers.sizes[dim] for dim in (Y, X)}
-    flags = np.zeros(tuple(sizes.values()), np.uint8)
+    flags = np.zeros(next(iter(layers.values())).shape, np.uint8)
     if masks.cloud is not None:
-        flags[_weather(layers[WEATHER].values) >= (2 if masks.cloud == 10 else 3)] |= FLAGS["cloud"]
+        flags[layers["cloud"] >= (2 if masks.cloud == 10 else 3)] |= FLAGS["cloud"]
     if masks.shadow:
-        shade = layers[SHADOW].values
+        shade = layers["shadow"]
         flags[shade == _shaded(shade, brightness)] |= FLAGS["shadow"]
     return xr.DataArray(flags, dims=(Y, X))
 
@@ -188,33 +188,18 @@ def _number(cube: xr.DataArray, wavelength: float, mask: str) -> int:
     return at
 
 
-# ------------------------------------------------------------------------------------------------ NEON's layers
-
-
-def _weather(layer: NDArray[Any]) -> NDArray[np.uint8]:
-    """Cloud as 1 (below 10 %), 2 (10 to 50 %), 3 (above 50 %); 0 where unknown. Two encodings, by revision."""
-    if layer.ndim == 2:
-        return np.where((layer >= 1) & (layer <= 3), layer, 0).astype(np.uint8)
-    if layer.shape[2] < 2:
-        raise SchemaError(f"Weather_Quality_Indicator has {layer.shape[2]} colours, not 3; set masks.cloud to null")
-    red, green = (layer[..., colour].astype(np.int64) for colour in (0, 1))  # green, yellow, red: blue tells nothing
-    off = (layer == _OFF_SWATH).all(axis=2)
-    colours = np.select([(red > 127) & (green > 127), red > 127, green > 127], [2, 3, 1], 0)
-    return np.where(off, 0, colours).astype(np.uint8)
-
-
 def _shaded(layer: NDArray[Any], brightness: xr.DataArray | None) -> int:
-    """Which value of Cast_Shadow, 0 or 1, is shade: the darker one across its edges.
+    """Which value of the layer, 0 or 1, is shade: the darker one across its edges.
 
-    NEON documents it both ways. Where brightness does not tell, 0 is shade, as in the files that were looked at.
+    It is documented both ways. Where brightness does not tell, 0 is shade, as in the files that were looked at.
     """
     darker = None if brightness is None else _brighter_by(layer, brightness)
     if darker is None or abs(darker) < _DARKER:
-        logger.info("Cast_Shadow: 0 is taken as shade, as is usual; its edges do not tell")
+        logger.info("cast shadow: 0 is taken as shade, as is usual; its edges do not tell")
         return 0
     shade = 0 if darker > 0 else 1
     logger.info(
-        "Cast_Shadow: %d is shade; across its edges the other side is %.0f %% brighter", shade, 100 * abs(darker)
+        "cast shadow: %d is shade; across its edges the other side is %.0f %% brighter", shade, 100 * abs(darker)
     )
     return shade
 

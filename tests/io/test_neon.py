@@ -527,6 +527,31 @@ def test_weather_keeps_the_encoding_of_its_revision(tiles):
     assert "aerosol_optical_thickness" in codes
 
 
+@pytest.mark.parametrize("revision", ["DP3.001", "DP3.002"])
+def test_both_encodings_of_weather_are_the_same_cloud(damaged, revision):
+    """Green, yellow, red and off the swath; 1, 2, 3 and -9999."""
+    colours = np.array([(0, 255, 0), (255, 255, 0), (255, 0, 0), (241, 241, 241)], "u1")
+
+    def write(file):
+        layer = file[f"{IMAGERY}/Weather_Quality_Indicator"]
+        layer[0, :4] = colours if layer.ndim == 3 else [1, 2, 3, -9999]
+
+    layer = neon.read_metadata(damaged(write, revision)).layer("cloud")
+    np.testing.assert_array_equal(layer.by_role(slice(0, 1), slice(0, 4)), [[1, 2, 3, np.nan]])
+
+
+def test_weather_of_one_colour_is_refused_where_a_mask_needs_it(damaged):
+    def recode(file):
+        name = f"{IMAGERY}/Weather_Quality_Indicator"
+        shape = file[name].shape[:2]
+        del file[name]
+        file[name] = np.zeros((*shape, 1), "u1")
+
+    layer = neon.read_metadata(damaged(recode)).layer("cloud")
+    with pytest.raises(SchemaError, match=r"has 1 colours, not 3; set masks.cloud to null"):
+        layer.by_role(slice(None), slice(None))
+
+
 def test_dates_keep_all_their_digits_however_the_layer_is_spelt(damaged):
     """A date as float32 would be off by a day: 20220623 is above 2**24."""
 

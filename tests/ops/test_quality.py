@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from hsi_dask.errors import ConfigError, SchemaError
+from hsi_dask.errors import ConfigError
 from hsi_dask.ops.quality import Masks, count_flags, layer_flags, mask_maps, spectral_flags
 from hsi_dask.schema import FLAGS, VARIABLES
 
-GREEN, YELLOW, RED, OFF = (0, 255, 0), (255, 255, 0), (255, 0, 0), (241, 241, 241)
 WAVELENGTH = [450.0, 560.0, 665.0, 842.0, 1600.0]
 SPECTRA = {
     "meadow": [0.03, 0.08, 0.04, 0.45, 0.25],
@@ -40,21 +39,11 @@ def flagged(cube: xr.DataArray, **masks: Any) -> dict[str, list[str]]:
     return {flag: names for flag, names in named.items() if names}
 
 
-def layers(**named: Any) -> xr.Dataset:
-    dims = ("y", "x", "rgb")
-    return xr.Dataset({name: (dims[: np.ndim(a)], np.asarray(a)) for name, a in named.items()})
-
-
 @pytest.mark.parametrize(("percent", "masked"), [(10, [0, 4, 4, 0]), (50, [0, 0, 4, 0])])
-def test_both_encodings_of_weather_say_the_same(percent: Any, masked: list[int]) -> None:
-    """Green, yellow, red and off the swath; 1, 2, 3 and -9999. 2 is the flag of cloud."""
-    rgb = layers(weather_quality_indicator=np.array([[GREEN, YELLOW, RED, OFF]], "u1"))
-    codes = layers(weather_quality_indicator=np.array([[1, 2, 3, -9999]], "i4"))
-    for encoded in (rgb, codes):
-        flags = layer_flags(encoded, Masks(cloud=percent))
-        np.testing.assert_array_equal(flags.values[0], np.array(masked) // 2)
-    with pytest.raises(SchemaError, match="1 colours, not 3"):
-        layer_flags(layers(weather_quality_indicator=np.zeros((2, 2, 1), "u1")), Masks(cloud=percent))
+def test_cloud_above_what_is_allowed_is_flagged_and_where_unknown_none(percent: Any, masked: list[int]) -> None:
+    """2 is the flag of cloud."""
+    flags = layer_flags({"cloud": np.array([[1, 2, 3, np.nan]], "f4")}, Masks(cloud=percent))
+    np.testing.assert_array_equal(flags.values[0], np.array(masked) // 2)
 
 
 @pytest.mark.parametrize("shade_is", [0, 1])
@@ -68,19 +57,17 @@ def test_shade_is_the_darker_side_of_its_edges_whichever_value_it_has(
     brightness[30:] = 0.01
     brightness[shaded] = 0.1
     layer = np.where(shaded, shade_is, 1 - shade_is).astype("f4")
-    layer[50:] = -9999
+    layer[50:] = np.nan
     with caplog.at_level(logging.INFO, "hsi_dask"):
-        flags = layer_flags(layers(cast_shadow=layer), Masks(shadow=True), xr.DataArray(brightness, dims=("y", "x")))
+        flags = layer_flags({"shadow": layer}, Masks(shadow=True), xr.DataArray(brightness, dims=("y", "x")))
     np.testing.assert_array_equal(flags.values == FLAGS["shadow"], shaded)
     assert f"{shade_is} is shade; across its edges" in caplog.text
 
 
 def test_where_brightness_does_not_tell_zero_is_shade_and_it_is_said(caplog: pytest.LogCaptureFixture) -> None:
-    layer = np.array([[0, 1, 241]], "u1")
+    layer = np.array([[0, 1, np.nan]], "f4")
     with caplog.at_level(logging.INFO, "hsi_dask"):
-        flags = layer_flags(
-            layers(cast_shadow=layer), Masks(shadow=True), xr.DataArray(np.ones((1, 3)), dims=("y", "x"))
-        )
+        flags = layer_flags({"shadow": layer}, Masks(shadow=True), xr.DataArray(np.ones((1, 3)), dims=("y", "x")))
     assert flags.values.tolist() == [[FLAGS["shadow"], 0, 0]]
     assert "0 is taken as shade" in caplog.text
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hsi_dask.config import MaskConfig
 from hsi_dask.errors import EndmemberError, FileFormatError
-from hsi_dask.io.layers import layer_dataset
+from hsi_dask.io.layers import Role
 from hsi_dask.io.tile_source import TileSource
 from hsi_dask.ops.quality import NEAR_INFRARED, Masks, has_spectral, layer_flags, plane_numbers, spectral_flags
 from hsi_dask.ops.sampling import sample_pixels
@@ -92,17 +92,16 @@ def masks_of(config: MaskConfig) -> Masks:
     return Masks(**config.model_dump())
 
 
-def missing_layer(names: tuple[str, ...], masks: MaskConfig) -> str | None:
-    """What a file with these layers lacks for the masks, as the end of a sentence; None if nothing."""
-    return _lack(names, masks_of(masks))
+def missing_layer(file: TileSource, masks: MaskConfig) -> str | None:
+    """What a file lacks for the masks, as the end of a sentence; None if nothing."""
+    lacking = (role for role in masks_of(masks).layers if file.layer_name(role) not in file.layer_names)
+    return next((_lack(file, role) for role in lacking), None)
 
 
-def _lack(names: tuple[str, ...], masks: Masks) -> str | None:
-    for layer, mask in masks.layers.items():
-        if layer not in names:
-            default = "null" if mask == "cloud" else "false"
-            return f"has no layer {layer}, which masks.{mask} needs; set masks.{mask} to {default}, or leave it out"
-    return None
+def _lack(file: TileSource, role: Role) -> str:
+    """The masks are called as the roles are."""
+    name, default = file.layer_name(role), "null" if role == "cloud" else "false"
+    return f"has no layer {name}, which masks.{role} needs; set masks.{role} to {default}, or leave it out"
 
 
 def _planes(file: TileSource, cube: xr.DataArray, masks: Masks) -> xr.DataArray | None:
@@ -117,11 +116,16 @@ def _layer_flags(file: TileSource, masks: Masks, planes: xr.DataArray | None) ->
     wanted = masks.layers
     if not wanted:
         return xr.DataArray(np.zeros(file.shape[:2], np.uint8), dims=(Y, X))
-    found = file.layers(wanted).maps
-    if (lack := _lack(tuple(found), masks)) is not None:
-        raise FileFormatError(f"{file.path} {lack}")
+    found: dict[str, NDArray[np.float32]] = {role: _by_role(file, role) for role in wanted}
     brightness = None
     if masks.shadow and planes is not None:  # where no data, no edge: the fill value is negative
         brightness = planes.sel({WAVELENGTH: NEAR_INFRARED}, method="nearest", drop=True)
-    logger.info("%s: masks by %s", file.path, ", ".join(wanted))
-    return layer_flags(layer_dataset(found), masks, brightness)
+    logger.info("%s: masks by %s", file.path, ", ".join(map(file.layer_name, wanted)))
+    return layer_flags(found, masks, brightness)
+
+
+def _by_role(file: TileSource, role: Role) -> NDArray[np.float32]:
+    """(y, x) as the layer's role has it, NaN where unknown."""
+    if (layer := file.layer(role)) is None:
+        raise FileFormatError(f"{file.path} {_lack(file, role)}")
+    return layer.by_role(slice(None), slice(None))

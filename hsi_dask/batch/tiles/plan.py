@@ -372,7 +372,7 @@ def _of_one_site(files: Sequence[TileSource]) -> tuple[list[TileSource], list[Ba
 
 def _require_layers(files: Sequence[TileSource], config: RunConfig) -> None:
     """Where only some files lack a layer, their tiles fail alone, each with its sentence."""
-    lacks = [missing_layer(file.layer_names, config.masks) for file in files]
+    lacks = [missing_layer(file, config.masks) for file in files]
     if all(lacks):
         others = f" (nor has any of the {len(files) - 1} others)" if len(files) > 1 else ""
         raise ConfigError(f"{files[0].path} {lacks[0]}{others}")

@@ -11,17 +11,16 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from hsi_dask.errors import FileFormatError
+from hsi_dask.errors import FileFormatError, SchemaError
 from hsi_dask.io import hdf5
 from hsi_dask.io import hdf5_values as values
 from hsi_dask.io.decoding import NO_DATA, holds
-from hsi_dask.io.layers import Layer, Layers, Role
+from hsi_dask.io.layers import USUAL_NAMES, Layer, Layers
 
 logger = logging.getLogger(__name__)
 
 OFF_SWATH = 241.0  # no data in one-byte layers, which cannot hold the -9999 that their attribute claims
-WEATHER = "weather_quality_indicator"
-ROLES: dict[Role, str] = {"cloud": WEATHER, "shadow": "cast_shadow", "view_zenith": "to_sensor_zenith_angle"}
+ROLES = USUAL_NAMES
 _DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, OverflowError)
 
 
@@ -90,7 +89,7 @@ def _layer(name: str, data: h5py.Dataset) -> Layer:
     fill = next((value for value in candidates if value is not None and holds(data.dtype, value)), None)
     texts = {key.lower(): values.text(values.attribute(data, key)) for key in ("Units", "Description")}
     attrs = {"long_name": name.replace("_", " ")} | {key: text for key, text in texts.items() if text}
-    weather = layer_name(name) == WEATHER
+    weather = layer_name(name) == ROLES["cloud"]
     third, decode = ("rgb", _cloud) if weather else ("", None)
     return Layer(hdf5.stored_array(data, data.file.filename), fill, attrs, third, decode)
 
@@ -98,7 +97,11 @@ def _layer(name: str, data: h5py.Dataset) -> Layer:
 def _cloud(weather: NDArray[Any]) -> NDArray[np.float32]:
     """1 (below 10 % cloud), 2 (to 50 %), 3, NaN where unknown: of whole numbers, or of green, yellow and red."""
     if weather.ndim > 2:
-        red, green = (weather[..., colour] > 127 for colour in (0, 1))
+        if weather.shape[2] < 2:
+            raise SchemaError(
+                f"Weather_Quality_Indicator has {weather.shape[2]} colours, not 3; set masks.cloud to null"
+            )
+        red, green = (weather[..., colour] > 127 for colour in (0, 1))  # blue tells nothing
         classes = np.select([red & green, red, green], [2, 3, 1], 0)
         weather = np.where((weather == OFF_SWATH).all(axis=2), 0, classes)
     return np.where((weather >= 1) & (weather <= 3), weather, np.nan).astype(np.float32)
