@@ -6,7 +6,6 @@ reader reads like a tile.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
@@ -21,7 +20,7 @@ from hsi_dask.errors import FileFormatError, GridError, RunError
 from hsi_dask.io import blocks, readers
 from hsi_dask.io.blocks import StoredCube
 from hsi_dask.io.chunked import ChunkedArray, Want, read_into
-from hsi_dask.io.documents import Count, Form, as_typed, between, read_json
+from hsi_dask.io.documents import Count, Form, InputPath, as_typed, between, read_json
 from hsi_dask.io.layers import Layer, Role
 from hsi_dask.io.layers import Layers as FoundLayers
 from hsi_dask.io.tile_source import TileSource
@@ -31,9 +30,7 @@ from hsi_dask.sources import Index, Spread
 SUFFIX = ".cell.json"
 Order = Literal["first", "last", "best"]  # which holds where files overlap
 CRITERIA: tuple[Role, ...] = ("cloud", "view_zenith")  # of the best: less is better, the earlier decides
-_Path = Annotated[
-    str, Form("an absolute path of a tile", lambda path: os.path.isabs(path) and not path.endswith(SUFFIX))
-]
+_Path = Annotated[InputPath, Form("a path of a tile", lambda path: not path.endswith(SUFFIX))]
 _Degrees = Annotated[float, between(-1e9, 1e9)]  # or metres
 # Stored numbers of a strip of a cell, whole spectra: files are not stored along the cells' lines, and the chunks at its
 # edges are inflated for two strips

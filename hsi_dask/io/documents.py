@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import reprlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -48,9 +49,18 @@ def matching(pattern: str, what: str) -> Form:
     return Form(what, lambda value: compiled.fullmatch(value) is not None)
 
 
+def _is_path(path: str) -> bool:
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+    return os.path.isabs(path) and "\0" not in path and len(path) <= 4096
+
+
 Text = Annotated[str, Form(f"a text of at most {_LONGEST} characters", lambda value: len(value) <= _LONGEST)]
 Name = Annotated[str, matching(r"[A-Za-z][\w.-]{0,99}", "a name")]
 Digest = Annotated[str, matching(r"[0-9a-f]{64}", "a sha256 as 64 hexadecimal digits")]
+InputPath = Annotated[str, Form("an absolute path", _is_path)]
 Count = Annotated[int, between(0, 2**62)]
 Seconds = Annotated[float, between(0, 1e10)]
 

@@ -11,15 +11,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import LocalStore
 
 from hsi_dask.errors import RunError
 from hsi_dask.io.durable import digest, make_folder, read_plain, write_file
 from hsi_dask.io.receipts import Receipt
+from hsi_dask.io.zarr_arrays import CODECS
 from hsi_dask.io.zarr_metadata import METADATA, MOST_CHUNK
 
-_BLOSC_HEADER = 16  # bytes
 _MOST_BYTES = MOST_CHUNK + 2**20  # of a file: a chunk that does not become smaller gets a header
 
 
@@ -27,7 +28,8 @@ class PlainFiles(LocalStore):
     """A local store, read only, in which no link is followed and only regular files are read; else RunError.
 
     `chunk_bytes` tells for arrays by their names how large their chunks are inflated: another size is refused before
-    room is made for it.
+    room is made for it, and so is what does not inflate. It is tried here, in 0.2 ms a MB, for Zarr's own errors
+    name no file.
     """
 
     def __init__(
@@ -49,17 +51,20 @@ class PlainFiles(LocalStore):
         except OSError as error:
             raise RunError(f"{Path(self.root) / key} cannot be read: {error.strerror}") from error
         size = self.chunk_bytes.get(key.partition("/c/")[0].removesuffix("/c"))
-        if size is not None and not key.endswith(METADATA) and _inflated(data) != size:
+        if size is not None and not key.endswith(METADATA) and not _inflates(data, size):
             raise RunError(
                 f"{Path(self.root) / key} is damaged: it does not hold {size} bytes; `hsi-dask verify` names its tile"
             )
         return (prototype or default_buffer_prototype()).buffer.from_bytes(data)
 
 
-def _inflated(chunk: bytes) -> int:
-    """Bytes that a chunk becomes, by its blosc header; -1 where it is cut short, which blosc would read past."""
-    whole = len(chunk) >= _BLOSC_HEADER and int.from_bytes(chunk[12:16], "little") == len(chunk)
-    return int.from_bytes(chunk[4:8], "little") if whole else -1
+def _inflates(chunk: bytes, size: int) -> bool:
+    """Whether a chunk becomes so many bytes."""
+    try:
+        CODECS["blosc"](chunk, out=np.empty(size, np.uint8))
+    except (ValueError, RuntimeError):
+        return False
+    return True
 
 
 class Ledger(PlainFiles):

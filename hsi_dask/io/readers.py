@@ -144,6 +144,8 @@ def read_source(path: str | os.PathLike[str]) -> TileSource:
     try:
         size, mtime_ns = reader.identity(where)
         source = reader.read(where)
+    except (FileNotFoundError, NotADirectoryError) as error:  # it, or what it is made of
+        raise FileFormatError(f"{where} cannot be read: {error.filename or where} is gone; restore it") from error
     except (HsiDaskError, OSError):
         raise
     except Exception as error:  # a reader of another package may raise anything

@@ -14,16 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsi_dask.errors import RunError
-from hsi_dask.io.documents import Digest, as_typed
-from hsi_dask.io.durable import digest, read_plain, whole_folder
+from hsi_dask.io.documents import Digest, as_typed, read_document
+from hsi_dask.io.durable import digest, whole_folder
 from hsi_dask.io.map_arrays import COMPRESSION
-from hsi_dask.io.zarr_metadata import METADATA, read_group_metadata, require_known
+from hsi_dask.io.zarr_groups import readable
+from hsi_dask.io.zarr_metadata import METADATA, Side, read_group_metadata, require_known
 
 SCENE = "scene.zarr"
 _MOST_BYTES = 2**28  # of an array; a covariance of 2151 bands has 37 MB
-_PLANES, _IDENTITY = "planes.npy", "identity.json"
-_MOST_IDENTITY = 2**20  # bytes
-_PLANE_DIMS = 3
+_PLANES, _IDENTITY = "planes.f4", "identity.json"
+_PLANE = np.dtype("<f4")
 Arrays = Mapping[str, NDArray[Any]]
 
 
@@ -34,6 +34,14 @@ class _Told:
     OTHER_KEYS: ClassVar[bool] = True
     identity: Mapping[str, Any]
     digest: Digest
+
+
+@dataclass(frozen=True)
+class _ToldPlanes:
+    """Beside numbers without a header: numpy's own format is text that is parsed as Python."""
+
+    identity: Mapping[str, Any]
+    shape: tuple[Side, Side, Side]
 
 
 def write_arrays(folder: Path, arrays: Arrays, identity: Mapping[str, Any]) -> None:
@@ -57,13 +65,14 @@ def write_arrays(folder: Path, arrays: Arrays, identity: Mapping[str, Any]) -> N
 def read_arrays(folder: Path, identity: Mapping[str, Any]) -> Arrays | None:
     """The arrays kept under this identity; None where there are none, others, or damaged ones."""
     try:
-        sizes = {name: array.chunk_bytes for name, array in require_known(folder).items() if _small(array.shape)}
-        told = as_typed(dict(read_group_metadata(folder).attributes), _Told, folder / METADATA)
-        if told.identity != json.loads(json.dumps(identity)):
-            return None
-        arrays = {name: _values(folder, name, sizes) for name in sizes}
-        return arrays if told.digest == _digest(arrays) else None
-    except (RunError, OSError, ValueError, KeyError, TypeError, RuntimeError):
+        with readable(folder):
+            sizes = {name: array.chunk_bytes for name, array in require_known(folder).items() if _small(array.shape)}
+            told = as_typed(dict(read_group_metadata(folder).attributes), _Told, folder / METADATA)
+            if told.identity != json.loads(json.dumps(identity)):
+                return None
+            arrays = {name: _values(folder, name, sizes) for name in sizes}
+            return arrays if told.digest == _digest(arrays) else None
+    except RunError:
         return None
 
 
@@ -81,26 +90,27 @@ def _values(folder: Path, name: str, sizes: Mapping[str, int]) -> NDArray[Any]:
     return np.asarray(array[...])
 
 
-def write_planes(folder: Path, planes: NDArray[Any], identity: Mapping[str, Any]) -> None:
-    """Keep one large array under an identity, for `read_planes`; replaces what is there."""
+def write_planes(folder: Path, planes: NDArray[np.float32], identity: Mapping[str, Any]) -> None:
+    """Keep one large array of three dimensions under an identity, for `read_planes`; replaces what is there."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with whole_folder(folder) as part:
         part.mkdir(exist_ok=True)
-        np.save(part / _PLANES, planes, allow_pickle=False)
-        (part / _IDENTITY).write_text(json.dumps(identity), encoding="utf-8")
+        np.ascontiguousarray(planes, _PLANE).tofile(part / _PLANES)
+        (part / _IDENTITY).write_text(json.dumps({"identity": identity, "shape": planes.shape}), encoding="utf-8")
 
 
-def read_planes(folder: Path, identity: Mapping[str, Any]) -> NDArray[Any] | None:
+def read_planes(folder: Path, identity: Mapping[str, Any]) -> NDArray[np.float32] | None:
     """The array kept under this identity, mapped into memory and read where it is used; None where there is none."""
     try:
-        if json.loads(read_plain(folder, _IDENTITY, _MOST_IDENTITY)) != json.loads(json.dumps(identity)):
+        told = read_document(folder / _IDENTITY, _ToldPlanes)
+        status = (folder / _PLANES).lstat()
+        if told.identity != json.loads(json.dumps(identity)) or not stat.S_ISREG(status.st_mode):
+            return None  # a link may lead anywhere, a pipe never ends
+        if status.st_size != math.prod(told.shape) * _PLANE.itemsize:
             return None
-        if not stat.S_ISREG((folder / _PLANES).lstat().st_mode):  # a link may lead anywhere, a pipe never ends
-            return None
-        planes: NDArray[Any] = np.load(folder / _PLANES, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, UnicodeDecodeError):
+        return np.memmap(folder / _PLANES, _PLANE, "r", shape=told.shape)
+    except (RunError, OSError, ValueError):
         return None
-    return planes if planes.ndim == _PLANE_DIMS and planes.dtype == np.float32 else None
 
 
 def _digest(arrays: Arrays) -> str:

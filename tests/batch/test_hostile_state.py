@@ -1,20 +1,27 @@
 """A run directory of somebody else, mutated and linked: a sentence, or what is right; nothing outside it changes.
 
 The oracle is a folder beside it that must stay as it was. `HSI_DASK_FUZZ=2500 pytest tests/batch/test_hostile_state.py`
-tries so many mutations of each kind of state files.
+tries so many mutations of each kind of state files. `HSI_DASK_FUZZ=20000` with `-k by_their_readers` tries the readers
+of scenes, cells and chunks alone, without a run around them: some milliseconds a case.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import random
+import resource
 import shutil
+import sys
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -24,8 +31,12 @@ from hsi_dask.batch.state.manifest import checksum_of
 from hsi_dask.batch.state.run_directory import Run
 from hsi_dask.batch.state.verify import verify
 from hsi_dask.config import RunConfig
-from hsi_dask.errors import HsiDaskError, RunError
+from hsi_dask.errors import FileFormatError, HsiDaskError, RunError
 from hsi_dask.escaping import visible
+from hsi_dask.io.readers import identity as read_identity
+from hsi_dask.io.readers import read_source
+from hsi_dask.io.scene import read_arrays, read_planes, write_arrays, write_planes
+from hsi_dask.io.store import open_maps
 from hsi_dask.overviews.overviews import open_overviews
 from hsi_dask.synthetic import Site
 
@@ -210,6 +221,66 @@ def test_a_name_with_wildcards_removes_nobody_s_parts(tmp_path: Path) -> None:
     assert other.exists()
 
 
+# ------------------------------------------------------------------------------------------------ numbers
+
+
+@pytest.mark.parametrize("chunks", ["auto", None])
+def test_a_chunk_that_does_not_inflate_is_named_by_who_opens_the_maps(done_run: Path, chunks: Any) -> None:
+    path = done_run / "results.zarr" / "sam_angle" / "c" / "1" / "0" / "0"
+    data = bytearray(path.read_bytes())
+    data[20:60] = b"\xff" * 40  # behind the header, which tells the size
+    path.write_bytes(data)
+    maps = hsi.open_results(done_run, chunks=chunks)
+    assert int(maps.sam_angle[0].count()) > 0, "other chunks are none the worse"
+    with pytest.raises(RunError, match=r"sam_angle/c/1/0/0 is damaged: .*; `hsi-dask verify` names its tile"):
+        maps.load()
+
+
+@pytest.mark.parametrize("path", ["/a/\ud800.h5", "/a/\0.h5", "a.h5", "/" + "a" * 5000, "/a/b.cell.json"], ids=ascii)
+def test_a_cell_of_a_path_that_is_none_is_refused(path: str, other_runs: dict[str, Path], tmp_path: Path) -> None:
+    document = next(iter(sorted((other_runs["cells"] / "cells").iterdir())))
+    cell = json.loads(document.read_text())
+    cell["parts"][0]["path"] = path
+    (tmp_path / "a.cell.json").write_text(json.dumps(cell))
+    with pytest.raises(FileFormatError, match=r"parts\[0\].path is .*, not (an absolute path|a path of a tile)"):
+        read_source(tmp_path / "a.cell.json")
+
+
+def test_a_cell_whose_tile_is_gone_names_it(other_runs: dict[str, Path], tmp_path: Path) -> None:
+    document = next(iter(sorted((other_runs["cells"] / "cells").iterdir())))
+    cell = json.loads(document.read_text())
+    cell["parts"][0]["path"] = "/nowhere/tile.h5"
+    (tmp_path / "a.cell.json").write_text(json.dumps(cell))
+    with pytest.raises(FileFormatError, match=r"cannot be read: /nowhere/tile.h5 is gone; restore it"):
+        read_source(tmp_path / "a.cell.json")
+
+
+def test_a_damaged_cell_takes_the_trust_from_its_tile_alone(other_runs: dict[str, Path], tmp_path: Path) -> None:
+    run_dir = Path(shutil.copytree(other_runs["cells"], tmp_path / "run"))
+    state = Run.open(run_dir)
+    cell = next(iter(sorted(Path(state.manifest.tiles[0].path).parent.iterdir())))
+    before = state.done()
+    cell.write_text("{}")
+    assert len(before) - len(Run.open(run_dir).done()) == 1
+
+
+def test_planes_that_are_not_as_large_as_they_say_are_none(tmp_path: Path) -> None:
+    planes, identity = np.arange(24, dtype="f4").reshape(2, 3, 4), {"tile": "a"}
+    write_planes(tmp_path / "kept", planes, identity)
+    np.testing.assert_array_equal(read_planes(tmp_path / "kept", identity), planes)
+    assert read_planes(tmp_path / "kept", {"tile": "b"}) is None
+    (tmp_path / "kept" / "planes.f4").write_bytes(planes.tobytes()[:-4])
+    assert read_planes(tmp_path / "kept", identity) is None
+
+
+def test_statistics_with_a_fill_value_beyond_all_numbers_are_none(tmp_path: Path) -> None:
+    write_arrays(tmp_path / "whole", {"pixels": np.arange(3)}, {})
+    assert read_arrays(tmp_path / "whole", {}) is not None
+    path = tmp_path / "whole" / "pixels" / "zarr.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"fill_value": 10**30}))
+    assert read_arrays(tmp_path / "whole", {}) is None
+
+
 # ------------------------------------------------------------------------------------------------ mutations
 
 
@@ -316,7 +387,7 @@ def resume(path: Path) -> None:
 
 
 QUICK: list[Callable[[Path], Any]] = [status, open_all, hsi.read_spectra]
-OF_CHUNKS: list[Callable[[Path], Any]] = [status, extract]  # a codec's own words come to who opens maps in Python
+OF_CHUNKS: list[Callable[[Path], Any]] = [*QUICK, extract]
 SLOW: list[Callable[[Path], Any]] = [verify, paint, draw, write_out, resume]
 
 
@@ -411,3 +482,120 @@ def test_mutated_scenes_and_cells_end_in_our_sentences_alone(
     files = [path for part in OF_OTHER_RUNS[kind] for path in sorted((top / part).rglob("*")) if path.is_file()]
     found = mutate_and_look(kind, seen, [str(path.relative_to(seen)) for path in files], tmp_path / "run")
     assert not found, "\n".join(found)
+
+
+# ------------------------------------------------------------------------------------------------ readers alone
+
+TIMEOUT = 150.0  # seconds of a case, then the process shows where it is and ends; an honest one takes 0.01
+MEMORY = 2**30  # bytes that the process may grow by
+
+
+class Reader(NamedTuple):
+    """Files of a run, and what reads one of them: the numbers in it, None where it says that there are none.
+
+    has_digest : whether changed numbers cannot go unseen
+    """
+
+    files: list[Path]
+    read: Callable[[Path], Any]
+    has_digest: bool
+
+
+def reader_of_scenes(run_dir: Path) -> Reader:
+    folders = sorted(path.parent for path in (run_dir / "scene.zarr").glob("*/*/zarr.json") if path.parent.name != "c")
+    folders = [folder for folder in folders if folder.parent.parent == run_dir / "scene.zarr"]
+    known = {folder: json.loads((folder / "zarr.json").read_text())["attributes"]["identity"] for folder in folders}
+
+    def read(path: Path) -> Any:
+        folder = next(folder for folder in folders if path.is_relative_to(folder))
+        return read_arrays(folder, known[folder])
+
+    return Reader([path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()], read, True)
+
+
+def reader_of_planes(run_dir: Path) -> Reader:
+    folder, identity = run_dir / "scene.zarr" / "vertices" / "tile-a-0", {"tile": "a", "bands": [1, 2]}
+    write_planes(folder, np.arange(24, dtype="f4").reshape(2, 3, 4), identity)
+
+    def read(path: Path) -> Any:
+        planes = read_planes(folder, identity)
+        return None if planes is None else {"planes": np.array(planes)}
+
+    return Reader(sorted(folder.iterdir()), read, False)
+
+
+def reader_of_cells(run_dir: Path) -> Reader:
+    def read(path: Path) -> Any:
+        with suppress(OSError):  # as it says of files that are gone
+            read_identity(str(path))
+        source = read_source(path)
+        for layer in filter(None, map(source.layer, source.layer_roles)):
+            layer.by_role(slice(2, 5), slice(None))
+        return {"cube": source.reflectance[2:5, :, ::100]}
+
+    return Reader(sorted((run_dir / "cells").iterdir()), read, False)
+
+
+def reader_of_maps(run_dir: Path) -> Reader:
+    store = run_dir / "results.zarr"
+    maps = open_maps(store, chunks=None)
+    files = [path for name in maps.data_vars for path in sorted((store / str(name) / "c").rglob("*")) if path.is_file()]
+
+    def read(path: Path) -> Any:
+        name = path.relative_to(store).parts[0]
+        return {name: maps[name].copy().to_numpy()}
+
+    return Reader(files, read, False)
+
+
+READERS = {
+    "scene": reader_of_scenes,
+    "planes": reader_of_planes,
+    "cells": reader_of_cells,
+    "maps": reader_of_maps,
+}
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_mutated_scenes_cells_and_chunks_end_in_our_sentences_by_their_readers(
+    kind: str, other_runs: dict[str, Path], tmp_path: Path
+) -> None:
+    seen = other_runs["cells" if kind == "cells" else "scene"]
+    run_dir = Path(shutil.copytree(seen, tmp_path / "run"))
+    files, read, has_digest = READERS[kind](run_dir)
+    whole = {path: (path.read_bytes(), read(path)) for path in files}
+    found, verdicts, before = list[str](), Counter[str](), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for number in range(FIRST, FIRST + CASES):
+        chance = random.Random(f"{kind}{number}")
+        path = chance.choice(files)
+        data, expected = whole[path]
+        path.write_bytes(mutated(data, chance))
+        faulthandler.dump_traceback_later(TIMEOUT, exit=True)
+        verdict = "refused"
+        try:
+            verdict = same(read(path), expected)
+        except HsiDaskError as error:
+            verdict = "refused" if visible(error) == str(error) and len(str(error)) < 1500 else f"LONG {error!r}"
+        except Exception as error:
+            verdict = f"ESCAPED {error!r:.500}"
+        faulthandler.cancel_dump_traceback_later()
+        verdicts[verdict.split()[0]] += 1
+        if verdict.split()[0] in ("LONG", "ESCAPED") or (verdict == "other" and has_digest):
+            found.append(f"{kind} {number}: {path.relative_to(run_dir)}: {verdict}")
+        path.write_bytes(data)
+    assert not found, "\n".join(found[:50])
+    assert "refused" in verdicts or "none" in verdicts
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < MEMORY
+    if CASES >= 1000:
+        sys.stderr.write(f"{kind}: {dict(verdicts)}\n")
+
+
+def same(found: Any, expected: dict[str, Any]) -> str:
+    """Whether what was read is what was there."""
+    if found is None:
+        return "none"
+    alike = found.keys() == expected.keys() and all(
+        found[name].dtype == expected[name].dtype and np.array_equal(found[name], expected[name], equal_nan=True)
+        for name in expected
+    )
+    return "read" if alike else "other"

@@ -133,7 +133,7 @@ def test_too_little_disk_for_the_planes_is_refused_until_they_are_there(site, tm
     assert not (tmp_path / "run" / "endmembers.zarr").exists()
     folder = search_folder(tmp_path / "run")
     (folder / "tile-x-0").mkdir(parents=True)
-    (folder / "tile-x-0" / "planes.npy").write_bytes(bytes(30 * pixels))
+    (folder / "tile-x-0" / "planes.f4").write_bytes(bytes(30 * pixels))
     assert run(config, tmp_path / "run").done
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import platform
 import re
 import time
@@ -23,6 +22,7 @@ from hsi_dask.io.documents import (
     Count,
     Digest,
     Form,
+    InputPath,
     Name,
     Seconds,
     Text,
@@ -52,12 +52,7 @@ def _is_tile_id(text: str) -> bool:
     return plain and len(text.encode()) <= 200
 
 
-def _is_input(path: str) -> bool:
-    return os.path.isabs(path) and "\0" not in path and len(path) <= 4096
-
-
 TileId = Annotated[str, Form("a tile's name, such as 368000_4306000", _is_tile_id)]
-InputPath = Annotated[str, Form("an absolute path", _is_input)]
 Time = Annotated[int, between(-(2**63), 2**63)]  # ns since 1970
 Moment = Annotated[str, matching(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "a time such as 2026-01-31T12:00:00Z")]
 Versions = Mapping[Name, Text]

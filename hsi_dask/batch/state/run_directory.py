@@ -37,7 +37,7 @@ from hsi_dask.batch.tiles.cells import CELLS
 from hsi_dask.batch.tiles.mixture import words
 from hsi_dask.batch.tiles.plan import BadTile, Plan, Tile
 from hsi_dask.config import RunConfig
-from hsi_dask.errors import ConfigError, RunError
+from hsi_dask.errors import ConfigError, FileFormatError, RunError
 from hsi_dask.escaping import visible
 from hsi_dask.io import endmember_store, map_arrays, readers, store
 from hsi_dask.io.cells import SUFFIX, parts_of
@@ -230,6 +230,8 @@ class Run:
             return readers.identity(record.path) == (record.file_size, record.mtime_ns)
         except OSError:
             return True  # inputs may be moved away once their tile is done
+        except FileFormatError:  # of a cell, whose document is damaged
+            return False
 
 
 def _here(run_dir: Path, tile: str) -> str:

@@ -425,7 +425,7 @@ def _try_read(path: str) -> TileSource | BadTile:
         reason = str(error)
     try:
         size, mtime = identity(path)
-    except OSError:
+    except (FileFormatError, OSError):
         size, mtime = 0, 0
     return BadTile(corner_in_name(path) or _id_from_name(path), os.path.abspath(path), size, mtime, reason)
 
