@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hsi_dask.batch.execution.dispatch import Failure, Workers, carry_out, raise_if_fatal
-from hsi_dask.batch.execution.tile import Job, counted_pixels, open_tile, working
+from hsi_dask.batch.execution.tile import Job, counted_pixels, give_back_heap, open_tile, working
 from hsi_dask.batch.observer import Advanced
 from hsi_dask.batch.state.run_directory import Run
 from hsi_dask.batch.state.scene import (
@@ -46,7 +46,8 @@ def reduce_tile(job: Job, threads: int, advanced: Advanced) -> str:
         arrays = reduction.reduce(opened.cube, where)
         folder = tile_folder(run_dir, reduction, job.tile)
         write_arrays(folder, arrays, tile_identity(reduction, job.config, job.tile))
-        return job.tile.id
+    give_back_heap()
+    return job.tile.id
 
 
 def _ensure(state: Run, plan: Plan, reduction: Reduction, workers: Workers) -> None:
