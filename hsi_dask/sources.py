@@ -33,8 +33,9 @@ class PieceSource(Protocol):
 
     The pieces of the same pixels follow each other, every stored chunk is read once, and a piece is good until
     the next one is asked for. `spread` maps over the reads of a piece. Pixels may be left out, which have no data;
-    then the attribute `is_partial` is True. `read_to(key, out, spread)` is an option: it puts all of it to `out`, and
-    what means no data where pixels are left out.
+    then the attribute `is_partial` is True. Two are options: `read_to(key, out, spread)` puts all of it to `out`, and
+    what means no data where pixels are left out; `piece_groups(key, count, spread)` gives lists of up to `count` of the
+    same pieces, if they are of whole planes, that are good until the next list.
     """
 
     @property

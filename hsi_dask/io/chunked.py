@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
-from itertools import pairwise, product
+from collections.abc import Iterator
+from itertools import chain, pairwise, product
 from math import ceil
 from typing import Any, NamedTuple
 
@@ -76,7 +76,25 @@ class ChunkedArray(ABC):
         every chunk is read once; a piece is good until the next one. `spread` maps over the reads of a piece: a
         thread pool's `map` shares them out.
         """
-        return self.read(self.cuts(key), spread)
+        return chain.from_iterable(self.piece_groups(key, 1, spread))
+
+    def piece_groups(
+        self, key: tuple[slice, slice, NDArray[np.intp]], count: int, spread: Spread = map
+    ) -> Iterator[list[Piece]]:
+        """The same pieces, up to `count` of whole planes read at a time: they are good until the next group."""
+        buffer, planes = np.empty(0, self.dtype), self._together(key)[2]
+        for cuts in self.cuts(key, count):
+            wanted, targets = zip(*cuts, strict=True)
+            height, width, deep = map(length, targets)
+            if buffer.size < height * width * deep:
+                buffer = np.empty(height * width * deep, self.dtype)
+            out = buffer[: height * width * deep].reshape(deep, height, width).transpose(1, 2, 0)
+            self.fill(wanted, out, spread)
+            starts = [part.runs[0][1].start for part in wanted[2].parts[::planes]]
+            first = targets[2].start
+            yield [
+                Piece(out[:, :, a:b], (*targets[:2], slice(first + a, first + b))) for a, b in pairwise([*starts, deep])
+            ]
 
     def read_to(self, key: tuple[slice, slice, NDArray[np.intp]], out: NDArray[Any], spread: Spread = map) -> None:
         """Put what a key asks for to `out` (y, x, plane), each chunk read once; `spread` maps over the reads."""
@@ -84,30 +102,23 @@ class ChunkedArray(ABC):
         if all(map(length, index)):
             self.fill(tuple(map(_want, index, self.stored_chunks)), out, spread)
 
-    def cuts(self, key: tuple[slice, slice, NDArray[np.intp]]) -> Iterator[tuple[Cut, ...]]:
-        """What each piece of a key asks of the chunks."""
+    def cuts(self, key: tuple[slice, slice, NDArray[np.intp]], count: int = 1) -> Iterator[tuple[Cut, ...]]:
+        """What each group of up to `count` pieces of a key asks of the chunks."""
+        index = tuple(_normalise(k, n)[0] for k, n in zip(key, self.shape, strict=True))
+        down, across, planes = self._together(key)
+        along = zip(index, self.stored_chunks, (down, across, planes * count), strict=True)
+        # what is asked of chunks along one dimension is worked out once, not for each of hundreds of pieces
+        yield from product(*(list(_cuts(*of)) for of in along))
+
+    def _together(self, key: tuple[slice, slice, NDArray[np.intp]]) -> tuple[int, int, int]:
+        """How many chunks a piece of a key has along each dimension."""
         index = tuple(_normalise(k, n)[0] for k, n in zip(key, self.shape, strict=True))
         down, across, deep = self.stored_chunks
         column = down * across * max(1, length(index[2])) * self.dtype.itemsize  # chunks of the same pixels
         if column <= PIECE_BYTES:
-            together: tuple[int, ...] = (1, PIECE_BYTES // column, self.shape[2])
-        else:
-            plane = max(1, length(index[0]) * length(index[1])) * self.dtype.itemsize
-            together = (*self.shape[:2], max(1, min(PIECE_PLANES, PLANES_BYTES // plane) // deep))
-        # what is asked of chunks along one dimension is worked out once, not for each of hundreds of pieces
-        yield from product(*(list(_cuts(*along)) for along in zip(index, self.stored_chunks, together, strict=True)))
-
-    def read(self, pieces: Iterable[tuple[Cut, ...]], spread: Spread = map) -> Iterator[Piece]:
-        """Pieces of the array, one after another."""
-        buffer = np.empty(0, self.dtype)
-        for cuts in pieces:
-            height, width, planes = (length(target) for _, target in cuts)
-            if buffer.size < height * width * planes:
-                buffer = np.empty(height * width * planes, self.dtype)
-            out = buffer[: height * width * planes].reshape(planes, height, width).transpose(1, 2, 0)
-            wanted, targets = zip(*cuts, strict=True)
-            self.fill(wanted, out, spread)
-            yield Piece(out, targets)
+            return 1, PIECE_BYTES // column, self.shape[2]
+        plane = max(1, length(index[0]) * length(index[1])) * self.dtype.itemsize
+        return self.shape[0], self.shape[1], max(1, min(PIECE_PLANES, PLANES_BYTES // plane) // deep)
 
 
 class InMemory(ChunkedArray):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hsi_dask.io.blocks import StoredCube
 from hsi_dask.io.chunked import ChunkedArray, Cut, Part, Want, narrowed, read_into
-from hsi_dask.sources import Piece, Spread
+from hsi_dask.sources import Spread
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,9 +50,9 @@ class PartOfCube(ChunkedArray):
         """Whether `pieces` leaves out pixels."""
         return True
 
-    def pieces(self, key: tuple[slice, slice, NDArray[np.intp]], spread: Spread = map) -> Iterator[Piece]:
+    def cuts(self, key: tuple[slice, slice, NDArray[np.intp]], count: int = 1) -> Iterator[tuple[Cut, ...]]:
         """As of `ChunkedArray`, without those in which nothing is needed."""
-        return self.read(filter(self._is_needed, self.cuts(key)), spread)
+        return filter(self._is_needed, super().cuts(key, count))
 
     def _is_needed(self, piece: tuple[Cut, ...]) -> bool:
         down, across = ([part.number for part in want.parts] for want, _ in piece[:2])

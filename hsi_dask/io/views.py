@@ -61,8 +61,10 @@ class SomeBands(ChunkedArray):
         key = (*key, *(slice(None),) * (3 - len(key)))
         return self.stored[(*key[:2], np.array(self.numbers)[key[2]])]
 
-    def pieces(self, key: tuple[slice, slice, NDArray[np.intp]], spread: Spread = map) -> Iterator[Piece]:
-        yield from self.stored.pieces((*key[:2], np.array(self.numbers)[key[2]]), spread)
+    def piece_groups(
+        self, key: tuple[slice, slice, NDArray[np.intp]], count: int, spread: Spread = map
+    ) -> Iterator[list[Piece]]:
+        yield from self.stored.piece_groups((*key[:2], np.array(self.numbers)[key[2]]), count, spread)
 
     def read_to(self, key: tuple[slice, slice, NDArray[np.intp]], out: NDArray[Any], spread: Spread = map) -> None:
         self.stored.read_to((*key[:2], np.array(self.numbers)[key[2]]), out, spread)

@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsi_dask.kernels.compiled import as_input
-from hsi_dask.kernels.projection_loops import GROUP, project_tiles
+from hsi_dask.kernels.projection_loops import GROUP, TILE, project_tiles
+
+__all__ = ["TILE", "Operator", "Sums", "Weights", "accumulate", "operator", "project", "weights"]
 
 
 class Weights(NamedTuple):

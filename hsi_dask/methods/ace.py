@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from hsi_dask.methods.detection import COMPONENTS, Whitened, threshold, white_axes, white_pixels, whitened
+from hsi_dask.methods.detection import COMPONENTS, Whitened, most_axes, threshold, white_axes, white_pixels, whitened
 from hsi_dask.methods.specification import Method, score_variables
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ SPECIFICATION = Method(
     prepare=whitened,
     finish=_finish,
     directions=white_axes,
+    most_directions=most_axes,
     background=True,
     parameters=(COMPONENTS,),
     threshold=threshold("ace", " and up to 1"),

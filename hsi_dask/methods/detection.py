@@ -24,6 +24,7 @@ COMPONENTS = Parameter(
     "null or a whole number from 1 to 1000",
     "components of largest signal-to-noise ratio in which the background is described; null: all wavelengths",
 )
+_ALL = 1000  # components: no cube here has more wavelengths
 
 
 class Filters(NamedTuple):
@@ -87,6 +88,11 @@ def white_axes(library: Library, options: Mapping[str, Any], background: Backgro
     if background is None:
         return np.empty((0, library.spectra.shape[1]))
     return np.asarray(scene_of(background, options).forward)
+
+
+def most_axes(endmembers: int, options: Mapping[str, Any]) -> int:
+    """How many axes a scene may have."""
+    return int(options["components"] or _ALL)
 
 
 def whitened(inputs: Inputs) -> Whitened:

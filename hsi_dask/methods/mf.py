@@ -43,6 +43,7 @@ SPECIFICATION = Method(
     prepare=_prepare,
     finish=_finish,
     directions=_directions,
+    most_directions=lambda endmembers, options: endmembers,
     background=True,
     parameters=(COMPONENTS,),
     threshold=threshold("mf"),

@@ -45,6 +45,7 @@ SPECIFICATION = Method(
     prepare=_prepare,
     finish=_finish,
     directions=_directions,
+    most_directions=lambda endmembers, options: 1,
     threshold=Parameter(
         "ncc",
         Annotated[float, Field(strict=True, gt=0, le=1)],

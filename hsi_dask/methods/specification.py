@@ -97,6 +97,7 @@ class Method:
     finish : (prepared, sums of n pixels) to arrays by variable name, (k, n) or (n,); class variables left out
     require : (library, options): raises ValueError where it cannot use a library, before anything is read
     directions : (library, options, background) to (k, L) further vectors whose products with each pixel are needed
+    most_directions : (number of endmembers, options) to how many these are at most: memory is projected by it
     divergence : the sums of the information divergence are needed
     background : statistics of the scene are needed
     parameters : options besides the threshold
@@ -114,6 +115,7 @@ class Method:
     finish: Callable[[Any, Sums], Mapping[str, NDArray[Any]]]
     require: Callable[[Library, Mapping[str, Any]], None] | None = None
     directions: Callable[[Library, Mapping[str, Any], Background | None], NDArray[np.float64]] | None = None
+    most_directions: Callable[[int, Mapping[str, Any]], int] = lambda endmembers, options: 0
     divergence: bool = False
     background: bool = False
     parameters: tuple[Parameter, ...] = ()

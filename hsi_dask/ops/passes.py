@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from functools import partial
+from functools import cache, partial
 from itertools import groupby, pairwise
 from typing import Any, NamedTuple
 
@@ -13,19 +13,19 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from hsi_dask.kernels.projection import Operator, Sums, Weights, accumulate, operator, project
+from hsi_dask.kernels.projection import TILE, Operator, Sums, Weights, accumulate, operator, project
 from hsi_dask.methods.registry import method
 from hsi_dask.ops.decoding import checked, storage
-from hsi_dask.ops.whole_planes import STEP_PIXELS, Place, are_too_many, bands, hold
+from hsi_dask.ops.whole_planes import STEP_PIXELS, Place, are_too_many, bands, hold, pieces_at_once, sum_bytes
 from hsi_dask.schema import Variable
-from hsi_dask.sources import PieceSource, Source, Spread, find_source, is_partial
+from hsi_dask.sources import Piece, PieceSource, Source, Spread, find_source, is_partial
 
 DATA, ZERO = 0.0, 2.0  # values of the first plane besides NODATA
 NODATA = 1.0
 _FINISH_PIXELS = 2**18  # pixels finished by one task: enough to hide what dask takes for it, few enough to share them
 _CACHED_PIXELS = 2**14  # finished at a time: what one step leaves the next one finds in cache
 _WAITING = 2  # sums over blocks of wavelengths that wait for each other: each holds planes of all its pixels
-_SHARE_PIXELS = 2**16  # of a plane that threads share: a few milliseconds of arithmetic
+_SHARE_PIXELS = 64 * TILE  # of a plane that threads share: a few milliseconds of arithmetic
 
 
 class Finish(NamedTuple):
@@ -168,24 +168,42 @@ def _project_pieces(array: PieceSource, key: Any, w: Weights, scale: float, fill
     """
     height, width = (k.stop - k.start for k in key[:2])
     whole = Sums.missing(w, height * width) if is_partial(array) else Sums.empty(w, height * width)
-    operators: dict[tuple[int, int], Operator] = {}
+
+    @cache
+    def how(start: int, stop: int) -> Operator:
+        return operator(w.take(slice(start, stop)), scale=scale, fill=fill)
+
     with ThreadPoolExecutor(_threads()) if shared else nullcontext() as pool:
         spread: Spread = pool.map if pool else map
-        for (rows, columns), pieces in groupby(array.pieces(key, spread), key=lambda piece: piece.place[:2]):
+        groups = _piece_groups(array, key, pieces_at_once(sum_bytes(w, height * width)), spread)
+        for (rows, columns), together in groupby(groups, key=lambda group: group[0].place[:2]):
             size = (rows.stop - rows.start) * (columns.stop - columns.start)
             sums = whole if size == height * width else Sums.empty(w, size)
             shares = [slice(start, start + _SHARE_PIXELS) for start in range(0, size, _SHARE_PIXELS)]
-            for number, piece in enumerate(pieces):
-                part = piece.place[2]
-                how = operators.get((part.start, part.stop)) or operator(w.take(part), scale=scale, fill=fill)
-                operators[part.start, part.stop] = how
-                planes = piece.values.transpose(2, 0, 1).reshape(-1, size)
-                for _ in spread(partial(accumulate, planes, how, sums, overwrite=number == 0), shares):
+            for number, group in enumerate(together):
+                steps = [
+                    (values.transpose(2, 0, 1).reshape(-1, size), how(planes.start, planes.stop))
+                    for values, (_, _, planes) in group
+                ]
+                for _ in spread(partial(_accumulate_all, steps, sums, number == 0), shares):
                     pass
             if sums is not whole:
                 for plane, part_of_plane in zip(whole, sums, strict=True):
                     _on_grid(plane, height)[..., rows, columns] = _on_grid(part_of_plane, rows.stop - rows.start)
     return whole
+
+
+def _piece_groups(array: PieceSource, key: Any, count: int, spread: Spread) -> Iterable[Sequence[Piece]]:
+    """Pieces by so many, if the array can, else one by one."""
+    if count > 1 and hasattr(array, "piece_groups"):
+        return array.piece_groups(key, count, spread)  # type: ignore[no-any-return]
+    return ([piece] for piece in array.pieces(key, spread))
+
+
+def _accumulate_all(steps: Sequence[tuple[NDArray[Any], Operator]], sums: Sums, overwrite: bool, pixels: slice) -> None:
+    """Add to the sums of some pixels, which stay in cache, one group of planes after another."""
+    for number, (planes, how) in enumerate(steps):
+        accumulate(planes, how, sums, pixels, overwrite=overwrite and number == 0)
 
 
 def _hold(array: PieceSource, place: Place, *after: Any) -> NDArray[Any]:

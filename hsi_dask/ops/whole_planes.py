@@ -12,12 +12,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hsi_dask.kernels.projection import Sums, Weights
+from hsi_dask.kernels.projection import TILE, Sums, Weights
 from hsi_dask.sources import PieceSource, Spread
 
 # With the process, what is read beside them and the maps, a worker stays below 1 GB:
 SUM_BYTES, HELD_BYTES = 448 * 2**20, 552 * 2**20  # of sums, 57 spectra of a tile of 1 km; of stored numbers
-STEP_PIXELS = 2**13  # projected and finished at a time by a thread: of 300 spectra 20 MB
+STEP_PIXELS = 4 * TILE  # projected and finished at a time by a thread: of 300 spectra 10 MB
+# Sums of so many bytes go through memory half as often where pieces are read by twos. That takes 122 MB more for a tile
+# of 1 km: for fewer sums it is not worth them, with more a worker would not stay below 1 GB
+_BY_TWOS = range(240 * 2**20, 360 * 2**20)
 READ_PLANES = 4  # by one thread at a time, of what is decoded as it is read
 _A_SUM = 8  # bytes of a pixel and plane
 
@@ -37,7 +40,23 @@ class Bands(NamedTuple):
 
 def are_too_many(w: Weights, pixels: int) -> bool:
     """Whether the sums of so many pixels take more memory than may be held."""
-    return pixels * _A_SUM * sum(len(values) for values in Sums.empty(w, 1) if values.size) > SUM_BYTES
+    return sum_bytes(w, pixels) > SUM_BYTES
+
+
+def sum_bytes(w: Weights, pixels: int) -> int:
+    """What the sums of so many pixels take."""
+    return pixels * _A_SUM * sum(len(values) for values in Sums.empty(w, 1) if values.size)
+
+
+def pieces_at_once(sums: int) -> int:
+    """How many pieces of whole planes are read at a time, beside sums of so many bytes.
+
+    Examples
+    --------
+    >>> [pieces_at_once(number * 8 * 10**6) for number in (14, 35, 50)]
+    [1, 2, 1]
+    """
+    return 2 if sums in _BY_TWOS else 1
 
 
 def bands(planes: int, height: int, row_bytes: int) -> Bands:

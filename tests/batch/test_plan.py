@@ -21,6 +21,7 @@ from hsi_dask.io.neon.metadata import read_metadata
 from hsi_dask.io.readers import open_cube
 from hsi_dask.io.store import open_results
 from hsi_dask.io.tile_source import TileSource
+from hsi_dask.ops import whole_planes
 from hsi_dask.ops.bands import select_bands
 from hsi_dask.overviews.overviews import open_overviews
 from hsi_dask.show.canvas import Canvas
@@ -140,6 +141,19 @@ def test_projected_memory_grows_with_threads_and_endmembers(site: Site, monkeypa
     monkeypatch.setattr(planning.blocks, "BLOCK_BYTES", 1)
     blocks = make_plan(site.paths, RunConfig())
     assert blocks.memory(2) < blocks.memory(8), "of many blocks each thread has one"
+
+
+def test_projected_memory_counts_what_methods_add_to_the_basis(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def memory(**settings: object) -> int:
+        return make_plan(site.paths, RunConfig(**settings)).memory(2)
+
+    (height, width), ace = make_plan(site.paths, RunConfig()).tiles[0].shape, {"methods": ["sam", "ace"]}
+    components = [memory(**ace, options={"ace": {"components": n}}) for n in (11, 21, 31)]
+    assert np.diff(components).tolist() == [10 * 8 * height * width] * 2
+    assert memory(**ace) - memory(methods=["sam", "mf"]) == (20 - 4) * 8 * height * width
+    monkeypatch.setattr(whole_planes, "_BY_TWOS", range(2**40))
+    piece = 4 * 61 * height * width
+    assert memory(**ace, options={"ace": {"components": 11}}) - components[0] == piece
 
 
 @pytest.mark.parametrize(("side", "sampled"), [(1, 1), (2, 4), (3, 9), (7, 16), (30, 16)])

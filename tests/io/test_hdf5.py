@@ -230,19 +230,26 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("budget", [5_000, 40_000, 10**7])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_pieces_make_up_what_was_asked_for(
-    tmp_path: Path, numbers: np.ndarray, layout: str, budget: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("together", [1, 2, 5])
+def test_pieces_make_up_what_was_asked_for_however_many_are_read_together(
+    tmp_path: Path, numbers: np.ndarray, layout: str, budget: int, together: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored = write(tmp_path / "cube.h5", numbers, **LAYOUTS[layout])
     monkeypatch.setattr(chunked, "PIECE_BYTES", budget)
-    monkeypatch.setattr(chunked, "PIECE_PLANES", 8)
+    monkeypatch.setattr(chunked, "PIECE_PLANES", 3)
     wanted = np.array([0, 1, 2, 7, 8, 11, 20, 28])
+    key = (slice(10, 43), slice(0, 40), wanted)
+    places = [piece.place for piece in stored.pieces(key)]
     calls = count_inflations(monkeypatch)
     out = np.zeros((33, 40, 8), "int16")
-    for piece in stored.pieces((slice(10, 43), slice(0, 40), wanted)):
-        assert piece.values.transpose(2, 0, 1).flags.c_contiguous
-        assert not out[piece.place].any()
-        out[piece.place] = piece.values
+    for group in stored.piece_groups(key, together):
+        assert len(group) <= together
+        for piece in group:
+            assert piece.place == places.pop(0)
+            assert piece.values.transpose(2, 0, 1).flags.c_contiguous
+            assert not out[piece.place].any()
+            out[piece.place] = piece.values
+    assert not places
     np.testing.assert_array_equal(out, numbers[10:43][:, :, wanted])
     assert len(calls) <= np.prod([-(-n // c) for n, c in zip(SHAPE, stored.stored_chunks, strict=True)])
 

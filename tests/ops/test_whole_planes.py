@@ -1,12 +1,13 @@
 """Stored numbers that are held band by band. Oracle: sums that are held of all pixels."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
 
-from hsi_dask.io import hdf5
+from hsi_dask.io import chunked, hdf5
 from hsi_dask.io.decoding import Reflectance
 from hsi_dask.io.neon.metadata import read_metadata
 from hsi_dask.io.partial import PartOfCube
@@ -14,6 +15,7 @@ from hsi_dask.ops import whole_planes
 from hsi_dask.ops.bands import select_bands
 from hsi_dask.ops.materials import map_materials
 from hsi_dask.ops.whole_planes import bands, hold
+from hsi_dask.sources import Piece
 
 METHODS = ("fcls", "sam", "sid")
 
@@ -38,6 +40,28 @@ def test_maps_do_not_depend_on_what_is_held(
     expected = map_materials(cube, endmembers, methods=METHODS).compute()
     hold_at_most(monkeypatch, planes)
     assert_alike(map_materials(cube, endmembers, methods=METHODS).compute(), expected)
+
+
+def test_maps_are_the_same_to_the_bit_where_pieces_are_read_by_twos(
+    tile: Path, endmembers: xr.DataArray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cube = select_bands(read_metadata(tile).cube(masked=False))
+    monkeypatch.setattr(chunked, "PIECE_BYTES", 0)  # pieces are of whole planes, whatever the chunks
+    monkeypatch.setattr(chunked, "PIECE_PLANES", 27)
+    read = []
+    piece_groups = chunked.ChunkedArray.piece_groups
+
+    def count(*arguments: object) -> Iterator[list[Piece]]:
+        for group in piece_groups(*arguments):
+            read.append(len(group))
+            yield group
+
+    monkeypatch.setattr(chunked.ChunkedArray, "piece_groups", count)
+    expected = map_materials(cube, endmembers, methods=METHODS).compute()
+    assert set(read) == {1}
+    monkeypatch.setattr(whole_planes, "_BY_TWOS", range(2**40))
+    xr.testing.assert_identical(map_materials(cube, endmembers, methods=METHODS).compute(), expected)
+    assert 2 in read
 
 
 def test_planes_that_are_kept_are_inflated_once_and_the_others_once_a_band(

@@ -33,9 +33,11 @@ from hsi_dask.io.map_grid import Grid
 from hsi_dask.io.readers import corner_in_name, identity, read_source
 from hsi_dask.io.regions import Region
 from hsi_dask.io.tile_source import TileSource
+from hsi_dask.methods.options import method_options
 from hsi_dask.methods.registry import method, variables
+from hsi_dask.methods.specification import Method
 from hsi_dask.ops.grids import corner_name
-from hsi_dask.ops.whole_planes import HELD_BYTES, READ_PLANES, STEP_PIXELS, SUM_BYTES
+from hsi_dask.ops.whole_planes import HELD_BYTES, READ_PLANES, STEP_PIXELS, SUM_BYTES, pieces_at_once
 from hsi_dask.schema import CLASS_DIMS, ENDMEMBER, QUALITY, QUALITY_OF_AREA, WAVELENGTH, Variable
 
 # Memory of one tile's task, measured on tiles of 1 km in both chunk layouts:
@@ -44,8 +46,7 @@ _PROCESS = 340 * 2**20
 #   each thread holds one block of stored integers and the inflated chunk beside it; a slab that is one block is read
 #   by all threads in pieces of planes, of float32 at most
 _COPIES_OF_BLOCK = 2
-#   the sums of a block's pixels are 3 planes an endmember and 2 more, float64; each thread holds one, and one more
-#   waits to be finished
+#   the sums of a block's pixels, float64; each thread holds those of one, and one more waits to be finished
 #   but where these are too many, so many bytes of stored numbers are held, and a thread reads few planes at a time;
 #   finishing holds a step's stored numbers and sums, and what is computed of them
 _COPIES_OF_STEP = 3
@@ -203,13 +204,10 @@ class Plan:
 
     def tile_memory(self, tile: Tile, threads: int) -> int:
         """Projected peak bytes of a process that works on this tile."""
-        count = self.sizes[ENDMEMBER]
-        if self.spectra is not None:  # pixels are projected on a basis of them, which has no more than all wavelengths
-            count = min(count, self.spectra.sizes[WAVELENGTH])
         pixels = max(stop - start for start, stop in tile.slabs) * tile.shape[1]
         block = min(pixels, tile.block_pixels)
         specs = [method(name) for name in self.config.methods]
-        planes = count * 3 + 2 if any(spec.divergence for spec in specs) else count + 1
+        planes = self._sums_a_pixel(specs)
         own = max(spec.memory for spec in specs)
         if 8 * planes * block > SUM_BYTES:
             stored = threads * READ_PLANES * 4 * block
@@ -219,12 +217,22 @@ class Plan:
             if block < pixels:
                 stored = threads * tile.block_bytes * _COPIES_OF_BLOCK
             else:
-                stored = max(min(4 * pixels * chunked.PIECE_PLANES, chunked.PLANES_BYTES), tile.block_bytes)
+                piece = min(4 * pixels * chunked.PIECE_PLANES, chunked.PLANES_BYTES)
+                stored = max(piece * pieces_at_once(8 * planes * pixels), tile.block_bytes)
             sums = (planes * 8 + own) * min(pixels, (threads + 1) * tile.block_pixels)
         maps = sum(map(self._bytes_a_pixel, self.variables)) * pixels
         masks = _MASK_BYTES * pixels if self.config.masks != MaskConfig() else 0
         searched = _COPIES_OF_PLANES * self._searched_bytes_a_pixel * pixels
         return _PROCESS + stored + max(sums + maps, maps * _COPIES_OF_MAPS, searched) + masks
+
+    def _sums_a_pixel(self, specs: Sequence[Method]) -> int:
+        """Numbers that a pixel is summed to: its products with a basis, its energy, and what divergences need."""
+        count = self.sizes[ENDMEMBER]
+        options = method_options(specs, self.config.method_options)
+        basis = count + sum(spec.most_directions(count, options[spec.name]) for spec in specs)
+        if self.spectra is not None:  # a basis has no more than all wavelengths
+            count, basis = (min(number, self.spectra.sizes[WAVELENGTH]) for number in (count, basis))
+        return basis + 2 * count + 2 if any(spec.divergence for spec in specs) else basis + 1
 
     @property
     def _searched_bytes_a_pixel(self) -> int:
