@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -90,13 +91,37 @@ def _values(folder: Path, name: str, sizes: Mapping[str, int]) -> NDArray[Any]:
     return np.asarray(array[...])
 
 
-def write_planes(folder: Path, planes: NDArray[np.float32], identity: Mapping[str, Any]) -> None:
-    """Keep one large array of three dimensions under an identity, for `read_planes`; replaces what is there."""
+@dataclass(frozen=True)
+class PlanesFile:
+    """Planes (plane, y, x) float32 in a file: `planes[place] = values` writes a part, from any thread.
+
+    Writing to mapped memory would end the process where the disk is full; this raises OSError.
+    """
+
+    path: Path
+    shape: tuple[int, int, int]
+
+    def __setitem__(self, place: tuple[slice, slice, slice], values: NDArray[np.float32]) -> None:
+        plane, row, column = (along.start or 0 for along in place)
+        height, width = values.shape[1:]
+        rows = height if width == self.shape[2] else 1  # that follow each other in the file
+        with open(self.path, "r+b") as file:
+            for k, i in np.ndindex(len(values), height // rows):
+                before = np.ravel_multi_index((plane + k, row + i * rows, column), self.shape)
+                file.seek(int(before) * _PLANE.itemsize)
+                file.write(np.ascontiguousarray(values[k, i * rows : (i + 1) * rows], _PLANE))
+
+
+@contextmanager
+def planes_file(folder: Path, shape: tuple[int, int, int], identity: Mapping[str, Any]) -> Iterator[PlanesFile]:
+    """Planes to fill, which are then kept under an identity, for `read_planes`; replaces what is there."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with whole_folder(folder) as part:
         part.mkdir(exist_ok=True)
-        np.ascontiguousarray(planes, _PLANE).tofile(part / _PLANES)
-        (part / _IDENTITY).write_text(json.dumps({"identity": identity, "shape": planes.shape}), encoding="utf-8")
+        with open(part / _PLANES, "wb") as file:
+            file.truncate(math.prod(shape) * _PLANE.itemsize)
+        yield PlanesFile(part / _PLANES, shape)
+        (part / _IDENTITY).write_text(json.dumps({"identity": identity, "shape": shape}), encoding="utf-8")
 
 
 def read_planes(folder: Path, identity: Mapping[str, Any]) -> NDArray[np.float32] | None:

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from hsi_dask.io.scene import PlanesFile
 from hsi_dask.kernels.extraction.whole_scene import Question, Ranked, Space, Vertices, answer, combine, search
 from hsi_dask.ops.whole_scene import Begun, begin, certificate, projected
 from hsi_dask.scene.reduction import Arrays
@@ -26,20 +27,24 @@ __all__ = [
     "begun_to",
     "certificate",
     "combine",
-    "planes_of",
     "search",
+    "store_planes",
 ]
 
 VERSION = 1  # of what the arrays mean; others are computed anew
 
 
-def planes_of(cube: xr.DataArray, where: xr.DataArray | None, space: Space) -> NDArray[np.float32]:
-    """The planes (r, y, x) float32 of a cube, NaN where no data or where a pixel does not count."""
+def store_planes(cube: xr.DataArray, where: xr.DataArray | None, space: Space, out: PlanesFile) -> None:
+    """Put the planes (r, y, x) of a cube to a file, NaN where no data or where a pixel does not count."""
     planes = projected(cube, space)
-    found = np.asarray(planes.compute() if hasattr(planes, "dask") else planes)
     if where is not None:
-        found[:, ~np.asarray(where)] = np.nan
-    return found
+        planes = np.where(np.asarray(where), planes, np.float32(np.nan))
+    if not hasattr(planes, "dask"):
+        out[:, :, :] = planes
+        return
+    import dask.array as da
+
+    da.store(planes, out, lock=False)
 
 
 def answer_of(planes: NDArray[np.float32], first: int, space: Space, question: Question, threads: int) -> Ranked:

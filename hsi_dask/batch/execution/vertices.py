@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import reduce
+from functools import lru_cache, reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +22,8 @@ from hsi_dask.batch.tiles.plan import Plan, Tile
 from hsi_dask.errors import EndmemberError, FileFormatError, RunError
 from hsi_dask.io.endmember_store import endmembers_digest
 from hsi_dask.io.map_grid import Grid
-from hsi_dask.io.scene import read_arrays, read_planes, write_arrays, write_planes
+from hsi_dask.io.scene import planes_file, read_arrays, read_planes, write_arrays
+from hsi_dask.io.zarr_metadata import METADATA
 from hsi_dask.ops.sampling import pixels_at
 from hsi_dask.scene import vertices as scene
 from hsi_dask.schema import ENDMEMBER, PIXEL, WAVELENGTH, Y
@@ -104,8 +106,9 @@ def project_tile(job: Job, threads: int, advanced: Advanced) -> str:
             if read_planes(_slab(folder, job.tile, number), _identity(job)) is None:
                 slab = {Y: slice(start, stop)}
                 where = None if counted is None else counted.isel(slab)
-                planes = scene.planes_of(opened.cube.isel(slab), where, space)
-                write_planes(_slab(folder, job.tile, number), planes, _identity(job))
+                shape = len(space.basis), stop - start, job.tile.shape[1]
+                with planes_file(_slab(folder, job.tile, number), shape, _identity(job)) as planes:
+                    scene.store_planes(opened.cube.isel(slab), where, space, planes)
         return job.tile.id
 
 
@@ -217,10 +220,25 @@ def _is_kept(folder: Path, job: Job) -> bool:
 
 
 def _begun(folder: Path, job: Job) -> scene.Begun:
-    arrays = read_arrays(folder / "begun", job.asked.identity)
+    kept = folder / "begun"
+    try:
+        status = (kept / METADATA).stat()
+    except OSError as error:
+        raise _lost(folder) from error
+    return _read_begun(kept, json.dumps(job.asked.identity, sort_keys=True), (status.st_ino, status.st_mtime_ns))
+
+
+@lru_cache(maxsize=1)
+def _read_begun(kept: Path, identity: str, file: tuple[int, int]) -> scene.Begun:
+    """What the file holds; every tile asks for it with every question."""
+    arrays = read_arrays(kept, json.loads(identity))
     if arrays is None:
-        raise FileFormatError(f"{folder} is not what this run keeps; run again")
+        raise _lost(kept.parent)
     return scene.begun_from(arrays)
+
+
+def _lost(folder: Path) -> FileFormatError:
+    return FileFormatError(f"{folder} is not what this run keeps; run again")
 
 
 def _planes(folder: Path, job: Job, number: int) -> NDArray[np.float32]:
