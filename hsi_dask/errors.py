@@ -7,6 +7,17 @@ from hsi_dask.escaping import visible
 _MOST, _END = 1400, 400  # characters of a message, and of its end, which tells the way out
 
 
+def counted(count: object, one: str, many: str = "") -> str:
+    """A count with its noun: `1 tile`, `3 tiles`, `2 spectra`.
+
+    Examples
+    --------
+    >>> counted(1, "tile"), counted(20, "spectrum", "spectra")
+    ('1 tile', '20 spectra')
+    """
+    return f"{count} {one if str(count) == '1' else many or one + 's'}"
+
+
 class HsiDaskError(Exception):
     """Base of every error hsi_dask raises on purpose; the command line prints it as one line.
 

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from hsi_dask.batch.observer import COMPILING, Observer, Stage
+from hsi_dask.errors import counted
 
 if TYPE_CHECKING:
     from hsi_dask.batch.state.manifest import TileRecord
@@ -32,10 +33,7 @@ class Pace(Observer):
 
     def planned(self, plan: Plan, todo: Sequence[Tile], skipped: Sequence[str]) -> None:
         self.total, self.settled = len(todo) + len(skipped) + len(plan.bad), len(skipped)
-        self.message(
-            f"{len(todo)} {'tile' if len(todo) == 1 else 'tiles'} to map"
-            + (f", {len(skipped)} done before" if skipped else "")
-        )
+        self.message(f"{counted(len(todo), 'tile')} to map" + (f", {len(skipped)} done before" if skipped else ""))
 
     def stage(self, stage: Stage) -> None:
         with self.lock:
@@ -88,10 +86,10 @@ class Pace(Observer):
     def so_far(self, *, rate: bool = True) -> str:
         """`2 of 8 tiles, 3.1 tiles a minute, 0:01:56 left`."""
         with self.lock:
-            text = f"{self.settled} of {self.total} tiles"
+            text = f"{self.settled} of {counted(self.total, 'tile')}"
             if (speed := self.rate) > 0:
                 left = timedelta(seconds=round((self.total - self.progress) / speed))
-                text += (f", {60 * speed:.3g} tiles a minute" if rate else "") + f", {left} left"
+                text += (f", {counted(f'{60 * speed:.3g}', 'tile')} a minute" if rate else "") + f", {left} left"
             return text
 
     def so_far_within(self, columns: int) -> str:
@@ -100,7 +98,7 @@ class Pace(Observer):
             inside = self.inside()
             texts = [f"{self.so_far()}; {inside}"] if inside else []
             if self.compilations:  # it explains why nothing else moves
-                texts.append(f"{self.settled} of {self.total} tiles; {inside}")
+                texts.append(f"{self.settled} of {counted(self.total, 'tile')}; {inside}")
             texts += [self.so_far(), self.so_far(rate=False)]
             return next((text for text in texts if len(text) <= columns), f"{self.settled} of {self.total}")
 

@@ -115,10 +115,20 @@ def test_a_run_is_done_also_where_its_report_cannot_be_written(site, tmp_path, c
     (tmp_path / "run" / "report.html").mkdir()
     code, out, err = inside(capsys, *words)
     assert code == 0
-    assert out.startswith("1 of 1 tiles done")
+    assert out.startswith("1 of 1 tile done")
     assert "report  " not in out
     assert len(re.findall(r"WARNING the report was not drawn: .*report\.html cannot be written", err)) == 1
     assert inside(capsys, "report", tmp_path / "run")[0] == 2
+
+
+def test_one_tile_and_one_endmember_are_told_in_the_singular(site, tmp_path, capsys):
+    code, out, err = inside(
+        capsys, "run", site.paths[0], "--out", tmp_path / "run", "--count", 1, "--method", "sam", "--no-report"
+    )
+    assert code == 0
+    assert out.startswith("1 of 1 tile done")
+    assert re.search(r"finding 1 endmember among \d+ pixels of 1 of 1 tile,", err)
+    assert not re.search(r"\b1 (tiles|endmembers)\b", out + err)
 
 
 def test_the_command_shown_at_the_end_opens_the_results(finished):
@@ -144,7 +154,7 @@ def test_settings_come_from_the_file_and_count_from_the_command_line(site, tmp_p
     settings.write_text(f"tiles: ['{site.paths[0]}']\nendmembers: {{count: 5}}\nmethods: [sam]\n")
     code, out, _ = inside(capsys, "run", "--config", settings, "--count", "2", "--out", tmp_path / "run")
     assert code == 0
-    assert out.startswith("1 of 1 tiles done")
+    assert out.startswith("1 of 1 tile done")
     results = hsi.open_results(tmp_path / "run")
     assert results.sizes["endmember"] == 2
     assert set(results) == {"sam_angle", "sam_class", "quality"}
@@ -583,7 +593,7 @@ def test_the_pace_counts_tiles_and_what_is_in_flight(monkeypatch):
     now[0] = 30.0
     pace.tile_advanced("a", 0.5)
     pace.tile_advanced("a", 0.4)  # late news do not turn it back
-    assert pace.so_far() == "0 of 4 tiles, 1 tiles a minute, 0:03:30 left"
+    assert pace.so_far() == "0 of 4 tiles, 1 tile a minute, 0:03:30 left"
     assert pace.inside() == "a 50%"
     pace.tile_failed("a", "broken")
     assert (pace.settled, pace.inside()) == (1, "")
@@ -611,7 +621,7 @@ def test_compiling_is_said_and_is_outside_of_the_rate_and_of_the_time_left(monke
         pace.compiling("a", False)
     now[0] = 68.0
     pace.tile_advanced("a", 0.5)
-    assert pace.so_far() == "0 of 4 tiles, 1 tiles a minute, 0:03:30 left"
+    assert pace.so_far() == "0 of 4 tiles, 1 tile a minute, 0:03:30 left"
     assert [line.partition(" ")[2] for line in said].count("compiling (once for this machine)") == 1
     pace.compiling("a", True)
     pace.tile_failed("a", "its workers died")  # its end is never told
@@ -626,10 +636,10 @@ def test_what_does_not_fit_beside_the_bar_is_left_out_whole(monkeypatch):
     pace.tile_advanced("368000_4306000", 0.0)
     now[0] = 30.0
     pace.tile_advanced("368000_4306000", 0.5)
-    whole = "0 of 123 tiles, 1 tiles a minute, 2:02:30 left; 368000_4306000 50%"
-    shown = {width: pace.so_far_within(width) for width in (100, 65, 47, 32, 20)}
+    whole = "0 of 123 tiles, 1 tile a minute, 2:02:30 left; 368000_4306000 50%"
+    shown = {width: pace.so_far_within(width) for width in (100, 60, 47, 32, 20)}
     assert shown == {
-        100: whole, 65: whole.partition("; ")[0], 47: whole.partition("; ")[0],
+        100: whole, 60: whole.partition("; ")[0], 47: whole.partition("; ")[0],
         32: "0 of 123 tiles, 2:02:30 left", 20: "0 of 123",
     }  # fmt: skip
     pace.compiling("368000_4306000", True)

@@ -56,7 +56,7 @@ MAY_IMPORT = {
         *("overviews", "comparison", "progress"),
     },
     "download": {"errors", "io"},
-    "pace": {"batch"},
+    "pace": {"batch", "errors"},
     "progress": {"batch", "escaping", "pace"},
     "cli": {
         *("errors", "escaping", "schema", "config", "yaml_text", "cluster", "synthetic", "kernels", "io", "ops"),

@@ -15,7 +15,7 @@ from hsi_dask.cli.app import DONE, FOUND, app
 from hsi_dask.cli.output import bytes_text, print_rows
 from hsi_dask.cli.progress import downloading_progress
 from hsi_dask.cli.settings import Bounds, BoundsCrs, RegionFile, area_of, area_words
-from hsi_dask.errors import ConfigError
+from hsi_dask.errors import ConfigError, counted
 from hsi_dask.escaping import visible
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _show(offer: Offer, files: Sequence[RemoteFile], missing: int, to: Path) -> 
         "site": offer.site if offer.site == offer.flown_as else f"{offer.site}, flown as {offer.flown_as}",
         "flown": ", ".join(months),
         "files": f"{len(files)}{few}, {bytes_text(total)}{there}",
-        **({"aside": f"{_counted(offer.aside)} of no reflectance"} if offer.aside else {}),
+        **({"aside": f"{counted(offer.aside, 'file')} of no reflectance"} if offer.aside else {}),
         "to": f"{to}, {bytes_text(free_bytes(to))} free",
     })  # fmt: skip
 
@@ -130,7 +130,7 @@ def _require_consent(missing: int, yes: bool) -> None:
 
 def _show_outcome(offer: Offer, done: Downloaded, seconds: float, area: dict[str, object]) -> None:
     failed = f", {len(done.failed)} failed" if done.failed else ""
-    print(f"{_counted(done.downloaded)} downloaded in {seconds:.0f} s, {done.there} there before{failed}")
+    print(f"{counted(done.downloaded, 'file')} downloaded in {seconds:.0f} s, {done.there} there before{failed}")
     for name, why in done.failed.items():
         print(f"failed  {name}: {visible(why)}")
     words = ["hsi-dask", "run", str(done.folders[-1]), "--out", f"{offer.site}-{offer.year}", *area_words(area)]
@@ -141,7 +141,3 @@ def _show_outcome(offer: Offer, done: Downloaded, seconds: float, area: dict[str
         "cite": offer.citation,
         "run": shlex.join(words),
     })  # fmt: skip
-
-
-def _counted(files: int) -> str:
-    return f"{files} file" if files == 1 else f"{files} files"

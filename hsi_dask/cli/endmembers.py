@@ -11,7 +11,7 @@ import typer
 from hsi_dask.cli.app import DONE, RunDir, Tiles, app
 from hsi_dask.cli.output import print_table, table
 from hsi_dask.cli.progress import run_observer
-from hsi_dask.errors import ConfigError
+from hsi_dask.errors import ConfigError, counted
 from hsi_dask.escaping import visible
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ def count(
     print(", ".join(f"{name} {number}" for name, number in bracket.items()) + f", stable {stable}")
     low, high = min(*bracket.values(), stable), max(*bracket.values(), stable)
     print(
-        f"between {low} and {high} materials by {pixels.sizes['pixel']} pixels; up to {stable} endmembers come back "
-        "from either half of them: --count auto takes these"
+        f"between {low} and {high} materials by {pixels.sizes['pixel']} pixels; up to {stable} come back from "
+        "either half of them: --count auto takes so many"
     )
     return DONE
 
@@ -63,7 +63,7 @@ def _sampled(tiles: list[str], sample_tiles: int | None, seed: int) -> xr.DataAr
     plan = make_plan(search_tiles(tiles).paths, settings)
     with run_observer() as observer:
         observer.stage("sampling")
-        observer.message(f"sampling pixels of {plan.sampled} of {len(plan.tiles)} tiles")
+        observer.message(f"sampling pixels of {plan.sampled} of {counted(len(plan.tiles), 'tile')}")
         return sample_site(plan, Path("."), Workers(observer=observer))
 
 

@@ -10,7 +10,7 @@ import typer
 from hsi_dask.cli.app import DONE, app
 from hsi_dask.cli.output import print_table, table
 from hsi_dask.cli.progress import run_observer
-from hsi_dask.errors import ConfigError
+from hsi_dask.errors import ConfigError, counted
 from hsi_dask.escaping import visible
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def library(
     chosen: Any = method
     spectra = read_spectra(file, units=units, material_column=material_column)
     with run_observer() as observer:
-        observer.message(f"comparing {spectra.sizes['endmember']} spectra with each other")
+        observer.message(f"comparing {counted(spectra.sizes['endmember'], 'spectrum', 'spectra')} with each other")
         kept = reduce_library(spectra, method=chosen, count=count, max_rmse=max_rmse)
     (write_table if out.suffix.lower() == ".csv" else write_library)(out, kept)
     _show(spectra, kept)
@@ -68,5 +68,5 @@ def _show(spectra: xr.DataArray, kept: xr.DataArray) -> None:
     print_table(rows)
     models = [f"{count_models(sizes, 3):,}" for sizes in (before.tolist(), after)]
     kappa = f"; kappa {kept.attrs['kappa']:.3f}" if "kappa" in kept.attrs else ""
-    print(f"{sum(after)} of {sum(before)} spectra by {kept.attrs['reduced_by']}{kappa}")
-    print(f"{models[1]} models of up to 3 materials, of {models[0]} before")
+    print(f"{sum(after)} of {counted(sum(before), 'spectrum', 'spectra')} by {kept.attrs['reduced_by']}{kappa}")
+    print(f"{counted(models[1], 'model')} of up to 3 materials, of {models[0]} before")

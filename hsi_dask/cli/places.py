@@ -9,7 +9,7 @@ import typer
 
 from hsi_dask.cli.app import DONE, RunDir, app, complain
 from hsi_dask.cli.output import print_table, table
-from hsi_dask.errors import ConfigError, RunError
+from hsi_dask.errors import ConfigError, RunError, counted
 from hsi_dask.escaping import visible
 
 if TYPE_CHECKING:
@@ -59,10 +59,10 @@ def extract(
     if out is None:
         print(text, end="")
     else:
-        print(f"{len(found)} places, {len(found.columns)} columns: {out}")
+        print(f"{counted(len(found), 'place')}, {counted(len(found.columns), 'column')}: {out}")
     states = found[STATE].value_counts()
     if others := [f"{count} {state}" for state, count in states.items() if state != "inside"]:
-        complain(f"of {len(found)} places {', '.join(others)}; column {STATE} says which")
+        complain(f"of {counted(len(found), 'place')} {', '.join(others)}; column {STATE} says which")
     return DONE
 
 
@@ -154,7 +154,7 @@ def _show_accuracy(found: xr.Dataset, rows: list[list[Any]]) -> None:
     print_table(accuracies)
     overall = _percent(float(found.overall_accuracy), float(found.overall_accuracy_margin))
     samples, right = found.attrs["samples"], float(found.sample_accuracy)
-    print(f"\noverall accuracy {overall}; of the {samples} samples {right:.1%} are right")
+    print(f"\noverall accuracy {overall}; of {counted(samples, 'sample')} {right:.1%} right")
 
 
 def _percent(value: float, margin: float) -> str:

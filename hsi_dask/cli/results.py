@@ -12,7 +12,7 @@ import typer
 from hsi_dask.cli.app import DONE, RunDir, app, complain
 from hsi_dask.cli.output import bytes_text
 from hsi_dask.cli.progress import drawing_progress, overviews_progress
-from hsi_dask.errors import ConfigError
+from hsi_dask.errors import ConfigError, counted
 
 Thresholds = Annotated[
     list[str] | None,
@@ -72,7 +72,7 @@ def seams(
     if out is None:
         print(text, end="")
     else:
-        print(f"{len({tuple(row[:4]) for row in rows[1:]})} seams, {len(rows) - 1} rows: {out}")
+        print(f"{counted(len({tuple(row[:4]) for row in rows[1:]}), 'seam')}, {counted(len(rows) - 1, 'row')}: {out}")
     return DONE
 
 
@@ -102,7 +102,7 @@ def export(
             run_dir, out, compress=compress, thresholds=limits, composite=_names(composite), wrote=wrote,
             advanced=advanced,
         )  # fmt: skip
-    print(f"{len(files)} files in {out}, of {tiles_of(files[0])} tiles")
+    print(f"{counted(len(files), 'file')} in {out}, of {counted(tiles_of(files[0]), 'tile')}")
     return DONE
 
 

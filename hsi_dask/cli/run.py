@@ -11,6 +11,7 @@ from hsi_dask.cli.app import DONE, FOUND, app
 from hsi_dask.cli.flags import RunFlags, settings_from, with_run_flags
 from hsi_dask.cli.output import bytes_text, print_rows
 from hsi_dask.cli.runs import carry_out_run, draw_report, show_summary
+from hsi_dask.errors import counted
 
 if TYPE_CHECKING:
     from hsi_dask.config import BandConfig, RunConfig
@@ -52,7 +53,7 @@ def _bands_text(path: str, bands: BandConfig) -> str:
 
     source = read_source(path)
     kept = select_bands(source.numbers(), windows=bands.pairs, drop_last=bands.drop_last).wavelength.values
-    return f"{kept.size} of {source.wavelength.size} wavelengths, {kept[0]:.0f} to {kept[-1]:.0f} nm"
+    return f"{kept.size} of {counted(source.wavelength.size, 'wavelength')}, {kept[0]:.0f} to {kept[-1]:.0f} nm"
 
 
 def _show_plan(settings: RunConfig, out: Path) -> int:
@@ -83,11 +84,11 @@ def _show_plan(settings: RunConfig, out: Path) -> int:
         "mosaic": f"{rows} x {columns} pixels in {plan.grid.label}, chunks of {tall} x {wide}",
         "bands": _bands_text(next(str(path) for path in paths if str(path) not in bad), plan.config.bands),
         "maps": ", ".join(variable.name for variable in plan.variables),
-        "spectra": f"{wanted.count} endmembers, {f'from {wanted.file}' if wanted.file else 'to be found'}",
+        "spectra": f"{counted(wanted.count, 'endmember')}, {f'from {wanted.file}' if wanted.file else 'to be found'}",
         "masks": ", ".join(f"{name} {value}" for name, value in masks.items()) or "of no data only",
         "to read": bytes_text(plan.bytes_to_read),
         "to write": f"at most about {bytes_text(plan.bytes_to_write)}, {bytes_text(free_bytes(out))} free at {out}",
-        "memory": f"about {bytes_text(plan.memory(CPU_COUNT))} a process with {CPU_COUNT} threads, "
+        "memory": f"about {bytes_text(plan.memory(CPU_COUNT))} a process with {counted(CPU_COUNT, 'thread')}, "
         f"{bytes_text(plan.memory(1))} with one",
     })  # fmt: skip
     for note in plan.notes:

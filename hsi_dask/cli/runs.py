@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from hsi_dask.cli.app import sentence
 from hsi_dask.cli.output import bytes_text, print_rows
 from hsi_dask.cli.progress import drawing_progress, overviews_progress, run_observer
-from hsi_dask.errors import ConfigError
+from hsi_dask.errors import ConfigError, counted
 from hsi_dask.escaping import visible
 
 if TYPE_CHECKING:
@@ -96,8 +96,8 @@ def require_memory(place: ClusterConfig, settings: RunConfig, out: Path) -> None
     plan = make_plan([max(present, key=lambda path: identity(str(path))[0])], whole)
     if plan.tiles and (needed := plan.memory(threads)) > limit:
         raise ConfigError(
-            f"a tile needs about {bytes_text(needed)} with {threads} threads, a worker has {bytes_text(limit)}; "
-            f"give workers more memory or fewer threads ({bytes_text(plan.memory(1))} with one)"
+            f"a tile needs about {bytes_text(needed)} with {counted(threads, 'thread')}, a worker has "
+            f"{bytes_text(limit)}; give workers more memory or fewer threads ({bytes_text(plan.memory(1))} with one)"
         )
 
 
@@ -106,7 +106,7 @@ def show_summary(summary: RunSummary) -> None:
     total = finished + len(summary.failed)
     before = f" ({len(summary.skipped)} before)" if summary.skipped else ""
     failed = f", {len(summary.failed)} failed" if summary.failed else ""
-    print(f"{finished} of {total} tiles done{before}{failed}, in {summary.seconds:.1f} s")
+    print(f"{finished} of {counted(total, 'tile')} done{before}{failed}, in {summary.seconds:.1f} s")
     for tile, reason in summary.failed.items():
         print(f"failed  {tile}: {visible(reason)}")
     if summary.failed:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from hsi_dask.cli.app import DONE, FOUND, RunDir, app, complain
+from hsi_dask.errors import counted
 from hsi_dask.escaping import visible
 
 _MOST_PENDING = 10  # tiles that are listed; those of a site would scroll all else away
@@ -26,7 +27,8 @@ def status(
     if as_json:
         print(json.dumps({"run_dir": str(run_dir), "done": done, "pending": pending, "failed": failed}, indent=1))
         return FOUND if failed else DONE
-    print(f"{len(done)} of {len(state.manifest.tiles)} tiles done, {len(pending)} pending, {len(failed)} failed")
+    tiles = counted(len(state.manifest.tiles), "tile")
+    print(f"{len(done)} of {tiles} done, {len(pending)} pending, {len(failed)} failed")
     for tile in pending[:_MOST_PENDING]:
         print(f"pending {tile}")
     if len(pending) > _MOST_PENDING:
@@ -56,5 +58,5 @@ def verify(run_dir: RunDir) -> int:
         print(f"{finding.tile or 'run'}: {finding.what}")
     tiles, chunks = len(records), sum(len(record.chunks) for record in records)
     verdict = f"{len(findings)} found wrong" if findings else "all as recorded"
-    print(f"{tiles} {'tile' if tiles == 1 else 'tiles'}, {chunks} chunks: {verdict}")
+    print(f"{counted(tiles, 'tile')}, {counted(chunks, 'chunk')}: {verdict}")
     return FOUND if findings else DONE

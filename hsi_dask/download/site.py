@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar
 from hsi_dask.download.catalogue import FILE_NAME, Offer, RemoteFile, renewed
 from hsi_dask.download.service import Service
 from hsi_dask.download.transfer import fetch, lacking
-from hsi_dask.errors import ConfigError, DownloadError, RunError
+from hsi_dask.errors import ConfigError, DownloadError, RunError, counted
 from hsi_dask.io.documents import Count, Text, matching, read_document
 from hsi_dask.io.durable import write_file
 from hsi_dask.io.neon.listing import LISTING
@@ -174,6 +174,6 @@ def _apart(region: Region, corners: Sequence[tuple[float, float]]) -> str:
     easts, norths = zip(*corners, strict=True)
     spanned = min(easts), min(norths), max(easts) + _SIDE, max(norths) + _SIDE
     return (
-        f"the area ({region.name}) touches none of the {len(corners)} tiles: it spans "
+        f"the area ({region.name}) touches none of the {counted(len(corners), 'tile')}: it spans "
         f"{extent_text(region.bounds, region.crs)}, the tiles {extent_text(spanned, region.crs)}; correct the area"
     )

@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from hsi_dask.errors import ConfigError, EndmemberError
+from hsi_dask.errors import ConfigError, EndmemberError, counted
 from hsi_dask.extractors.registry import DEFAULT, EXTRACTORS, of_every_pixel
 from hsi_dask.extractors.specification import Extractor
 from hsi_dask.kernels.extraction.extracted import Extracted
@@ -79,7 +79,7 @@ def find_endmembers(
     if not 1 <= count <= MAX_ENDMEMBERS:
         raise ConfigError(f"count must be 1 to {MAX_ENDMEMBERS} endmembers, not {count}")
     if count < extractor.least:
-        raise ConfigError(f"{extractor.name} finds {extractor.least} endmembers or more, not {count}")
+        raise ConfigError(f"{extractor.name} finds {counted(extractor.least, 'endmember')} or more, not {count}")
     if {Y, X} <= set(require_labels(pixels, (PIXEL, WAVELENGTH), "pixels").dims):
         return _among_all(require_dims(pixels, CUBE_DIMS, "the cube"), count, extractor.name, robust, seed, options)
     pixels = require_dims(pixels, (PIXEL, WAVELENGTH), "pixels")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from hsi_dask.errors import ConfigError
+from hsi_dask.errors import ConfigError, counted
 from hsi_dask.io.damage import damage_named
 from hsi_dask.io.durable import sync_folders, write_file
 from hsi_dask.io.places import Places, read_places
@@ -137,7 +137,7 @@ def _areas(classes: xr.DataArray, groups: Classes, hectares: float) -> xr.DataAr
 
 def _notes(found: xr.Dataset, places: int, used: int, column: str) -> Iterator[str]:
     if used < places:
-        yield f"{places - used} of {places} places are left out: outside, without data, or without {column}"
+        yield f"{places - used} of {counted(places, 'place')} left out: outside, without data, or without {column}"
     samples, area = found.counts.sum(REFERENCE_CLASS), found.map_hectares
     lacking = (samples == 0) & (area > 0)
     if bool(lacking.any()):

@@ -15,7 +15,7 @@ import xarray as xr
 
 from hsi_dask.batch.state.manifest import Moment, now
 from hsi_dask.batch.state.run_directory import Run
-from hsi_dask.errors import RunError
+from hsi_dask.errors import RunError, counted
 from hsi_dask.escaping import visible
 from hsi_dask.io.documents import Count, Form, Name, Text, between, read_document
 from hsi_dask.io.durable import sync_folders, write_file
@@ -121,7 +121,7 @@ def section(run: Run, done: int) -> Iterator[dict[str, Any]]:
         after = head.index("samples") + 1
         notes = list(one.notes)
         if one.tiles != done:
-            notes.append(f"{one.tiles} tiles were done then, {done} are now")
+            notes.append(f"then {counted(one.tiles, 'tile')} done, now {done}")
         yield {
             "variable": one.variable, "made": one.made[:10], "notes": list(map(visible, notes)),
             "column": visible(one.column), "places": visible(one.places),

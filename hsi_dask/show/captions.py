@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hsi_dask.errors import counted
 from hsi_dask.escaping import visible
 from hsi_dask.schema import CLASS_DIMS, FLAGS, QUALITY, Variable, flags_of
 from hsi_dask.show.canvas import Canvas, Painted
@@ -40,8 +41,8 @@ th:first-child, td:first-child { text-align: left; white-space: nowrap; } .best 
 def about(canvas: Canvas) -> str:
     """The run in one line."""
     run, (height, width) = canvas.run, canvas.run.manifest.grid.shape
-    tiles = f"{len(canvas.overviews.records)} of {len(run.manifest.tiles)} tiles"
-    return f"{tiles}, {height:,} x {width:,} pixels (y, x), {len(canvas.names.names)} endmembers"
+    tiles = f"{len(canvas.overviews.records)} of {counted(len(run.manifest.tiles), 'tile')}"
+    return f"{tiles}, {height:,} x {width:,} pixels (y, x), {counted(len(canvas.names.names), 'endmember')}"
 
 
 def place_text(pixel: Pixel) -> str:

@@ -17,7 +17,7 @@ from hsi_dask.batch.state.outputs import require_free
 from hsi_dask.batch.state.run_directory import Run
 from hsi_dask.comparison.pairs import open_pair
 from hsi_dask.comparison.stored import Changes, store_changes
-from hsi_dask.errors import FileFormatError
+from hsi_dask.errors import FileFormatError, counted
 from hsi_dask.io import cog
 from hsi_dask.io.durable import sync_folders, write_file
 from hsi_dask.io.readers import read_source
@@ -210,7 +210,7 @@ def _flown(run: Run) -> str:
             years |= set(map(str, read_source(tile.path).years))
         except (FileFormatError, OSError):
             continue
-    return f"flown in {', '.join(sorted(years))}" if years else f"{len(run.manifest.tiles)} tiles"
+    return f"flown in {', '.join(sorted(years))}" if years else f"{counted(len(run.manifest.tiles), 'tile')}"
 
 
 def _class_section(changes: Changes, drawn: ChangePictures, variable: Variable) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import xarray as xr
 
+from hsi_dask.errors import counted
 from hsi_dask.show.held import Held, new_axes, new_map_axes, thinned
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class CubePictures(Held):
         cube = self._cube()
         across, down = np.atleast_1d(x).ravel(), np.atleast_1d(y).ravel()
         if across.size != down.size:
-            raise SchemaError(f"x has {across.size} places and y {down.size}; give as many of both")
+            raise SchemaError(f"x has {counted(across.size, 'place')} and y {down.size}; give as many of both")
         places = [(_number(cube, "y", one), _number(cube, "x", other)) for one, other in zip(down, across, strict=True)]
         pixels = [single_pixel(cube, *place) for place in places]
         east, north = (" E", " N") if figures.are_metres(cube) else ("", "")
@@ -88,7 +89,7 @@ class CubePictures(Held):
         values = np.stack([np.asarray(pixel) for pixel in pixels])
         lines = xr.DataArray(values, {"wavelength": cube["wavelength"].variable}, ("pixel", "wavelength"))
         spectra.draw_spectra(ax, lines, where, _windows(cube))
-        ax.set_title(f"spectrum at {where[0]}" if len(where) == 1 else f"{len(where)} spectra")
+        ax.set_title(f"spectrum at {where[0]}" if len(where) == 1 else f"{counted(len(where), 'spectrum', 'spectra')}")
         if len(where) > 1:
             ax.legend(frameon=False, fontsize="small")
         return ax

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
+from hsi_dask.errors import counted
 from hsi_dask.escaping import visible
 from hsi_dask.schema import WAVELENGTH
 from hsi_dask.show import widgets
@@ -134,7 +135,7 @@ class Profiles:
                 self.saying.text = f'<p class="warn">{escape(visible(found))}</p>'
                 return
             where = f"{sum(x) / len(x):.7g} E, {sum(y) / len(y):.7g} N"
-            self.add(Kept(f"mean of {found.attrs['pixels']} pixels at {where}", None, found))
+            self.add(Kept(f"mean of {counted(found.attrs['pixels'], 'pixel')} at {where}", None, found))
 
         self.background.later(lambda: self.canvas.region(x, y), show)
 

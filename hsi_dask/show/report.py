@@ -18,7 +18,7 @@ import numpy as np
 
 from hsi_dask.batch.observer import Advanced
 from hsi_dask.batch.state.manifest import versions
-from hsi_dask.errors import RunError
+from hsi_dask.errors import RunError, counted
 from hsi_dask.extractors.registry import EXTRACTORS
 from hsi_dask.io.durable import sync_folders, write_file
 from hsi_dask.io.regions import extent_text
@@ -201,13 +201,13 @@ def _summary(facts: Facts) -> Iterator[tuple[str, str, str]]:
     written = sum(chunk.nbytes for record in records for chunk in record.chunks)
     yield "data", f"{bytes_text(read)} in", f"{bytes_text(written)} of maps out"
     wavelength = facts.endmembers["wavelength"]
-    spectra = f"{float(wavelength[0]):.0f} to {float(wavelength[-1]):.0f} nm, {wavelength.size} wavelengths"
+    spectra = f"{float(wavelength[0]):.0f} to {float(wavelength[-1]):.0f} nm, {counted(wavelength.size, 'wavelength')}"
     yield "endmembers", str(len(facts.labels.names)), spectra
 
 
 def _parts(found: Mapping[str, int]) -> str:
     """Values, and of how many tiles each is where there are several."""
-    return ", ".join(f"{value} ({n} tiles)" if len(found) > 1 else value for value, n in found.items())
+    return ", ".join(f"{value} ({counted(n, 'tile')})" if len(found) > 1 else value for value, n in found.items())
 
 
 def _nearest(facts: Facts, library: str | os.PathLike[str] | None) -> dict[int, str]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy.typing as npt
 
-from hsi_dask.errors import ConfigError
+from hsi_dask.errors import ConfigError, counted
 from hsi_dask.synthetic.neon_files import write_neon_tile
 from hsi_dask.synthetic.neon_layouts import LAYOUTS
 from hsi_dask.synthetic.scenes import Scene, simulate_scene
@@ -27,7 +27,7 @@ class Site:
     paths: tuple[Path, ...]
 
     def __repr__(self) -> str:
-        return f"Site of {len(self.paths)} tiles in {self.folder}: {self.scene!r}"
+        return f"Site of {counted(len(self.paths), 'tile')} in {self.folder}: {self.scene!r}"
 
 
 def simulate_site(

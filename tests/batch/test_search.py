@@ -103,7 +103,7 @@ def test_lists_that_are_no_files_or_have_endless_cells_are_refused(tmp_path: Pat
 
 def test_a_folder_without_tiles_says_what_it_holds(tmp_path: Path) -> None:
     write_neon_tile(tmp_path / "r.h5", simulate_scene((5, 5), wavelength=WAVELENGTH), revision="radiance")
-    sentence = r"holds no tile that a reader knows \(\.h5, \.hdr, .*; 1 files hold other products"
+    sentence = r"holds no tile that a reader knows \(\.h5, \.hdr, .*; 1 file of other products"
     with pytest.raises(ConfigError, match=sentence):
         find_tiles([tmp_path])
 

@@ -174,7 +174,7 @@ def test_the_last_bands_are_left_out_as_in_the_endmembers_run_unless_said(
         plan = make_plan(site.paths, given)
         assert plan.config.bands.drop_last == 3
         assert plan.config.bands.windows is None, "a number, not a window"
-        assert any(note.startswith("the last 3 wavelengths are left out, as in") for note in plan.notes)
+        assert any(note.startswith("without the last 3 wavelengths, as in") for note in plan.notes)
         assert plan.spectra is not None
         np.testing.assert_array_equal(plan.spectra.wavelength, open_endmembers(tmp_path / "before").wavelength)
     said = make_plan(site.paths, given.replace(bands={"drop_last": 10}))

@@ -69,9 +69,7 @@ def test_counts_are_those_of_pixels_and_plots(run_dir, plots, found):
             assert int(found.counts.sel(map_class=a, reference_class=b)) == counted.get((a, b), 0)
     assert found.attrs["variable"] == "sam_class"
     left = len(plots) - sum(counted.values())
-    assert (
-        f"{left} of {len(plots)} places are left out: outside, without data, or without cover" in found.attrs["notes"]
-    )
+    assert f"{left} of {len(plots)} places left out: outside, without data, or without cover" in found.attrs["notes"]
 
 
 def test_estimates_are_those_of_the_kernel_with_the_areas_of_the_map(run_dir, found):

@@ -29,7 +29,7 @@ from hsi_dask.batch.tiles.mixture import words
 from hsi_dask.batch.tiles.plan import Plan, Tile, free_bytes, make_plan, with_checksums
 from hsi_dask.batch.tiles.search import find_tiles
 from hsi_dask.config import RunConfig
-from hsi_dask.errors import HsiDaskError, RunError
+from hsi_dask.errors import HsiDaskError, RunError, counted
 from hsi_dask.io import endmember_store
 from hsi_dask.limits import Limits
 from hsi_dask.schema import ENDMEMBER, PIXEL
@@ -309,8 +309,8 @@ def _require_room(state: Run, plan: Plan, todo: Sequence[Tile], client: Client |
     for name, threads, limit in client.run_on_scheduler(_workers):
         if limit and (projected := plan.memory(threads)) > limit:
             raise RunError(
-                f"a tile needs about {projected / 2**30:.1f} GiB with {threads} threads, worker {name} may use "
-                f"{limit / 2**30:.1f} GiB; give workers more memory or fewer threads"
+                f"a tile needs about {projected / 2**30:.1f} GiB with {counted(threads, 'thread')}, worker {name} "
+                f"may use {limit / 2**30:.1f} GiB; give workers more memory or fewer threads"
             )
 
 
@@ -333,7 +333,7 @@ def _ensure_endmembers(state: Run, plan: Plan, workers: Workers) -> None:
         return
     if plan.spectra is not None:
         workers.observer.message(
-            f"taking {plan.spectra.sizes[ENDMEMBER]} endmembers from {plan.config.endmembers.file}"
+            f"taking {counted(plan.spectra.sizes[ENDMEMBER], 'endmember')} from {plan.config.endmembers.file}"
         )
         endmember_store.write_endmembers(state.endmembers, plan.spectra)
         return
@@ -351,20 +351,21 @@ def _found_endmembers(state: Run, plan: Plan, workers: Workers) -> xr.DataArray:
 
     wanted, observer = plan.config.endmembers, workers.observer
     observer.stage("sampling")
-    observer.message(f"sampling pixels of {plan.sampled} of {len(plan.tiles)} tiles")
+    observer.message(f"sampling pixels of {plan.sampled} of {counted(len(plan.tiles), 'tile')}")
     started = time.perf_counter()
     pixels = sample_site(plan, state.path, workers)
     seconds = time.perf_counter() - started
     observer.stage("endmembers")
     sampled = len(set(pixels["tile"].values.tolist()))
-    told = f"{pixels.sizes[PIXEL]} pixels of {sampled} of {len(plan.tiles)} tiles, sampled in {seconds:.1f} s"
+    tiles = counted(len(plan.tiles), "tile")
+    told = f"{pixels.sizes[PIXEL]} pixels of {sampled} of {tiles}, sampled in {seconds:.1f} s"
     how = {"method": wanted.method, "robust": wanted.robust, "seed": wanted.seed, **plan.config.extractor_options}
     count = wanted.count
     if count == "auto":
         observer.message(f"looking how many endmembers come back, up to {wanted.most}, among {told}")
         count = int(stable_count(pixels, wanted.most, **how)["count"])
-        observer.message(f"{count} endmembers come back from either half of the sample: these are looked for")
-    observer.message(f"finding {count} endmembers among {told}")
+        observer.message(f"{count} come back from either half of the sample: so many endmembers are looked for")
+    observer.message(f"finding {counted(count, 'endmember')} among {told}")
     endmembers = find_endmembers(pixels, count, **how)
     if wanted.sample == "all":
         from hsi_dask.batch.execution.vertices import search_site

@@ -17,7 +17,7 @@ from hsi_dask.batch.state.scene import (
     whole_folder,
 )
 from hsi_dask.batch.tiles.plan import Plan, Tile
-from hsi_dask.errors import RunError
+from hsi_dask.errors import RunError, counted
 from hsi_dask.io.scene import Arrays, read_arrays, write_arrays
 from hsi_dask.scene.reduction import Reduction
 
@@ -58,7 +58,7 @@ def _ensure(state: Run, plan: Plan, reduction: Reduction, workers: Workers) -> N
     todo = [tile for tile in tiles if _kept(state, plan, reduction, tile) is None]
     observer = workers.observer
     observer.stage("scene")
-    observer.message(f"{reduction.title} of the scene: {len(todo)} of {len(tiles)} tiles to read")
+    observer.message(f"{reduction.title} of the scene: {len(todo)} of {counted(len(tiles), 'tile')} to read")
     jobs = [
         Job(tile, str(state.path.absolute()), plan.config, reduction=reduction.name, region=plan.region)
         for tile in todo

@@ -19,7 +19,7 @@ from hsi_dask.batch.observer import Advanced
 from hsi_dask.batch.state.run_directory import Run
 from hsi_dask.batch.state.scene import search_folder
 from hsi_dask.batch.tiles.plan import Plan, Tile
-from hsi_dask.errors import EndmemberError, FileFormatError, RunError
+from hsi_dask.errors import EndmemberError, FileFormatError, RunError, counted
 from hsi_dask.io.endmember_store import endmembers_digest
 from hsi_dask.io.map_grid import Grid
 from hsi_dask.io.scene import planes_file, read_arrays, read_planes, write_arrays
@@ -141,7 +141,7 @@ def _project(folder: Path, jobs: dict[str, Job], workers: Workers) -> dict[str, 
     """The jobs of tiles whose planes are kept."""
     todo = [job for job in jobs.values() if not _is_kept(folder, job)]
     workers.observer.stage("scene")
-    workers.observer.message(f"every pixel as a vertex: {len(todo)} of {len(jobs)} tiles to read")
+    workers.observer.message(f"every pixel as a vertex: {len(todo)} of {counted(len(jobs), 'tile')} to read")
     lost = set()
     for job, outcome in carry_out(project_tile, todo, workers):
         if isinstance(outcome, Failure):

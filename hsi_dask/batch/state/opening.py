@@ -31,7 +31,7 @@ from hsi_dask.batch.state.manifest import (
 from hsi_dask.batch.state.run_directory import OWN_NAMES, Run, require_plain
 from hsi_dask.batch.tiles.cells import CELLS
 from hsi_dask.batch.tiles.plan import BadTile, Plan, Tile, on_grid
-from hsi_dask.errors import RunError
+from hsi_dask.errors import RunError, counted
 from hsi_dask.io.durable import PART, sync_folders, write_file
 from hsi_dask.io.endmember_store import ENDMEMBERS
 from hsi_dask.io.regions import Region, extent_text
@@ -187,7 +187,7 @@ def _other_inputs(run: Run, plan: Plan, same_content: bool) -> Iterator[str]:
     for tile in now.values():
         before = known.get(tile.id) or unreadable.get(tile.path)
         if before is None:
-            yield f"tile {tile.id} ({tile.path}) is new, and the mosaic is laid out for {len(known)} tiles"
+            yield f"tile {tile.id} ({tile.path}) is new, and the mosaic is laid out for {counted(len(known), 'tile')}"
         elif before.readable and before.id not in failed:
             record = run.record(before.id)
             if record and not tile.mtime_ns:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hsi_dask.config import AreaConfig
-from hsi_dask.errors import ConfigError
+from hsi_dask.errors import ConfigError, counted
 from hsi_dask.escaping import visible
 from hsi_dask.io.partial import PartOfCube, chunks_touched
 from hsi_dask.io.readers import corner_in_name
@@ -105,8 +105,8 @@ def area_note(region: Region, shares: Sequence[Share], tiles: int) -> str:
     """What of a site is in the area, as one sentence."""
     read, stored = sum(share.chunks for share in shares), sum(share.of_chunks for share in shares)
     return (
-        f"the area ({visible(region.name)}) touches {len(shares)} of {tiles} tiles, and {read:,} of the {stored:,} "
-        "stored chunks in these; only they are read"
+        f"the area ({visible(region.name)}) touches {len(shares)} of {counted(tiles, 'tile')}, and {read:,} of the "
+        f"{stored:,} stored chunks in these; only they are read"
     )
 
 

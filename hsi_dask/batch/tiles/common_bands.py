@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hsi_dask.config import BandConfig, RunConfig
-from hsi_dask.errors import ConfigError, RunError
+from hsi_dask.errors import ConfigError, RunError, counted
 from hsi_dask.io.documents import read_text
 from hsi_dask.io.tile_source import TileSource
 from hsi_dask.ops.bands import select_bands
@@ -48,7 +48,7 @@ def with_common_windows(files: Sequence[TileSource], config: RunConfig) -> tuple
     fewer = sum(not (one == good).all() for one in usable)
     note = (
         f"the files leave out different wavelengths: what any of them leaves out ({shown} nm) is left out of all, "
-        f"which takes some from {fewer} of {len(files)} tiles"
+        f"which takes some from {fewer} of {counted(len(files), 'tile')}"
     )
     logger.info("%s", note)
     return (config if wanted else config.replace(bands={"windows": windows})), (note,)
@@ -71,7 +71,7 @@ def with_last_of_run(config: RunConfig, run: str) -> tuple[RunConfig, tuple[str,
         return config, ()
     if told is None or told == config.bands.drop_last:
         return config, ()
-    note = f"the last {told} wavelengths are left out, as in {run}; bands.drop_last says otherwise"
+    note = f"without the last {counted(told, 'wavelength')}, as in {run}; bands.drop_last says otherwise"
     logger.info("%s", note)
     return config.replace(bands={"drop_last": told}), (note,)
 

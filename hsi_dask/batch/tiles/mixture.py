@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
-from hsi_dask.errors import ConfigError
+from hsi_dask.errors import ConfigError, counted
 from hsi_dask.io.tile_source import TileSource
 
 Contents = Mapping[str, Mapping[str, int]]
@@ -51,7 +51,7 @@ def of_visit(files: Sequence[TileSource], year: int | None, visit: str | None) -
         wanted = " and ".join(f"{what} {value}" for what, value in (("year", year), ("visit", visit)) if value)
         there = {what: contents_of(files)[what] for what in ("year", "visit")}
         told = "; ".join(f"{what}s: {', '.join(known)}" for what, known in there.items() if known)
-        raise ConfigError(f"none of the {len(files)} tiles is of {wanted} ({told or 'none tells its own'})")
+        raise ConfigError(f"none of the {counted(len(files), 'tile')} is of {wanted} ({told or 'none tells its own'})")
     return found
 
 

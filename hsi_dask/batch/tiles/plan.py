@@ -23,7 +23,7 @@ from hsi_dask.batch.tiles.mixture import Contents, contents_of, may_be_of_visit,
 from hsi_dask.batch.tiles.provenance import DataSource, checksums_of, data_sources
 from hsi_dask.batch.tiles.supplied_endmembers import supplied_endmembers
 from hsi_dask.config import MaskConfig, RunConfig
-from hsi_dask.errors import ConfigError, FileFormatError, GridError
+from hsi_dask.errors import ConfigError, FileFormatError, GridError, counted
 from hsi_dask.escaping import visible
 from hsi_dask.io import blocks, chunked
 from hsi_dask.io.cells import Cell
@@ -296,7 +296,7 @@ def make_plan(
     whole, contents, sources = files, contents_of(files), data_sources(files)
     cut = _cut(files, config, Path(os.path.abspath(run_dir)) / CELLS)
     if cut is not None:
-        notes.append(f"{len(files)} overlapping tiles are cut into {len(cut.files)} cells; {cut.rule}")
+        notes.append(f"{len(files)} overlapping tiles are cut into {counted(len(cut.files), 'cell')}; {cut.rule}")
         files, everything = list(cut.files), len(cut.files)
         shares = [_WHOLE] * everything
         files, shares = (files, shares) if region is None else touching(files, region)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from hsi_dask.errors import ConfigError, FileFormatError
+from hsi_dask.errors import ConfigError, FileFormatError, counted
 from hsi_dask.io.readers import Reader, reader_of, recognised, suffixes
 from hsi_dask.io.regular import read_regular
 
@@ -105,7 +105,7 @@ def _folder(folder: str, aside: Counter[str]) -> Iterator[str]:
         inside += 1
         yield reader.main_file(path)
     if not inside:
-        others = f"; {aside.total() - before} files hold other products" if aside.total() > before else ""
+        others = f"; {counted(aside.total() - before, 'file')} of other products" if aside.total() > before else ""
         ends = ", ".join(suffixes())
         raise ConfigError(f"the folder {folder} holds no tile that a reader knows ({ends}), at any depth{others}")
 

@@ -10,7 +10,7 @@ import xarray as xr
 
 from hsi_dask.batch.tiles.common_bands import with_bands_of_run, with_last_of_run
 from hsi_dask.config import RunConfig
-from hsi_dask.errors import ConfigError
+from hsi_dask.errors import ConfigError, counted
 from hsi_dask.io.installed_libraries import kept_name
 from hsi_dask.io.spectra import read_spectra
 from hsi_dask.io.tile_source import TileSource
@@ -70,7 +70,7 @@ def supplied_endmembers(config: RunConfig, file: TileSource, *, own_windows: boo
     for name, value in config.limits.items():
         if isinstance(value, tuple) and len(value) != count:
             raise ConfigError(
-                f"thresholds.{name} has {len(value)} numbers, but {path} gives {count} endmembers; "
+                f"thresholds.{name} has {len(value)} numbers, but {path} gives {counted(count, 'endmember')}; "
                 "give one number, or one per endmember"
             )
     known = {"count": count} if count <= MAX_ENDMEMBERS else {}  # a class library may have thousands
