@@ -15,7 +15,12 @@ if TYPE_CHECKING:
     from hsi_dask.batch.state.manifest import TileRecord
     from hsi_dask.batch.tiles.plan import Plan, Tile
 
-_DOING = {"sampling": "sampling", "endmembers": "finding endmembers", "scene": "statistics of"}
+_DOING = {
+    "checksums": "checksums of files",
+    "sampling": "sampling",
+    "endmembers": "finding endmembers",
+    "scene": "statistics of",
+}
 
 
 class Pace(Observer):
@@ -45,7 +50,7 @@ class Pace(Observer):
             if self.current == "mapping" and self.mapping_since is None:
                 self.mapping_since = time.monotonic()
             self.in_flight[tile] = max(fraction, self.in_flight.get(tile, 0.0))
-            self.latest = f"{tile} {self.in_flight[tile]:.0%}"
+            self.latest = f"{tile} {self.in_flight[tile]:.0%}".lstrip()
 
     def compiling(self, tile: str, running: bool) -> None:
         with self.lock:

@@ -167,7 +167,7 @@ class _Live(_Moving):
         with self.lock:
             width = self.bar.console.width
             room = width - _BESIDE - (_BAR if width >= _WIDE else _NARROW_BAR)
-            text = self.so_far_within(room) if self.total else "starting"
+            text = self.so_far_within(room) if self.total else self.inside() or "starting"
             self.bar.update(self.task, total=self.total or None, completed=self.progress, description=text)
 
     def say(self, text: str, style: str | None = None) -> None:
@@ -206,7 +206,7 @@ class _Cell(_Moving):
 
     def show(self, *, last: bool = False) -> None:
         with self.lock:
-            text = self.so_far_within(_WIDE) if self.total else "starting"
+            text = self.so_far_within(_WIDE) if self.total else self.inside() or "starting"
             self.line.write(f"{self.said}\n{text}".strip(), last=last)
 
     def say(self, text: str, style: str | None = None) -> None:

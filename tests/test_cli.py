@@ -560,6 +560,12 @@ def test_proposed_names_are_accepted_by_the_line_that_is_printed(finished, tmp_p
     rows = [["name", *found.wavelength.values], *(["wet soil", *values] for values in found.values)]
     with open(tmp_path / "library.csv", "w", newline="") as file:
         csv.writer(file).writerows(rows)
+    code, told, hint = inside(capsys, "name", run_dir)
+    assert (code, told) == (0, "1  no name yet\n2  no name yet\n3  no name yet\n")
+    assert (
+        hint
+        == f"give them names with `hsi-dask name {shlex.quote(str(run_dir))} 1=water`; --library FILE proposes some\n"
+    )
     code, told, _ = inside(capsys, "name", run_dir, "--library", tmp_path / "library.csv")
     assert code == 0
     *proposals, line = told.splitlines()
@@ -578,6 +584,9 @@ def test_the_pace_counts_tiles_and_what_is_in_flight(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     pace = Pace()
+    pace.stage("checksums")
+    pace.tile_advanced("", 0.25)
+    assert pace.inside() == "checksums of files 25%"
     pace.total = 4
     pace.stage("sampling")
     pace.tile_advanced("a", 0.9)

@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 Advanced = Callable[[float], None]  # takes the finished fraction of a tile or a stage, 0 to 1
 COMPILING = "compiling (once for this machine)"
-Stage = Literal["sampling", "endmembers", "scene", "mapping"]
+Stage = Literal["checksums", "sampling", "endmembers", "scene", "mapping"]
 
 
 class Observer:
@@ -28,7 +28,7 @@ class Observer:
         logger.info("%d tiles to do, %d done before", len(todo), len(skipped))
 
     def tile_advanced(self, tile: str, fraction: float) -> None:
-        """This share of the tile is finished; 0 when it starts."""
+        """This share of the tile is finished; 0 when it starts. "" stands for all files while they are hashed."""
 
     def tile_done(self, record: TileRecord) -> None:
         logger.info("tile %s done in %.1f s", record.tile, record.seconds)

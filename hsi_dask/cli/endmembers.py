@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hsi_dask.cli.app import DONE, RunDir, Tiles, app
+from hsi_dask.cli.app import DONE, RunDir, Tiles, app, complain
 from hsi_dask.cli.output import print_table, table
 from hsi_dask.cli.progress import run_observer
 from hsi_dask.errors import ConfigError, counted
@@ -92,6 +92,9 @@ def name(
         known = endmember_names(endmembers)
         for place, number in enumerate(endmember_numbers(endmembers)):
             print(f"{number}  {visible(known[place]) if known else 'no name yet'}")
+    if not names and library is None and not known:
+        words = shlex.join(["hsi-dask", "name", str(run_dir), "1=water"])
+        complain(f"give them names with `{words}`; --library FILE proposes some")
     return DONE
 
 

@@ -154,7 +154,7 @@ def _show_accuracy(found: xr.Dataset, rows: list[list[Any]]) -> None:
     print_table(accuracies)
     overall = _percent(float(found.overall_accuracy), float(found.overall_accuracy_margin))
     samples, right = found.attrs["samples"], float(found.sample_accuracy)
-    print(f"\noverall accuracy {overall}; of {counted(samples, 'sample')} {right:.1%} right")
+    print(f"\noverall accuracy {overall}; of the {samples} samples {right:.1%} are right")
 
 
 def _percent(value: float, margin: float) -> str:

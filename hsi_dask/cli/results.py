@@ -64,7 +64,7 @@ def seams(
     Reflectance, fractions, scores and classes of neighbouring pixels across every common edge, against the same inside
     the tiles: whether light or weather drew a pattern. The report shows them as maps.
     """
-    from hsi_dask.show.seams import seam_table, write_seams
+    from hsi_dask.show.seams import seam_table, seams_told, write_seams
 
     with overviews_progress() as advanced:
         rows = seam_table(run_dir, advanced=advanced)
@@ -73,6 +73,7 @@ def seams(
         print(text, end="")
     else:
         print(f"{counted(len({tuple(row[:4]) for row in rows[1:]}), 'seam')}, {counted(len(rows) - 1, 'row')}: {out}")
+    complain(seams_told(rows))
     return DONE
 
 

@@ -13,12 +13,13 @@ import os
 import shutil
 import stat
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 PART = ".part"  # suffix of what is not yet in place
+_PIECE = 8 * 2**20  # bytes that are hashed at a time
 _TRIES = 3  # of a file that another writer of the same name removed before it was in place
 _OPEN = os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -28,10 +29,14 @@ def digest(data: Any) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def file_digest(path: str | os.PathLike[str]) -> str:
-    """sha256 of a file, as hex."""
+def file_digest(path: str | os.PathLike[str], read: Callable[[int], None] = lambda count: None) -> str:
+    """sha256 of a file, as hex; `read` hears how many more bytes are through."""
+    found = hashlib.sha256()
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while data := file.read(_PIECE):
+            found.update(data)
+            read(len(data))
+    return found.hexdigest()
 
 
 def write_file(path: Path, data: Any) -> None:

@@ -124,7 +124,17 @@ def _require_cover(spectra: xr.DataArray, known: Array, wanted: Array, values: A
     more = f"; {lacking.size - 1} of the other {len(values) - 1} spectra lack some, too" if lacking.size > 1 else ""
     raise EndmemberError(
         f"the spectrum {_names(spectra)[first]!r} {covers}, but not {missing.size} of the {wanted.size} wavelengths "
-        f"that are kept ({some} nm){more}; leave these out with bands.windows or bands.drop_last, or give other spectra"
+        f"that are kept ({some} nm){more}; leave out what any of them lacks "
+        f"(--windows {_windows(wanted, covered.all(axis=0))}; in Python cube.sel), or give other spectra"
+    )
+
+
+def _windows(wanted: Array, covered: Array) -> str:
+    """The runs of wavelengths that are not covered, as `--windows` takes them: `381.5-396.6,2455.1-2460.2`."""
+    ends = np.flatnonzero(np.diff(np.r_[False, ~covered, False].astype(int)))
+    return ",".join(
+        f"{np.floor(10 * wanted[first]) / 10:g}-{np.ceil(10 * wanted[after - 1]) / 10:g}"
+        for first, after in ends.reshape(-1, 2)
     )
 
 

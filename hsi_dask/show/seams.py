@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hsi_dask.batch.observer import Advanced
+from hsi_dask.errors import counted
 from hsi_dask.io.durable import sync_folders, write_file
 from hsi_dask.overviews.overviews import QUICKLOOK_WAVELENGTHS, kept_overviews
-from hsi_dask.overviews.seams import Seam, seams_of
+from hsi_dask.overviews.seams import PLAIN, Seam, seams_of
 from hsi_dask.overviews.steps import Step
 from hsi_dask.schema import QUICKLOOK, Variable
 from hsi_dask.show.facts import Facts
@@ -90,6 +91,27 @@ def write_seams(out: Path | None, rows: Sequence[Sequence[Any]]) -> str:
             write_file(out, text.encode())
             sync_folders([out.parent])
     return text
+
+
+def seams_told(rows: Sequence[Sequence[Any]]) -> str:
+    """What a table of `seam_table` comes to, in a sentence.
+
+    Examples
+    --------
+    >>> edge = ["a", "b", "edge", "a"]
+    >>> seams_told([COLUMNS, [*edge, "reflectance", "490 nm", "1", 9, 0.02, 0.1, 0.0, 0.004, 0.001, 5.0]])
+    '1 seam, 1 plain in reflectance; the largest: reflectance 490 nm of a and b, 5 spreads from what is usual inside'
+    """
+    _, *body = rows
+    known = [row for row in body if row[-1] is not None]
+    count = counted(len({tuple(row[:4]) for row in body}), "seam")
+    if not known:
+        return count
+    plain = {tuple(row[:4]) for row in known if row[4] == _title(QUICKLOOK) and row[-1] >= PLAIN}
+    first, second, _, _, name, plane, *_, times = max(known, key=lambda row: row[-1])
+    where = f"{name} {plane}".rstrip() + f" of {first} and {second}"
+    told = f"{count}, {len(plain)} plain in reflectance"
+    return f"{told}; the largest: {where}, {times:.3g} spreads from what is usual inside"
 
 
 def rows_of(facts: Facts, found: Sequence[Seam]) -> Iterator[list[Any]]:

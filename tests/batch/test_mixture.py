@@ -212,6 +212,17 @@ def test_checksums_of_inputs_are_kept_if_asked_for(tmp_path: Path) -> None:
     assert len(hsi.run(RunConfig(**settings), tmp_path / "run").skipped) == 2, "it is no setting of the numbers"
 
 
+def test_progress_of_checksums_counts_bytes(tmp_path: Path) -> None:
+    for n, size in enumerate((3, 9_000_000, 0)):
+        (tmp_path / f"{n}.h5").write_bytes(b"x" * size)
+    shares: list[float] = []
+    found = checksums_of([str(tmp_path / f"{n}.h5") for n in range(3)], shares.append)
+    assert len(found) == 3
+    assert shares == sorted(shares)
+    assert shares[0] > 0
+    assert shares[-1] == 1.0
+
+
 def test_a_tile_of_several_files_has_several_checksums(tmp_path: Path, write_envi) -> None:
     header = write_envi(tmp_path / "cube.img", np.full((4, 5, 3), 1000, "i2"), [500.0, 600.0, 700.0])
     assert set(checksums_of([str(header)])) == {str(header), str(tmp_path / "cube.img")}

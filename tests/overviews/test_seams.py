@@ -167,7 +167,11 @@ def test_verb_report_and_python_tell_the_same(run_dir: Path, tmp_path: Path, cap
     with pytest.raises(SystemExit) as end:
         main(["seams", str(run_dir), "--out", str(tmp_path / "seams.csv")])
     assert end.value.code == 0
-    assert "12 seams" in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert "12 seams" in told.out
+    assert re.fullmatch(
+        r"12 seams, 4 plain in reflectance; the largest: .*, \S+ spreads from what is usual inside\n", told.err
+    )
     with open(tmp_path / "seams.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     table = hsi.seams(run_dir)

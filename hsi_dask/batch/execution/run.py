@@ -185,7 +185,8 @@ def _with_checksums(plan: Plan, run_dir: Path, observer: Observer) -> Plan:
     if not plan.config.checksums or (run_dir / MANIFEST).exists():
         return plan
     observer.message(f"checksums of all input files, {sum(tile.file_size for tile in plan.tiles) / 1e9:.3g} GB")
-    return with_checksums(plan)
+    observer.stage("checksums")
+    return with_checksums(plan, lambda share: observer.tile_advanced("", share))
 
 
 def _carry_out(

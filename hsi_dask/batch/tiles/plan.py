@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -333,10 +333,10 @@ def make_plan(
     )  # fmt: skip
 
 
-def with_checksums(plan: Plan) -> Plan:
-    """The plan with checksums of its files; OSError where one cannot be read."""
+def with_checksums(plan: Plan, advanced: Callable[[float], None] = lambda share: None) -> Plan:
+    """The plan with checksums of its files, and the share done on the way; OSError where one cannot be read."""
     paths = [part.path for tile in plan.tiles for part in (tile.cell.parts if tile.cell else [tile])]
-    return replace(plan, checksums=checksums_of(dict.fromkeys(paths)))
+    return replace(plan, checksums=checksums_of(dict.fromkeys(paths), advanced))
 
 
 def _cut(files: Sequence[TileSource], config: RunConfig, folder: Path) -> Cut | None:

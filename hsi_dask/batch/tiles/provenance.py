@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -32,8 +34,19 @@ def data_sources(files: Sequence[TileSource]) -> tuple[DataSource, ...]:
     return tuple(DataSource(*told, tiles) for told, tiles in sorted(counts.items()))
 
 
-def checksums_of(paths: Iterable[str]) -> dict[str, str]:
-    """sha256 of every file that these tiles are of, by its path. OSError where one cannot be read."""
+def checksums_of(paths: Iterable[str], advanced: Callable[[float], None] = lambda share: None) -> dict[str, str]:
+    """sha256 of every file that these tiles are of, by its path. OSError where one cannot be read.
+
+    `advanced` takes the finished share of their bytes, from several threads.
+    """
     files = list(dict.fromkeys(file for path in paths for file in files_of(path)))
+    total, done, lock = sum(os.path.getsize(file) for file in files), 0, threading.Lock()
+
+    def read(count: int) -> None:
+        nonlocal done
+        with lock:
+            done += count
+            advanced(min(done / max(total, 1), 1.0))
+
     with ThreadPoolExecutor(_THREADS) as pool:  # hashing lets the interpreter go
-        return dict(zip(files, pool.map(file_digest, files), strict=True))
+        return dict(zip(files, pool.map(lambda file: file_digest(file, read), files), strict=True))
