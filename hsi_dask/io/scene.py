@@ -109,7 +109,7 @@ class PlanesFile:
             for k, i in np.ndindex(len(values), height // rows):
                 before = np.ravel_multi_index((plane + k, row + i * rows, column), self.shape)
                 file.seek(int(before) * _PLANE.itemsize)
-                file.write(np.ascontiguousarray(values[k, i * rows : (i + 1) * rows], _PLANE))
+                file.write(np.ascontiguousarray(values[k, i * rows : (i + 1) * rows], _PLANE).data)
 
 
 @contextmanager

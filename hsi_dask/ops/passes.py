@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 from hsi_dask.kernels.projection import TILE, Operator, Sums, Weights, accumulate, operator, project
 from hsi_dask.methods.registry import method
 from hsi_dask.ops.decoding import checked, storage
-from hsi_dask.ops.whole_planes import STEP_PIXELS, Place, are_too_many, bands, hold, pieces_at_once, sum_bytes
+from hsi_dask.ops.whole_planes import (
+    STEP_PIXELS,
+    all_threads,
+    are_too_many,
+    bands,
+    hold_in_threads,
+    pieces_at_once,
+    sum_bytes,
+)
 from hsi_dask.schema import Variable
 from hsi_dask.sources import Piece, PieceSource, Source, Spread, find_source, is_partial
 
@@ -121,12 +129,12 @@ def _held_graph(data: Any, source: Source, w: Weights, finish: Finish, scale: fl
         strips = [_strips(part.start, part.stop, max(xs), _SHARE_PIXELS) for part in parts]
         for j, columns in enumerate(source.columns):
             first, number, done = (f"kept-{token}", i, j), len(heights), list[Any]()
-            graph[first] = Task(first, _hold, source.array, (rows, columns, wavelengths[:kept]))
+            graph[first] = Task(first, hold_in_threads, source.array, (rows, columns, wavelengths[:kept]))
             for b, part in enumerate(parts):
                 band = (f"band-{token}", i, j, b)
                 place = slice(rows.start + part.start, rows.start + part.stop), columns, wavelengths[kept:]
                 graph[band] = Task(
-                    band, _hold, source.array, place, *map(TaskRef, done)
+                    band, hold_in_threads, source.array, place, *map(TaskRef, done)
                 )  # its room is that of the last
                 done = [(name, 0, number + s, j) for s in range(len(strips[b]))]
                 for key, strip in zip(done, strips[b], strict=True):
@@ -173,7 +181,7 @@ def _project_pieces(array: PieceSource, key: Any, w: Weights, scale: float, fill
     def how(start: int, stop: int) -> Operator:
         return operator(w.take(slice(start, stop)), scale=scale, fill=fill)
 
-    with ThreadPoolExecutor(_threads()) if shared else nullcontext() as pool:
+    with ThreadPoolExecutor(all_threads()) if shared else nullcontext() as pool:
         spread: Spread = pool.map if pool else map
         groups = _piece_groups(array, key, pieces_at_once(sum_bytes(w, height * width)), spread)
         for (rows, columns), together in groupby(groups, key=lambda group: group[0].place[:2]):
@@ -206,12 +214,6 @@ def _accumulate_all(steps: Sequence[tuple[NDArray[Any], Operator]], sums: Sums, 
         accumulate(planes, how, sums, pixels, overwrite=overwrite and number == 0)
 
 
-def _hold(array: PieceSource, place: Place, *after: Any) -> NDArray[Any]:
-    """Stored numbers of a place, read in all threads."""
-    with ThreadPoolExecutor(_threads()) as pool:
-        return hold(array, place, pool.map)
-
-
 class _Held(NamedTuple):
     """How stored numbers become maps."""
 
@@ -233,14 +235,6 @@ def _finish_held(how: _Held, rows: slice, band: slice, kept: NDArray[Any], rest:
         accumulate(numbers, how.operator, sums, overwrite=True)
         _finish_some(how.finish, sums, planes[:, pixels])
     return planes.reshape(-1, rows.stop - rows.start, kept.shape[2])
-
-
-def _threads() -> int:
-    """As many threads as dask was told to use, or has cores."""
-    import dask
-    from dask.system import CPU_COUNT
-
-    return int(dask.config.get("num_workers", None) or CPU_COUNT)
 
 
 def _on_grid(plane: NDArray[np.float64], height: int) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -13,11 +14,14 @@ from hsi_dask.errors import ConfigError, EndmemberError, SchemaError
 from hsi_dask.kernels.moments import Moments, block_moments, combine, combine_all
 from hsi_dask.methods.specification import Background
 from hsi_dask.ops.decoding import checked, storage
+from hsi_dask.ops.whole_planes import Place, hold_in_threads
 from hsi_dask.schema import CUBE_DIMS, SAME_WAVELENGTH, WAVELENGTH, X, Y, describe_coordinates, require_dims
+from hsi_dask.sources import PieceSource, Source, find_source
 
 OTHER = "other_wavelength"
 Noise = Literal["all", "quiet"]
-_STRIP_BYTES = 48 * 2**20  # of stored numbers of whole spectra: a strip a thread, and its copies in float64
+_STRIP_BYTES = 48 * 2**20  # of stored numbers of whole spectra: a strip a thread
+MOST_HELD = 2**30  # bytes of stored numbers of blocks that lie side by side; a tile of 1 km in whole planes has 0.9
 
 
 def scene_statistics(cube: xr.DataArray, *, where: xr.DataArray | None = None, noise: Noise = "all") -> xr.Dataset:
@@ -108,25 +112,67 @@ def cube_moments(cube: xr.DataArray, where: xr.DataArray | None = None, noise: N
         values, counts = np.asarray(data), None if valid is None else np.asarray(valid)
         step = fits if noise == "quiet" else max(1, len(values))  # what is quiet is so among the quads of a strip
         rows = [slice(start, start + step) for start in range(0, max(1, len(values)), step)]
-        return combine_all([_strip_moments([values], scale, fill, counts, noise, r) for r in rows])
+        return combine_all([_strip_moments([values], counts, r, scale=scale, fill=fill, noise=noise) for r in rows])
     import dask.array as da
     from dask.delayed import delayed
 
-    data = data.rechunk({0: _height(data.chunks[0], fits), 1: -1})
-    blocks = [delayed(list(row.ravel())) for row in data.to_delayed()]
-    masks: list[Any] = [None] * len(blocks)
-    if valid is not None:
-        masks = list(da.asarray(valid).rechunk((data.chunks[0], -1)).to_delayed().ravel())
-    of_strip, both = delayed(_strip_moments, pure=True), delayed(combine, pure=True)
-    level = [
-        of_strip(block, scale, fill, mask, noise, slice(start, start + fits))
-        for block, mask, height in zip(blocks, masks, data.chunks[0], strict=True)
-        for start in range(0, max(1, height), fits)
-    ]
+    of_strip = delayed(partial(_strip_moments, scale=scale, fill=fill, noise=noise), pure=True)
+    both = delayed(combine, pure=True)
+    source, row_bytes = find_source(data), data.dtype.itemsize * data.shape[1] * data.shape[2]
+    if source is not None and max(data.chunks[0]) * row_bytes > MOST_HELD:
+        level = _by_turns(source, valid, MOST_HELD // row_bytes // fits * fits or fits, fits, of_strip)
+    else:
+        data = data.rechunk({0: _height(data.chunks[0], fits), 1: -1})
+        blocks = [delayed(list(row.ravel())) for row in data.to_delayed()]
+        masks: list[Any] = [None] * len(blocks)
+        if valid is not None:
+            masks = list(da.asarray(valid).rechunk((data.chunks[0], -1)).to_delayed().ravel())
+        level = [
+            of_strip(block, mask, slice(start, start + fits))
+            for block, mask, height in zip(blocks, masks, data.chunks[0], strict=True)
+            for start in range(0, max(1, height), fits)
+        ]
     while len(level) > 1:
         pairs = [both(*level[i : i + 2]) for i in range(0, len(level) - 1, 2)]
         level = pairs + level[2 * len(pairs) :]
     return level[0]
+
+
+def held_bytes(shape: tuple[int, int, int], block_rows: int, itemsize: int) -> int:
+    """How many bytes of stored numbers `cube_moments` of a cube (y, x, wavelength) with such blocks holds, at most.
+
+    Blocks that lie side by side, and those below them that are read meanwhile.
+
+    Examples
+    --------
+    >>> [held_bytes((rows, 1000, 362), rows, 2) for rows in (1000, 5000)], held_bytes((1000, 1000, 362), 64, 2)
+    ([724000000, 1073741824], 99912000)
+    """
+    row = max(1, shape[1] * shape[2] * itemsize)
+    if block_rows * row > MOST_HELD:
+        return MOST_HELD
+    return shape[1] * shape[2] * itemsize * min(shape[0], 2 * max(block_rows, _STRIP_BYTES // row))
+
+
+def _by_turns(source: Source, valid: Any, height: int, fits: int, of_strip: Any) -> list[Any]:
+    """Moments of strips of blocks that cannot all be held: so many rows are read once those before them are done."""
+    from dask.delayed import delayed
+
+    columns, wavelengths = slice(source.columns[0].start, source.columns[-1].stop), np.concatenate(source.wavelengths)
+    top, end = source.rows[0].start, source.rows[-1].stop
+    found: list[Any] = []
+    done: list[Any] = []
+    for start in range(top, end, height):
+        rows = slice(start, min(start + height, end))
+        parts = delayed(partial(_held, source.array, (rows, columns, wavelengths)), pure=False)(done)
+        counts = None if valid is None else valid[rows.start - top : rows.stop - top]
+        done = [of_strip(parts, counts, slice(n, n + fits)) for n in range(0, rows.stop - rows.start, fits)]
+        found += done
+    return found
+
+
+def _held(array: PieceSource, place: Place, done: object) -> list[NDArray[Any]]:
+    return [hold_in_threads(array, place).transpose(1, 2, 0)]
 
 
 def _height(rows: tuple[int, ...], fits: int) -> Any:
@@ -136,11 +182,12 @@ def _height(rows: tuple[int, ...], fits: int) -> Any:
 
 def _strip_moments(
     parts: Sequence[NDArray[Any]],
+    valid: NDArray[np.bool_] | None,
+    rows: slice,
+    *,
     scale: float,
     fill: float | None,
-    valid: NDArray[np.bool_] | None,
     noise: Noise,
-    rows: slice,
 ) -> Moments:
     """Moments of rows of blocks (y, x, wavelength) that follow each other along wavelength."""
     counts = None if valid is None else valid[rows]

@@ -6,6 +6,7 @@ pixel. Stored numbers take 2 bytes a wavelength and pixel, whatever the library,
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -73,6 +74,20 @@ def bands(planes: int, height: int, row_bytes: int) -> Bands:
     tall = -(-height // count)
     kept = max(0, (count * HELD_BYTES // (height * row_bytes) - planes) // (count - 1))
     return Bands([slice(start, min(start + tall, height)) for start in range(0, height, tall)], kept)
+
+
+def all_threads() -> int:
+    """As many threads as dask was told to use, or has cores."""
+    import dask
+    from dask.system import CPU_COUNT
+
+    return int(dask.config.get("num_workers", None) or CPU_COUNT)
+
+
+def hold_in_threads(array: PieceSource, place: Place, *after: Any) -> NDArray[Any]:
+    """`hold`, in all threads; in a graph, once what it comes `after` is done, whose room it takes."""
+    with ThreadPoolExecutor(all_threads()) as pool:
+        return hold(array, place, pool.map)
 
 
 def hold(array: PieceSource, place: Place, spread: Spread) -> NDArray[Any]:

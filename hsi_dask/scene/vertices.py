@@ -44,7 +44,8 @@ def store_planes(cube: xr.DataArray, where: xr.DataArray | None, space: Space, o
         return
     import dask.array as da
 
-    da.store(planes, out, lock=False)
+    target: Any = out
+    da.store(planes, target, lock=False)
 
 
 def answer_of(planes: NDArray[np.float32], first: int, space: Space, question: Question, threads: int) -> Ranked:

@@ -35,7 +35,7 @@ from hsi_dask.errors import FileFormatError, HsiDaskError, RunError
 from hsi_dask.escaping import visible
 from hsi_dask.io.readers import identity as read_identity
 from hsi_dask.io.readers import read_source
-from hsi_dask.io.scene import read_arrays, read_planes, write_arrays, write_planes
+from hsi_dask.io.scene import planes_file, read_arrays, read_planes, write_arrays
 from hsi_dask.io.store import open_maps
 from hsi_dask.overviews.overviews import open_overviews
 from hsi_dask.synthetic import Site
@@ -266,7 +266,8 @@ def test_a_damaged_cell_takes_the_trust_from_its_tile_alone(other_runs: dict[str
 
 def test_planes_that_are_not_as_large_as_they_say_are_none(tmp_path: Path) -> None:
     planes, identity = np.arange(24, dtype="f4").reshape(2, 3, 4), {"tile": "a"}
-    write_planes(tmp_path / "kept", planes, identity)
+    with planes_file(tmp_path / "kept", (2, 3, 4), identity) as file:
+        file[:, :1, :], file[:, 1:, 1:], file[:, 1:, :1] = planes[:, :1], planes[:, 1:, 1:], planes[:, 1:, :1]
     np.testing.assert_array_equal(read_planes(tmp_path / "kept", identity), planes)
     assert read_planes(tmp_path / "kept", {"tile": "b"}) is None
     (tmp_path / "kept" / "planes.f4").write_bytes(planes.tobytes()[:-4])
@@ -515,7 +516,8 @@ def reader_of_scenes(run_dir: Path) -> Reader:
 
 def reader_of_planes(run_dir: Path) -> Reader:
     folder, identity = run_dir / "scene.zarr" / "vertices" / "tile-a-0", {"tile": "a", "bands": [1, 2]}
-    write_planes(folder, np.arange(24, dtype="f4").reshape(2, 3, 4), identity)
+    with planes_file(folder, (2, 3, 4), identity) as planes:
+        planes[:, :, :] = np.arange(24, dtype="f4").reshape(2, 3, 4)
 
     def read(path: Path) -> Any:
         planes = read_planes(folder, identity)

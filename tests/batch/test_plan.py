@@ -143,9 +143,19 @@ def test_projected_memory_grows_with_threads_and_endmembers(site: Site, monkeypa
     assert blocks.memory(2) < blocks.memory(8), "of many blocks each thread has one"
 
 
+def test_projected_memory_counts_whole_spectra_where_statistics_of_the_scene_need_them(site: Site) -> None:
+    usual, ace = (make_plan(site.paths, RunConfig(methods=[name])) for name in ("sam", "ace"))
+    assert usual.tiles[0].held_bytes == 0
+    height, width = ace.tiles[0].shape
+    assert ace.tiles[0].held_bytes == height * width * 2 * open_cube(site.paths[0]).pipe(select_bands).wavelength.size
+    held = replace(ace.tiles[0], held_bytes=10**9)
+    assert ace.tile_memory(held, 2) > ace.tile_memory(replace(held, held_bytes=0), 2) + 9 * 10**8
+
+
 def test_projected_memory_counts_what_methods_add_to_the_basis(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     def memory(**settings: object) -> int:
-        return make_plan(site.paths, RunConfig(**settings)).memory(2)
+        plan = make_plan(site.paths, RunConfig(**settings))
+        return plan.tile_memory(replace(plan.tiles[0], held_bytes=0), 2)
 
     (height, width), ace = make_plan(site.paths, RunConfig()).tiles[0].shape, {"methods": ["sam", "ace"]}
     components = [memory(**ace, options={"ace": {"components": n}}) for n in (11, 21, 31)]

@@ -1,5 +1,7 @@
 """Statistics of a cube against numpy in float64, whatever the chunks."""
 
+from pathlib import Path
+
 import dask.array as da
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import xarray as xr
 from hsi_dask import synthetic
 from hsi_dask.errors import ConfigError, EndmemberError, SchemaError
 from hsi_dask.io.neon.cube import open_neon
+from hsi_dask.ops import statistics
 from hsi_dask.ops.bands import select_bands
 from hsi_dask.ops.statistics import background_of, scene_statistics
 
@@ -51,6 +54,27 @@ def test_statistics_are_those_of_all_pixels_with_data_whatever_the_chunks(cube: 
     np.testing.assert_allclose(found["mean"], mean, rtol=1e-12)
     np.testing.assert_allclose(found.covariance / scale, covariance / scale, atol=1e-12)
     np.testing.assert_allclose(found.noise_covariance / scale, noise / scale, atol=1e-12)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_blocks_that_are_too_many_to_hold_are_read_by_turns(
+    masked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = synthetic.simulate_scene(
+        (44, 60), seed=3, no_data=0.1, wavelength=synthetic.neon_wavelengths(60, step=33.0)
+    )
+    path = synthetic.write_neon_tile(tmp_path, scene, chunks=(44, 60, 1))
+    cube = select_bands(open_neon(path, masked=False))
+    where = (cube[:, :, 0] > 1000) if masked else None
+    expected = scene_statistics(cube, where=where).compute()
+    row = 60 * cube.sizes["wavelength"] * 2
+    monkeypatch.setattr(statistics, "_STRIP_BYTES", 8 * row)
+    monkeypatch.setattr(statistics, "MOST_HELD", 18 * row)
+    found = scene_statistics(cube, where=where)
+    assert any("_held" in str(key) for key in found.covariance.__dask_graph__())
+    for name, values in found.compute().items():
+        np.testing.assert_allclose(values, expected[name], rtol=1e-12, atol=1e-16)
+    assert statistics.held_bytes(cube.shape, 44, 2) == 18 * row
 
 
 def test_pixels_that_do_not_count_are_left_out(cube: xr.DataArray) -> None:

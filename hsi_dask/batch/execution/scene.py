@@ -46,7 +46,6 @@ def reduce_tile(job: Job, threads: int, advanced: Advanced) -> str:
         arrays = reduction.reduce(opened.cube, where)
         folder = tile_folder(run_dir, reduction, job.tile)
         write_arrays(folder, arrays, tile_identity(reduction, job.config, job.tile))
-    give_back_heap()
     return job.tile.id
 
 
@@ -67,6 +66,7 @@ def _ensure(state: Run, plan: Plan, reduction: Reduction, workers: Workers) -> N
         if isinstance(outcome, Failure):
             raise_if_fatal(outcome)
             observer.message(f"tile {job.tile.id} is left out of the {reduction.title}: {outcome.reason}")
+    give_back_heap()
     found = (_kept(state, plan, reduction, tile) for tile in tiles)
     combined = reduction.combine_all(part for part in found if part is not None)
     if combined is None:

@@ -36,7 +36,9 @@ from hsi_dask.io.tile_source import TileSource
 from hsi_dask.methods.options import method_options
 from hsi_dask.methods.registry import method, variables
 from hsi_dask.methods.specification import Method
+from hsi_dask.ops.bands import select_bands
 from hsi_dask.ops.grids import corner_name
+from hsi_dask.ops.statistics import held_bytes
 from hsi_dask.ops.whole_planes import HELD_BYTES, READ_PLANES, STEP_PIXELS, SUM_BYTES, pieces_at_once
 from hsi_dask.schema import CLASS_DIMS, ENDMEMBER, QUALITY, QUALITY_OF_AREA, WAVELENGTH, Variable
 
@@ -54,6 +56,8 @@ _COPIES_OF_STEP = 3
 _COPIES_OF_MAPS = 3
 #   masks, of every pixel: layers as stored, planes of indices in float32, least and largest values, flags
 _MASK_BYTES = 40
+#   statistics of the scene: sums and differences of a strip's pixels, by each thread
+_STRIP_SUMS = 32 * 2**20
 #   a search over every pixel: its planes in float32, once more as they are written, and sums in float64
 _COPIES_OF_PLANES = 3
 
@@ -79,6 +83,7 @@ class Tile:
     slabs : row ranges of the tile, computed and written one after another
     block_bytes, block_pixels : stored integers of one dask block, and its pixels
     inside, read : shares of its pixels that are in the area of interest, and of its stored bytes that are read
+    held_bytes : stored integers that statistics of the scene hold, where these are needed
     cell : which files it is of, where tiles overlap; then `path` is of the document that says so
     """
 
@@ -94,6 +99,7 @@ class Tile:
     block_pixels: int
     inside: float = 1.0
     read: float = 1.0
+    held_bytes: int = 0
     cell: Cell | None = None
 
 
@@ -223,7 +229,8 @@ class Plan:
         maps = sum(map(self._bytes_a_pixel, self.variables)) * pixels
         masks = _MASK_BYTES * pixels if self.config.masks != MaskConfig() else 0
         searched = _COPIES_OF_PLANES * self._searched_bytes_a_pixel * pixels
-        return _PROCESS + stored + max(sums + maps, maps * _COPIES_OF_MAPS, searched) + masks
+        mapped = stored + max(sums + maps, maps * _COPIES_OF_MAPS, searched)
+        return _PROCESS + max(mapped, tile.held_bytes + threads * min(_STRIP_SUMS, tile.held_bytes)) + masks
 
     def _sums_a_pixel(self, specs: Sequence[Method]) -> int:
         """Numbers that a pixel is summed to: its products with a basis, its energy, and what divergences need."""
@@ -307,6 +314,7 @@ def make_plan(
     own_windows = config.bands.windows is not None and "file" not in config.bands.windows
     config, of_windows = with_common_windows(whole, config)
     config, spectra, inherited = supplied_endmembers(config, files[0], own_windows=own_windows)
+    counted_bands = _bands_of_statistics(files[0], config)
     tiles = tuple(
         Tile(
             id=corner_name(*file.bounds[:2]),
@@ -321,6 +329,9 @@ def make_plan(
             block_pixels=math.prod(block[:2]),
             inside=share.pixels,
             read=share.chunks / share.of_chunks * (cut.read_share(file) if cut else 1.0),
+            held_bytes=held_bytes(
+                (file.shape[0], file.shape[1], counted_bands), block[0], file.reflectance.dtype.itemsize
+            ),
             cell=cut.cells[file.path] if cut else None,
         )
         for file, box, share in zip(files, layout.boxes, shares, strict=True)
@@ -337,6 +348,13 @@ def with_checksums(plan: Plan, advanced: Callable[[float], None] = lambda share:
     """The plan with checksums of its files, and the share done on the way; OSError where one cannot be read."""
     paths = [part.path for tile in plan.tiles for part in (tile.cell.parts if tile.cell else [tile])]
     return replace(plan, checksums=checksums_of(dict.fromkeys(paths), advanced))
+
+
+def _bands_of_statistics(file: TileSource, config: RunConfig) -> int:
+    """How many wavelengths statistics of the scene are of; 0 where no method needs any."""
+    if not any(method(name).background for name in config.methods):
+        return 0
+    return select_bands(file.numbers(), windows=config.bands.pairs, drop_last=config.bands.drop_last).sizes[WAVELENGTH]
 
 
 def _cut(files: Sequence[TileSource], config: RunConfig, folder: Path) -> Cut | None:
