@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -103,6 +104,11 @@ _SELECTIONS: dict[str, Selection] = {}
 def is_partial(array: Any) -> bool:
     """Whether the pieces of an array leave out pixels."""
     return bool(getattr(array, "is_partial", False))
+
+
+def unchecked(array: Any) -> Any:
+    """The array for reading it once more, without its checksums where that is cheaper: it has a field that says so."""
+    return replace(array, unchecked=True) if hasattr(array, "unchecked") else array
 
 
 def register(name: str, source: Source) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hsi_dask.errors import ConfigError, EndmemberError
 from hsi_dask.ops.decoding import require_reflectance, storage
 from hsi_dask.schema import CUBE_DIMS, PIXEL, WAVELENGTH, X, Y, describe_coordinates, require_dims, require_pixels
-from hsi_dask.sources import PieceSource, find_selection, find_source
+from hsi_dask.sources import PieceSource, find_selection, find_source, unchecked
 
 WINDOW = 32  # pixels: candidates come from square windows, because a stored chunk is read for one or for all
 PER_WINDOW = 16  # candidates a window: 20 000 pixels come from all windows of a tile of 1 km, fewer from a part of them
@@ -75,8 +75,12 @@ def sample_pixels(cube: xr.DataArray, size: int, *, seed: int = 0, where: xr.Dat
 
 
 def pixels_at(cube: xr.DataArray, places: NDArray[Any]) -> xr.DataArray:
-    """Spectra of a cube (y, x, wavelength) at these positions (2, k), labelled as those of `sample_pixels`."""
-    stored = require_reflectance(_gather(cube.data, places), cube.attrs)
+    """Spectra of a cube (y, x, wavelength) at these positions (2, k), labelled as those of `sample_pixels`.
+
+    For a cube all of which was read before: compressed chunks are inflated only up to the last row with a position,
+    and their checksums, which stand at their ends, are not seen again.
+    """
+    stored = require_reflectance(_gather(cube.data, places, checked=False), cube.attrs)
     return _labelled(cube, places, storage(cube).reflectance(stored))
 
 
@@ -121,7 +125,7 @@ def _is_read_whole(data: Any) -> bool:
     return not hasattr(data, "dask") or (data.numblocks[:2] == (1, 1) and data.numblocks[2] > 1)
 
 
-def _gather(data: Any, places: NDArray[np.intp]) -> NDArray[Any]:
+def _gather(data: Any, places: NDArray[np.intp], *, checked: bool = True) -> NDArray[Any]:
     """Stored spectra (k, wavelength) at positions (2, k), each block read once, within its bounding box."""
     if not hasattr(data, "dask"):
         return _pick(np.asarray(data), places)
@@ -134,6 +138,7 @@ def _gather(data: Any, places: NDArray[np.intp]) -> NDArray[Any]:
     blocks = [np.searchsorted(e, at, side="right") - 1 for e, at in zip(edges, places, strict=True)]
     block = blocks[0] * data.numblocks[1] + blocks[1]
     name, source = f"sample-{tokenize(data.name, places)}", find_source(data)
+    array = None if source is None else source.array if checked else unchecked(source.array)
     boxes: dict[Any, tuple[Any, tuple[slice, ...]]] = {}
     graph: dict[Any, Any] = {}
     sizes, order = [], []
@@ -146,7 +151,7 @@ def _gather(data: Any, places: NDArray[np.intp]) -> NDArray[Any]:
         for k in range(data.numblocks[2]):
             key = (name, n, k)
             if source:
-                graph[key] = Task(key, _pick_stored, source.array, source.block(i, j, k), inside)
+                graph[key] = Task(key, _pick_stored, array, source.block(i, j, k), inside)
                 continue
             boxes[f"{name}-box", n, k] = (data.name, i, j, k), box
             graph[key] = Task(key, _pick, TaskRef((f"{name}-box", n, k)), inside - low[:, None])
@@ -198,10 +203,11 @@ def _pick_stored(
     chunk = at[0] // down * (columns.stop // across + 1) + at[1] // across
     for number in np.unique(chunk):
         members = np.flatnonzero(chunk == number)
-        top, left = at[0, members[0]] // down * down, at[1, members[0]] // across * across
+        top, bottom = int(at[0, members].min()), int(at[0, members].max()) + 1
+        left = at[1, members[0]] // across * across
         done = 0
-        for group in groups:  # of a whole chunk: that can be inflated to where it stays
-            values = array[top : min(top + down, rows.stop), left : min(left + across, columns.stop), group]
+        for group in groups:
+            values = array[top:bottom, left : min(left + across, columns.stop), group]
             planes = values.transpose(2, 0, 1).reshape(group.size, -1)
             place = (at[0, members] - top) * values.shape[1] + at[1, members] - left
             picked[done : done + group.size, members] = planes.take(place, axis=1)

@@ -44,7 +44,7 @@ def store_planes(cube: xr.DataArray, where: xr.DataArray | None, space: Space, o
         return
     import dask.array as da
 
-    target: Any = out
+    target: Any = out  # all that dask asks for is that parts can be put there
     da.store(planes, target, lock=False)
 
 

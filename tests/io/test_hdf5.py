@@ -18,6 +18,7 @@ from hsi_dask.io.blocks import block_shape, lazy
 from hsi_dask.io.decoding import Reflectance
 from hsi_dask.io.hdf5 import StoredArray, open_file, stored_array
 from hsi_dask.io.views import Transposed
+from hsi_dask.sources import unchecked
 
 SHAPE = (50, 40, 30)
 LAYOUTS = {
@@ -79,6 +80,29 @@ def test_any_index_gives_what_numpy_gives(every_layout: list[StoredArray], index
     data = np.random.default_rng(0).integers(-9999, 9999, SHAPE).astype("int16")
     for stored in every_layout:
         np.testing.assert_array_equal(stored[index], orthogonal(data, index))
+        np.testing.assert_array_equal(unchecked(stored)[index], orthogonal(data, index))
+
+
+@pytest.mark.parametrize("dtype", ["<i2", ">i2", "<f4"])
+def test_the_first_rows_are_inflated_without_what_comes_after_them(tmp_path: Path, dtype: str) -> None:
+    data = np.random.default_rng(0).integers(-99, 99, SHAPE).astype(dtype)
+    path = tmp_path / "cube.h5"
+    write(path, data, **LAYOUTS["one band a chunk"])
+    with h5py.File(path) as file:
+        infos = [file["cube"].id.get_chunk_info(number) for number in range(SHAPE[2])]
+    with path.open("r+b") as stream:
+        for info in infos:
+            stream.seek(info.byte_offset + info.size - 4)
+            stream.write(bytes(4))  # the checksum
+    stored = unchecked(facts(path))
+    np.testing.assert_array_equal(stored[10:40], data[10:40])
+    with pytest.raises(FileFormatError, match="does not inflate"):
+        facts(path)[10:40]
+    with path.open("r+b") as stream:
+        stream.seek(infos[0].byte_offset + infos[0].size // 4)
+        stream.write(b"\xff\x00" * 8)
+    with pytest.raises(FileFormatError, match="does not inflate"):
+        unchecked(facts(path))[10:44]
 
 
 def test_two_dimensions_and_other_types_read_too(tmp_path: Path) -> None:

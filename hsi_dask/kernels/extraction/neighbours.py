@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from hsi_dask.kernels.compiled import as_input, compiled
 
-_TILE = 512  # pixels of a box: they follow each other in a row of the scene, and are alike
-_FIRST = 5  # planes by which most pixels are ruled out
+_TILE = 128  # pixels of a box: they follow each other in a row of the scene, and are alike
+_FIRST = 4  # planes by which most pixels are ruled out
 _STEP = 61  # every so many pixels are looked at first: they tell how far the nearest can be at most
 
 
