@@ -108,13 +108,8 @@ class PlanesFile:
         with open(self.path, "r+b") as file:
             for k, i in np.ndindex(len(values), height // rows):
                 before = np.ravel_multi_index((plane + k, row + i * rows, column), self.shape)
-<<<<<<< HEAD
                 file.seek(int(before) * _PLANE.itemsize)
-                file.write(np.ascontiguousarray(values[k, i * rows : (i + 1) * rows], _PLANE).data)
-=======
-                file.seek(self.start + int(before) * values.itemsize)
-                file.write(values[k, i * rows : (i + 1) * rows].tobytes())
->>>>>>> 9b0cd74 (Spectra of an endmember's pixels are inflated only up to the last row wanted; nearest pixels are ruled out in smaller boxes)
+                file.write(values[k, i * rows : (i + 1) * rows].astype(_PLANE).tobytes())
 
 
 @contextmanager
