@@ -135,10 +135,10 @@ def _names(words: str | None) -> list[str] | None:
     return None if words is None else [word.strip() for word in words.split(",")]
 
 
-def _thresholds(given: Sequence[str] | None) -> dict[str, float | list[float]]:
+def _thresholds(texts: Sequence[str] | None) -> dict[str, float | list[float]]:
     """By name one number, or one for each endmember."""
     found: dict[str, float | list[float]] = {}
-    for text in given or ():
+    for text in texts or ():
         name, equals, numbers = text.partition("=")
         try:
             values = [float(number) for number in numbers.split(",")]

@@ -24,7 +24,7 @@ from hsi_dask.io.damage import damage_named
 from hsi_dask.io.levels import level_grids, stored_array
 from hsi_dask.io.map_grid import Grid
 from hsi_dask.overviews.coarsening import WINDOW, coarsen, steps_between
-from hsi_dask.overviews.jobs import Work
+from hsi_dask.overviews.jobs import Stages
 from hsi_dask.overviews.statistics import Cell, Statistics, planes_of, statistics_of
 from hsi_dask.schema import Variable, X, Y
 
@@ -101,10 +101,10 @@ def _with_levels(
     steps = list(steps_between(path, "1/", path, grids, cells))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         total = len(planes) * (len(cells) + WINDOW * sum(len(step.windows()) for step in steps))
-        work = Work(pool, total, lambda share: advanced(_DIFFERENCES + (1 - _DIFFERENCES) * share))
-        found = statistics_of(path / "1", pair.grid, planes, sorted(cells), work)
+        stages = Stages(pool, total, lambda share: advanced(_DIFFERENCES + (1 - _DIFFERENCES) * share))
+        found = statistics_of(path / "1", pair.grid, planes, sorted(cells), stages)
         for step in steps:
-            coarsen(step, planes, work)
+            coarsen(step, planes, stages)
     return {name: tuple(Statistics(**one) for one in each) for name, each in found.items()}
 
 

@@ -141,10 +141,10 @@ class Layers(ChunkedArray):
             for values, least in zip(found, best, strict=True):
                 better |= equal & (values < least)
                 equal &= values == least
-            taken = there & better
-            owner[taken] = number
+            chosen = there & better
+            owner[chosen] = number
             for values, least in zip(found, best, strict=True):
-                least[taken] = values[taken]
+                least[chosen] = values[chosen]
         return owner
 
     def planes(self, number: int, bands: NDArray[np.intp]) -> NDArray[Any]:

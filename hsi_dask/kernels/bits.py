@@ -19,14 +19,14 @@ _READ, _SECOND_LEVEL, _DATA = 0, 2, 1  # of LLVM's prefetch: what for, how near,
 _CONTRACT = {"contract"}  # fused multiply-add only: NaN, order and zeros keep their meaning
 
 
-def _reinterpreting(given: Any, wanted: Any) -> Any:
+def _reinterpreting(stored: Any, wanted: Any) -> Any:
     """A compiled function that takes the bits of a number of one type for a number of another."""
 
     def reinterpret(typing_context, value):
         def generate(context, builder, signature, arguments):
             return builder.bitcast(arguments[0], context.get_value_type(wanted))
 
-        return wanted(given), generate
+        return wanted(stored), generate
 
     return intrinsic(reinterpret)
 

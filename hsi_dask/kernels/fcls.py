@@ -158,7 +158,7 @@ def _solve_all(z, centre, shrink, basis, c, rows, ct, gram, sweep, out):
         for j in range(len(rows)):
             for i in range(BLOCK):
                 sizes[j, i] = NONE
-        work = np.empty((p + 5, max(p, k) + 4))
+        scratch = np.empty((p + 5, max(p, k) + 4))
     for first in range(0, n, BLOCK):
         size = min(BLOCK, n - first)
         _reduce(z, centre, shrink, basis, first, size, planes)
@@ -198,7 +198,7 @@ def _solve_all(z, centre, shrink, basis, c, rows, ct, gram, sweep, out):
                     if turn == 0:
                         for j in range(p):
                             inside[j] = state[j, i] > 0.0
-                    sound = evaluate(rows, ct, gram, pixel, inside, v, members, work)
+                    sound = evaluate(rows, ct, gram, pixel, inside, v, members, scratch)
                 if not sound:
                     break
             if verdict != 0 or not sound:

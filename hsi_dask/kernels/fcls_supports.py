@@ -106,13 +106,13 @@ def _combine(weights, rows, total):
 
 
 @inner(fastmath=CONTRACT)
-def evaluate(c, ct, gram, pixel, inside, v, members, work):
+def evaluate(c, ct, gram, pixel, inside, v, members, scratch):
     """Abundances and multipliers by Cholesky on the support's Gram matrix, refined once on the vertices.
 
     False when the support is too near to dependent for this; `v` is then a rough answer.
     """
     p, k = len(inside), c.shape[1]
-    factor, ones, step, rest, slopes, nearest = work[5:], work[0], work[1], work[2], work[3], work[4]
+    factor, ones, step, rest, slopes, nearest = scratch[5:], scratch[0], scratch[1], scratch[2], scratch[3], scratch[4]
     s = np.int64(0)
     for j in range(p):
         v[j] = 1.0 if inside[j] else 0.0

@@ -122,12 +122,12 @@ def _coords(values: xr.DataArray) -> dict[Any, xr.Variable]:
     return {name: c.variable for name, c in values.coords.items()}
 
 
-def _blockwise(data: Any, work: Callable[[NDArray[Any]], NDArray[np.float32]], size: int) -> Any:
+def _blockwise(data: Any, function: Callable[[NDArray[Any]], NDArray[np.float32]], size: int) -> Any:
     """Work on each block (..., wavelength) to (..., size)."""
     if not hasattr(data, "dask"):
-        return work(data)
+        return function(data)
     meta = np.empty((0,) * data.ndim, np.float32)
-    return data.map_blocks(work, chunks=(*data.chunks[:-1], (size,)), dtype=np.float32, meta=meta)
+    return data.map_blocks(function, chunks=(*data.chunks[:-1], (size,)), dtype=np.float32, meta=meta)
 
 
 def _removed(block: NDArray[Any], *, grid: NDArray[np.float64]) -> NDArray[np.float32]:

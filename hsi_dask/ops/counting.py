@@ -87,14 +87,14 @@ def estimate_count(
     return xr.Dataset({"count": ((), np.int64(count.materials)), **curve}, coords, attrs)
 
 
-def _statistics(given: xr.DataArray, statistics: xr.Dataset | None) -> Background:
+def _statistics(spectra: xr.DataArray, statistics: xr.Dataset | None) -> Background:
     if statistics is not None:
-        return background_of(statistics, given)
-    if PIXEL in require_labels(given, CUBE_DIMS, "the cube").dims:
-        found = spectra_moments(np.asarray(given.transpose(PIXEL, WAVELENGTH), np.float64))
+        return background_of(statistics, spectra)
+    if PIXEL in require_labels(spectra, CUBE_DIMS, "the cube").dims:
+        found = spectra_moments(np.asarray(spectra.transpose(PIXEL, WAVELENGTH), np.float64))
         nothing = np.full(found.covariance.shape, np.nan)
         return Background(found.mean, found.covariance, nothing, found.pixels)
-    return background_of(scene_statistics(given), given)
+    return background_of(scene_statistics(spectra), spectra)
 
 
 def stable_count(pixels: xr.DataArray, most: int, *, seed: int = 0, **how: Any) -> xr.Dataset:

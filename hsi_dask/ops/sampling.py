@@ -64,10 +64,10 @@ def sample_pixels(cube: xr.DataArray, size: int, *, seed: int = 0, where: xr.Dat
             break
         stored = require_reflectance(_gather(cube.data, places_now), cube.attrs)
         valid = how.valid(stored).all(axis=1) & stored.any(axis=1)  # a pixel of zeros alone has no spectrum
-        taken = np.flatnonzero(valid)[: size - have]
-        places.append(places_now[:, taken])
-        spectra.append(how.reflectance(stored[taken]))
-        have += taken.size
+        chosen = np.flatnonzero(valid)[: size - have]
+        places.append(places_now[:, chosen])
+        spectra.append(how.reflectance(stored[chosen]))
+        have += chosen.size
         share = max(float(valid.mean()), 0.05)
     if not have:
         raise EndmemberError("the cube has no pixel with data at all its wavelengths; choose another tile")
@@ -112,12 +112,12 @@ def _spread_order(down: int, across: int, rng: np.random.Generator) -> NDArray[n
 
 def _next_places(candidates: Iterator[NDArray[np.intp]], wanted: float) -> NDArray[np.intp]:
     """The next candidates (2, k), at least as many as wanted while there are any."""
-    taken = [np.empty((2, 0), np.intp)]
+    chosen = [np.empty((2, 0), np.intp)]
     count = 0
     while count < wanted and (places := next(candidates, None)) is not None:
-        taken.append(places)
+        chosen.append(places)
         count += places.shape[1]
-    return np.concatenate(taken, axis=1)
+    return np.concatenate(chosen, axis=1)
 
 
 def _is_read_whole(data: Any) -> bool:

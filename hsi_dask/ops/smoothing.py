@@ -50,12 +50,12 @@ def smooth(spectra: xr.DataArray, *, window: int = 11, order: int = 2, derivativ
         matrix = savitzky_golay(values[WAVELENGTH], window, order, derivative)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    work = partial(_smoothed, matrix=np.ascontiguousarray(matrix.T))
+    smoothed = partial(_smoothed, matrix=np.ascontiguousarray(matrix.T))
     data = values.data
     if hasattr(data, "dask"):
-        data = data.map_blocks(work, dtype=np.float32, meta=np.empty((0,) * data.ndim, np.float32))
+        data = data.map_blocks(smoothed, dtype=np.float32, meta=np.empty((0,) * data.ndim, np.float32))
     else:
-        data = work(data)
+        data = smoothed(data)
     name = f"derivative {derivative} of reflectance by nm" if derivative else "smoothed reflectance"
     attrs = {"long_name": name, "units": f"nm-{derivative}" if derivative else "1"}
     coords = {key: c.variable for key, c in values.coords.items()}

@@ -13,7 +13,7 @@ import numpy as np
 from hsi_dask.io.documents import Count, matching
 from hsi_dask.io.levels import stored_array
 from hsi_dask.io.map_grid import Grid
-from hsi_dask.overviews.jobs import Work
+from hsi_dask.overviews.jobs import Stages
 from hsi_dask.overviews.statistics import Cell, damage_named, place
 from hsi_dask.schema import MATERIAL, NO_CLASS, UNCLASSIFIED, Variable
 
@@ -77,7 +77,7 @@ def comparable(variables: Sequence[Variable]) -> Iterator[tuple[Variable, Variab
             yield one, other
 
 
-def joint_counts(one: Source, other: Source, grid: Grid, cells: Collection[Cell], work: Work) -> dict[str, int]:
+def joint_counts(one: Source, other: Source, grid: Grid, cells: Collection[Cell], stages: Stages) -> dict[str, int]:
     """How many pixels have each pair of classes, as "1,3"; pixels without data in one do not count."""
     arrays = [(source[1], source[0], stored_array(*source)) for source in (one, other)]
 
@@ -90,7 +90,7 @@ def joint_counts(one: Source, other: Source, grid: Grid, cells: Collection[Cell]
         return np.bincount(pairs, minlength=1 << 16)
 
     total = np.zeros(1 << 16, np.int64)
-    for counts in work.map(counted, sorted(cells)):
+    for counts in stages.map(counted, sorted(cells)):
         total += counts
     table = total.reshape(256, 256)[:NO_CLASS, :NO_CLASS]
     return {f"{a},{b}": int(table[a, b]) for a, b in np.argwhere(table).tolist()}

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hsi_dask.io.levels import stored_array
 from hsi_dask.io.map_grid import Grid
-from hsi_dask.overviews.jobs import Work
+from hsi_dask.overviews.jobs import Stages
 from hsi_dask.overviews.statistics import Cell, Plane, place
 from hsi_dask.schema import Variable
 
@@ -51,7 +51,7 @@ def steps_between(finest: Path, group: str, part: Path, grids: Mapping[int, Grid
         cells = set(step.windows())
 
 
-def coarsen(step: Step, planes: Sequence[Plane], work: Work) -> None:
+def coarsen(step: Step, planes: Sequence[Plane], stages: Stages) -> None:
     """Fill the coarse level with these planes."""
     names = {plane.name for plane in planes}
     sources = {name: stored_array(step.source, step.group + name) for name in names}
@@ -70,7 +70,7 @@ def coarsen(step: Step, planes: Sequence[Plane], work: Work) -> None:
             values[inside] = sources[name][(*at, down, across)]
         targets[name][(*at, *place(step.coarse, window))] = halved(values, variable)
 
-    for _ in work.map(one, product(planes, step.windows().items()), WINDOW):
+    for _ in stages.map(one, product(planes, step.windows().items()), WINDOW):
         pass  # to raise what a thread raised
 
 

@@ -14,7 +14,7 @@ Found = TypeVar("Found")
 
 
 @dataclass
-class Work:
+class Stages:
     """Stages of jobs, one after another, `total` by weight; `advanced` runs in the thread that consumes results."""
 
     pool: Executor

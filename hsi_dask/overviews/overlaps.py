@@ -19,7 +19,7 @@ from hsi_dask.io.chunked import InMemory
 from hsi_dask.io.decoding import Reflectance
 from hsi_dask.io.readers import read_source
 from hsi_dask.io.tile_source import TileSource
-from hsi_dask.overviews.jobs import Work
+from hsi_dask.overviews.jobs import Stages
 from hsi_dask.overviews.overviews import Overviews, nearest_bands, place_of
 from hsi_dask.overviews.statistics import Cell, place
 from hsi_dask.overviews.steps import FEWEST, Step, relative_step, rounded
@@ -63,7 +63,7 @@ class Overlapped:
             yield self.names[a], self.names[b], pixels
 
 
-def overlapped(overviews: Overviews, work: Work) -> dict[Cell, Overlapped]:
+def overlapped(overviews: Overviews, stages: Stages) -> dict[Cell, Overlapped]:
     """Of the chunks that are cells of overlapping files which can be read, whose pixels they have."""
 
     def one(record: TileRecord) -> tuple[Cell, Overlapped] | None:
@@ -75,7 +75,7 @@ def overlapped(overviews: Overviews, work: Work) -> dict[Cell, Overlapped]:
             logger.info("no seams inside %s: %s", record.tile, error)
             return None
 
-    return dict(found for found in work.map(one, overviews.records) if found is not None)
+    return dict(found for found in stages.map(one, overviews.records) if found is not None)
 
 
 def _overlapped(overviews: Overviews, record: TileRecord) -> tuple[Cell, Overlapped]:

@@ -40,7 +40,7 @@ from hsi_dask.io.regions import Region
 from hsi_dask.io.tile_source import TileSource
 from hsi_dask.overviews.agreement import Agreement, Counts, agreement_of, comparable, joint_counts
 from hsi_dask.overviews.coarsening import WINDOW, coarsen, steps_between
-from hsi_dask.overviews.jobs import Work
+from hsi_dask.overviews.jobs import Stages
 from hsi_dask.overviews.reclassified import (
     CLASSES,
     Reclassified,
@@ -185,11 +185,11 @@ class Overviews:
         pairs = list(comparable(self.variables))
         found = {}
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            work = Work(pool, 1.0, lambda share: None)
+            stages = Stages(pool, 1.0, lambda share: None)
             for a, b in ((one.name, other.name) for one, other in pairs):
                 known = None if others & {a, b} else counts.get(f"{a} {b}")
                 grid = self.run.manifest.grid
-                joint = known or joint_counts(self.source(a), self.source(b), grid, self.cells, work)
+                joint = known or joint_counts(self.source(a), self.source(b), grid, self.cells, stages)
                 found[a, b] = agreement_of(joint)
         return found
 
@@ -325,23 +325,23 @@ def _make(overviews: Overviews, advanced: Advanced) -> None:
         of_looks = list(steps_between(part, "1/", part, grids, cells))
         windows = sum(len(step.windows()) for step in of_maps)
         reads = len(planes) * (len(cells) + _LOOK * len(records)) + len(pairs) * len(cells)
-        work = Work(pool, reads + WINDOW * (len(planes) + len(looks)) * windows, advanced)
+        stages = Stages(pool, reads + WINDOW * (len(planes) + len(looks)) * windows, advanced)
         attrs = {
             "records": overviews.identity,
-            "statistics": statistics_of(run.results, grids[1], planes, sorted(cells), work),
-            "agreement": {f"{a} {b}": joint_counts(*own, grids[1], cells, work) for (a, b), own in pairs.items()},
+            "statistics": statistics_of(run.results, grids[1], planes, sorted(cells), stages),
+            "agreement": {f"{a} {b}": joint_counts(*own, grids[1], cells, stages) for (a, b), own in pairs.items()},
         }
         levels_store.create_levels(part, grids, variables, endmembers, np.array(QUICKLOOK_WAVELENGTHS), attrs)
-        _write_quicklooks(run, records, part, work, _LOOK * len(planes))
+        _write_quicklooks(run, records, part, stages, _LOOK * len(planes))
         for maps, quicklooks in zip(of_maps, of_looks, strict=True):
-            coarsen(maps, planes, work)
-            coarsen(quicklooks, looks, work)
+            coarsen(maps, planes, stages)
+            coarsen(quicklooks, looks, stages)
 
 
 # ------------------------------------------------------------------------------------------------ quicklook
 
 
-def _write_quicklooks(run: Run, records: Sequence[TileRecord], part: Path, work: Work, weight: float) -> None:
+def _write_quicklooks(run: Run, records: Sequence[TileRecord], part: Path, stages: Stages, weight: float) -> None:
     """Four planes of every tile whose file can be read, at full resolution."""
     array, grid = stored_array(part, f"1/{QUICKLOOK}", "r+"), run.manifest.grid
 
@@ -355,7 +355,7 @@ def _write_quicklooks(run: Run, records: Sequence[TileRecord], part: Path, work:
             return
         array[:, row : row + values.shape[1], column : column + values.shape[2]] = values  # its own chunks
 
-    for _ in work.map(one, records, weight):
+    for _ in stages.map(one, records, weight):
         pass  # to raise what a thread raised
 
 

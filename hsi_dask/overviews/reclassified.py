@@ -28,7 +28,7 @@ from hsi_dask.io.durable import whole_folder
 from hsi_dask.io.levels import level_grids, stored_array
 from hsi_dask.io.map_grid import Grid
 from hsi_dask.overviews.coarsening import WINDOW, coarsen, steps_between
-from hsi_dask.overviews.jobs import Work
+from hsi_dask.overviews.jobs import Stages
 from hsi_dask.overviews.statistics import Cell, Plane, Statistics, damage_named, measured, place
 from hsi_dask.schema import ENDMEMBER, NO_CLASS, UNCLASSIFIED, Variable
 
@@ -117,7 +117,7 @@ def reclassify(
     with whole_folder(classes.path) as part, ThreadPoolExecutor(os.cpu_count()) as pool:
         levels_store.create_map_levels(part, grids, [classes.variable], endmembers, attrs)
         steps = list(steps_between(part, "1/", part, grids, set(cells)))
-        work = Work(pool, len(planes) * len(cells) + WINDOW * sum(len(s.windows()) for s in steps), advanced)
+        stages = Stages(pool, len(planes) * len(cells) + WINDOW * sum(len(s.windows()) for s in steps), advanced)
         source, target = stored_array(run.results, scores.name), stored_array(part, f"1/{name}", "r+")
 
         def one(cell: Cell) -> Statistics:
@@ -127,10 +127,10 @@ def reclassify(
             target[window] = found
             return measured(found, classes.variable)
 
-        counts = sum(work.map(one, sorted(cells), len(planes)), Statistics())
+        counts = sum(stages.map(one, sorted(cells), len(planes)), Statistics())
         levels_store.note(part, statistics=[asdict(counts) if counts.count else {}])
         for step in steps:
-            coarsen(step, [Plane(classes.variable, ())], work)
+            coarsen(step, [Plane(classes.variable, ())], stages)
 
 
 def _best(

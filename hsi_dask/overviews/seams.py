@@ -24,7 +24,7 @@ from hsi_dask.io.documents import Digest, Text, read_document
 from hsi_dask.io.durable import digest, write_file
 from hsi_dask.io.levels import stored_array
 from hsi_dask.io.map_grid import Grid
-from hsi_dask.overviews.jobs import Work
+from hsi_dask.overviews.jobs import Stages
 from hsi_dask.overviews.overlaps import Overlapped, overlapped
 from hsi_dask.overviews.overviews import QUICKLOOK_WAVELENGTHS, Overviews
 from hsi_dask.overviews.statistics import Cell, Plane, damage_named, place, planes_of
@@ -167,12 +167,12 @@ def _found(overviews: Overviews, advanced: Advanced) -> Iterator[Seam]:
     looks = [Plane(QUICKLOOK, (n,)) for n in range(len(QUICKLOOK_WAVELENGTHS))]
     planes, cells = [*looks, *planes_of(maps, overviews.sizes)], sorted(overviews.cells)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        work = Work(pool, max(1, len(planes) * len(cells) + len(overviews.records)), advanced)
-        found = overlapped(overviews, work)
+        stages = Stages(pool, max(1, len(planes) * len(cells) + len(overviews.records)), advanced)
+        found = overlapped(overviews, stages)
         joints = list(_joints(overviews, found))
         steps: list[list[Step]] = [[] for _ in joints]
         for plane in planes if joints else ():
-            profiles = _profiles(overviews, plane, cells, joints, work)
+            profiles = _profiles(overviews, plane, cells, joints, stages)
             for number, joint in enumerate(joints):
                 if (step := _step(joint, number, profiles, plane)) is not None:
                     steps[number].append(step)
@@ -188,7 +188,7 @@ def _found(overviews: Overviews, advanced: Advanced) -> Iterator[Seam]:
 
 
 def _profiles(
-    overviews: Overviews, plane: Plane, cells: Sequence[Cell], joints: Sequence[_Joint], work: Work
+    overviews: Overviews, plane: Plane, cells: Sequence[Cell], joints: Sequence[_Joint], stages: Stages
 ) -> dict[Cell, _Profile]:
     """A plane's chunks, each read once."""
     look = plane.variable is QUICKLOOK
@@ -213,7 +213,7 @@ def _profiles(
         edges = (values[0].copy(), values[-1].copy()), (values[:, 0].copy(), values[:, -1].copy())
         return _Profile(edges, usual, steps)
 
-    return dict(zip(cells, work.map(one, cells), strict=True))
+    return dict(zip(cells, stages.map(one, cells), strict=True))
 
 
 def _number(plane: Plane) -> int:

@@ -17,7 +17,7 @@ from hsi_dask.errors import RunError
 from hsi_dask.io.documents import Count, matching
 from hsi_dask.io.levels import stored_array
 from hsi_dask.io.map_grid import Grid
-from hsi_dask.overviews.jobs import Work
+from hsi_dask.overviews.jobs import Stages
 from hsi_dask.schema import CLASS_DIMS, Variable
 
 BINS = 50  # of the histogram of a fraction, over [0, 1]
@@ -90,7 +90,7 @@ def planes_of(variables: Iterable[Variable], sizes: Mapping[str, int]) -> list[P
 
 
 def statistics_of(
-    results: Path, grid: Grid, planes: Collection[Plane], cells: Collection[Cell], work: Work
+    results: Path, grid: Grid, planes: Collection[Plane], cells: Collection[Cell], stages: Stages
 ) -> dict[str, list[dict[str, Any]]]:
     """Statistics of every plane over these chunks of the store, as JSON can hold them, by the map's name."""
     arrays = {plane.name: stored_array(results, plane.name) for plane in planes}
@@ -104,7 +104,7 @@ def statistics_of(
         return measured(values, plane.variable)
 
     sums: dict[Plane, Statistics] = dict.fromkeys(planes, Statistics())
-    for (plane, _), found in zip(jobs, work.map(one, jobs), strict=True):
+    for (plane, _), found in zip(jobs, stages.map(one, jobs), strict=True):
         sums[plane] += found
     named: dict[str, list[dict[str, Any]]] = {plane.name: [] for plane in planes}
     for plane in planes:

@@ -27,11 +27,11 @@ class Background:
     def later(self, do: Callable[[], Found], then: Callable[[Found], None]) -> None:
         """Do something, then something with what it gave."""
 
-        def work() -> None:
+        def compute() -> None:
             found = do()
             self.document.add_next_tick_callback(lambda: then(found))
 
-        self.pool.submit(work)
+        self.pool.submit(compute)
 
     def end(self) -> None:
         """Nothing more is begun."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Work = Callable[[Job, int, Advanced], Any]
+Task = Callable[[Job, int, Advanced], Any]
 ShouldStop = Callable[[], bool]  # whether to begin no more jobs
 
 SPARE = 2  # jobs in flight beyond one a worker: the next is there when a worker finishes
@@ -72,26 +72,26 @@ class Workers:
 
 
 def carry_out(
-    work: Work, jobs: Sequence[Job], workers: Workers, *, should_stop: ShouldStop = lambda: False
+    task: Task, jobs: Sequence[Job], workers: Workers, *, should_stop: ShouldStop = lambda: False
 ) -> Iterator[tuple[Job, Any]]:
     """Each job with its result or its Failure, as they finish; none is begun any more once `should_stop` says so.
 
     Closing the iterator drops the rest.
     """
     if workers.client is None:
-        return _here(work, jobs, workers, should_stop)
-    return _on_client(work, jobs, workers.client, workers, should_stop)
+        return _here(task, jobs, workers, should_stop)
+    return _on_client(task, jobs, workers.client, workers, should_stop)
 
 
-def _here(work: Work, jobs: Sequence[Job], workers: Workers, should_stop: ShouldStop) -> Iterator[tuple[Job, Any]]:
+def _here(task: Task, jobs: Sequence[Job], workers: Workers, should_stop: ShouldStop) -> Iterator[tuple[Job, Any]]:
     threads = cores()
     for job in jobs:
         if should_stop():
             return
-        yield job, _alone(work, job, threads, workers)
+        yield job, _alone(task, job, threads, workers)
 
 
-def _alone(work: Work, job: Job, threads: int, workers: Workers) -> Any:
+def _alone(task: Task, job: Job, threads: int, workers: Workers) -> Any:
     """A job in a thread of its own, so that Ctrl-C reaches this one while a read does not return.
 
     Threads cannot be killed; this one stops at its next progress report. Where it makes none for long the run ends,
@@ -112,7 +112,7 @@ def _alone(work: Work, job: Job, threads: int, workers: Workers) -> Any:
 
     def compute() -> None:
         try:
-            outcome.set_result(_attempt(work, job, threads, advanced, compiling))
+            outcome.set_result(_attempt(task, job, threads, advanced, compiling))
         except BaseException as error:
             outcome.set_exception(error)
 
@@ -144,12 +144,12 @@ def cores() -> int:
     return int(dask.config.get("num_workers", None) or CPU_COUNT)
 
 
-def _attempt(work: Work, job: Job, threads: int, advanced: Advanced, compiling: Callable[[bool], None]) -> Any:
+def _attempt(task: Task, job: Job, threads: int, advanced: Advanced, compiling: Callable[[bool], None]) -> Any:
     from hsi_dask.kernels.compiled import compilations_told  # numba takes a second: only where tiles are computed
 
     try:
         with compilations_told(compiling):
-            return work(job, threads, advanced)
+            return task(job, threads, advanced)
     except OSError as error:
         if isinstance(error, HsiDaskError):
             return Failure(str(error))
@@ -170,7 +170,7 @@ def _within(name: object, folder: str) -> bool:
     return isinstance(name, str | os.PathLike) and bool(folder) and PurePath(name).is_relative_to(folder)
 
 
-def _on_worker(work: Work, job: Job, topic: str) -> Any:
+def _on_worker(task: Task, job: Job, topic: str) -> Any:
     """Runs in a worker process: all its threads compute the tile, and its progress is logged as events."""
     from distributed import get_worker
 
@@ -183,11 +183,11 @@ def _on_worker(work: Work, job: Job, topic: str) -> Any:
     def compiling(running: bool) -> None:
         worker.log_event(topic, news | {"compiling": running})
 
-    return _attempt(work, job, worker.state.nthreads, advanced, compiling)
+    return _attempt(task, job, worker.state.nthreads, advanced, compiling)
 
 
 def _on_client(
-    work: Work, jobs: Sequence[Job], client: Client, workers: Workers, should_stop: ShouldStop
+    task: Task, jobs: Sequence[Job], client: Client, workers: Workers, should_stop: ShouldStop
 ) -> Iterator[tuple[Job, Any]]:
     from distributed.comm.core import CommClosedError
 
@@ -213,10 +213,10 @@ def _on_client(
             ):
                 # a job whose worker died flies alone, after all others: then it is clear whose fault it is
                 job, attempt = (waiting or suspects).popleft()
-                key = f"{work.__name__}-{job.tile.id}-{uuid.uuid4().hex[:8]}"
+                key = f"{task.__name__}-{job.tile.id}-{uuid.uuid4().hex[:8]}"
                 where = elsewhere(client, stood[job.tile.id].worker) if job.tile.id in stood else None
                 future = client.submit(
-                    _on_worker, work, job, topic, key=key, pure=False, workers=where, allow_other_workers=bool(where)
+                    _on_worker, task, job, topic, key=key, pure=False, workers=where, allow_other_workers=bool(where)
                 )
                 in_flight[future] = (job, attempt)
             for future in _finished(in_flight, watch):

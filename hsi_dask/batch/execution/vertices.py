@@ -153,9 +153,9 @@ def _project(folder: Path, jobs: dict[str, Job], workers: Workers) -> dict[str, 
     return {tile: job for tile, job in jobs.items() if tile not in lost}
 
 
-def _settled(work: Callable[..., Any], jobs: Sequence[Job], workers: Workers) -> Iterator[tuple[Job, Any]]:
+def _settled(task: Callable[..., Any], jobs: Sequence[Job], workers: Workers) -> Iterator[tuple[Job, Any]]:
     """Jobs with their results; a failure ends the search."""
-    for job, outcome in carry_out(work, jobs, workers):
+    for job, outcome in carry_out(task, jobs, workers):
         if isinstance(outcome, Failure):
             raise_if_fatal(outcome)
             raise RunError(f"tile {job.tile.id}: {outcome.reason}; run again to look for endmembers anew")

@@ -137,10 +137,10 @@ def _cells(files: Sequence[TileSource], boxes: Sequence[Box]) -> tuple[tuple[int
 def _clash(
     files: Sequence[TileSource], boxes: Sequence[Box], cell: tuple[int, int], origin: tuple[int, int]
 ) -> str | None:
-    taken: dict[tuple[int, int], TileSource] = {}
+    occupied: dict[tuple[int, int], TileSource] = {}
     for file, box in zip(files, boxes, strict=True):
         at = _cell_of(box, cell, origin)
-        if (other := taken.setdefault(at, file)) is not file:
+        if (other := occupied.setdefault(at, file)) is not file:
             return (
                 f"{other.path} {_place(other)} and {file.path} {_place(file)} overlap or share one cell of "
                 f"{cell[0]} x {cell[1]} pixels; {_APART}, or say which holds where they overlap (--overlap first, "
@@ -182,19 +182,19 @@ def _reserved(
     first: TileSource,
     cell: tuple[int, int],
     origin: tuple[int, int],
-    taken: set[tuple[int, int]],
+    occupied: set[tuple[int, int]],
     paths: Sequence[str],
 ) -> list[Box]:
     """Cells of unreadable tiles by their names; none where the name says nothing or the cell is taken."""
     found: list[Box] = []
     dx, dy = first.resolution
-    if len(taken) == 1 and cell[0] < first.shape[0]:
+    if len(occupied) == 1 and cell[0] < first.shape[0]:
         return found  # chunks of rows: no other tile fits beside
     for corner in filter(None, map(corner_in_name, paths)):
         easting, northing = map(float, corner.split("_"))
         bottom, left = round((first.north - northing) / dy), round((easting - first.west) / dx)
         box = Box(bottom - cell[0], left, bottom, left + cell[1])
         aligned = (box.top - origin[0]) % cell[0] == 0 == (box.left - origin[1]) % cell[1]
-        if aligned and _cell_of(box, cell, origin) not in taken:
+        if aligned and _cell_of(box, cell, origin) not in occupied:
             found.append(box)
     return found

@@ -92,10 +92,10 @@ def open_mosaic(
 
 def _in_order(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[Path]:
     """The files in the order given, each once."""
-    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    if not given:
+    listed = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    if not listed:
         find_tiles([])
-    return list(dict.fromkeys(path for one in given for path in find_tiles([one])))
+    return list(dict.fromkeys(path for one in listed for path in find_tiles([one])))
 
 
 class _Cubes(NamedTuple):

@@ -462,12 +462,12 @@ def _id_from_name(path: str) -> str:
     return shown.encode()[:_LONGEST_ID].decode(errors="ignore") or "tile"
 
 
-def _with_unique_ids(bad: Sequence[BadTile], taken: set[str]) -> tuple[BadTile, ...]:
+def _with_unique_ids(bad: Sequence[BadTile], used: set[str]) -> tuple[BadTile, ...]:
     found = []
     for tile in bad:
         name, number = tile.id, 2
-        while name in taken:
+        while name in used:
             name, number = f"{tile.id}-{number}", number + 1
-        taken.add(name)
+        used.add(name)
         found.append(replace(tile, id=name))
     return tuple(found)

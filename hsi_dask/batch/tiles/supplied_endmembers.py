@@ -53,8 +53,8 @@ def supplied_endmembers(config: RunConfig, file: TileSource, *, own_windows: boo
         _require_no_materials(config)
         return Supplied(config)
     path = kept_name(config.endmembers.file)
-    given = config.endmembers
-    read = read_spectra(path, given.names, units=given.units, material_column=given.material_column)
+    wanted = config.endmembers
+    read = read_spectra(path, wanted.names, units=wanted.units, material_column=wanted.material_column)
     logger.info("%s: %s", path, read.attrs.get("units_from"))
     notes: tuple[str, ...] = ()
     if os.path.isdir(path):

@@ -71,11 +71,11 @@ def minimum_volume(
     first = nfindr(inside, count, seed=int(rng.integers(2**31)))
     vertices = points[first.indices]
     state = _State(np.linalg.solve(vertices.T, points.T), vertices, np.inf)
-    state, taken, converged = _minimise(state, outside, steps)
+    state, used, converged = _minimise(state, outside, steps)
     diagnostics = {
         "volume": float(abs(np.linalg.det(state.vertices) / np.linalg.det(vertices))),
         "outside": float((state.abundances < -_SOFT).any(axis=0).mean()),
-        "steps": taken,
+        "steps": used,
         "converged": converged,
     }
     return Extracted(None, diagnostics, state.vertices[:, :-1] @ subspace.components + subspace.mean)

@@ -77,7 +77,7 @@ def _search(z, energy, pixels, weights, gram, starts, groups, limits, prefix, be
     level, spectra = groups.shape[1], gram.shape[0]
     depth = max(level - 2, 0)
     tile, thin = np.empty(weights.shape[1] * TILE), np.zeros((spectra, TILE), np.float32)
-    work, chosen = np.zeros(_ROWS * TILE), np.empty(TILE, np.int64)
+    scratch, chosen = np.zeros(_ROWS * TILE), np.empty(TILE, np.int64)
     largest, hits = np.empty(TILE, np.float32), np.empty(TILE, np.bool_)
     coefficients, factors = np.zeros((SLOPES + max(level, 2), spectra)), np.zeros((2, spectra), np.float32)
     members, sound = np.empty(level - 1, np.int64), np.ones(level, np.bool_)
@@ -90,7 +90,7 @@ def _search(z, energy, pixels, weights, gram, starts, groups, limits, prefix, be
         for p in range(TILE):
             i = min(first + p, pixels.size - 1)
             prefix.rest[0, p] = energy[pixels[i]]
-            work[_BEST * TILE + p] = best[i] if first + p < pixels.size else -1.0
+            scratch[_BEST * TILE + p] = best[i] if first + p < pixels.size else -1.0
             chosen[p] = -1
         models = 0 * first  # an integer, no constant: one compilation
         for g in range(groups.shape[0]):
@@ -108,25 +108,27 @@ def _search(z, energy, pixels, weights, gram, starts, groups, limits, prefix, be
                     shorten(prefix.products[depth], starts[group[depth]], starts[group[-1] + 1], thin)
                 if solvable:
                     last_coefficients(prefix, members, group, starts, coefficients)
-                    count = _screen(thin, prefix, members, group, starts, coefficients, factors, work, largest, hits)
+                    count = _screen(thin, prefix, members, group, starts, coefficients, factors, scratch, largest, hits)
                     if count > _CROWD and level <= 3:
-                        _prepare(prefix, members, limits, work)
-                        _try_all(prefix, members, group, starts, limits, coefficients, models, work, chosen)
+                        _prepare(prefix, members, limits, scratch)
+                        _try_all(prefix, members, group, starts, limits, coefficients, models, scratch, chosen)
                     elif count > 0:
                         for p in range(TILE):
                             if hits[p]:
-                                _try_one(prefix, members, group, starts, limits, coefficients, models, p, work, chosen)
+                                _try_one(
+                                    prefix, members, group, starts, limits, coefficients, models, p, scratch, chosen
+                                )
                 models += starts[group[-1] + 1] - starts[group[-1]]
                 changed = advance(members, group, starts)
                 if changed < 0:
                     break
         for p in range(min(TILE, pixels.size - first)):
-            best[first + p] = work[_BEST * TILE + p]
+            best[first + p] = scratch[_BEST * TILE + p]
             number[first + p] = chosen[p]
 
 
 @part()
-def _screen(thin, prefix, members, group, starts, coefficients, factors, work, largest, hits):
+def _screen(thin, prefix, members, group, starts, coefficients, factors, scratch, largest, hits):
     """Pixels where one spectrum more may leave less than the best so far: float32, on the safe side. How many."""
     q = members.size
     start, end = starts[group[-1]], starts[group[-1] + 1]
@@ -156,13 +158,13 @@ def _screen(thin, prefix, members, group, starts, coefficients, factors, work, l
     for p in range(TILE):
         gain = np.float64(largest[p])
         reach = _SLACK * gain * gain + margin * prefix.rest[max(q - 1, 0), p]
-        hits[p] = prefix.rest[q, p] - reach < work[_BEST * TILE + p]
+        hits[p] = prefix.rest[q, p] - reach < scratch[_BEST * TILE + p]
         count += hits[p]
     return count
 
 
 @part()
-def _try_one(prefix, members, group, starts, limits, coefficients, models, p, work, chosen):
+def _try_one(prefix, members, group, starts, limits, coefficients, models, p, scratch, chosen):
     """All models of this prefix at one pixel."""
     q = members.size
     b = prefix.products[max(q - 1, 0)]
@@ -172,32 +174,32 @@ def _try_one(prefix, members, group, starts, limits, coefficients, models, p, wo
         along = b[k, p] - coefficients[SLOPES, k] * own
         share = along * coefficients[INVERSE, k]
         left = prefix.rest[q, p] - along * share
-        if left < work[_BEST * TILE + p]:
+        if left < scratch[_BEST * TILE + p]:
             total, fits = share, limits[0] <= share <= limits[1]
             for m in range(q):
                 fraction = prefix.fractions[q, q - 1 - m, p] - coefficients[SLOPES + m, k] * share
                 total += fraction
                 fits = fits and limits[0] <= fraction <= limits[1]
             if fits and limits[2] <= total <= limits[3]:
-                work[_BEST * TILE + p] = left
+                scratch[_BEST * TILE + p] = left
                 chosen[p] = models + k - start
 
 
 @part()
-def _prepare(prefix, members, limits, work):
+def _prepare(prefix, members, limits, scratch):
     """What `_try_all` needs of the prefix: the residual, the sum of fractions and the at most two of them."""
     q = members.size
     inside = limits[0] if limits[0] > -np.inf else min(limits[1], 0.0)  # of a fraction that is not there
     for p in range(TILE):
-        work[_REST * TILE + p] = prefix.rest[q, p]
+        scratch[_REST * TILE + p] = prefix.rest[q, p]
         last = prefix.fractions[q, q - 1, p] if q > 0 else inside
         before = prefix.fractions[q, q - 2, p] if q > 1 else inside
-        work[_LAST * TILE + p], work[_LAST_BUT_ONE * TILE + p] = last, before
-        work[_SUM * TILE + p] = (last if q > 0 else 0.0) + (before if q > 1 else 0.0)
+        scratch[_LAST * TILE + p], scratch[_LAST_BUT_ONE * TILE + p] = last, before
+        scratch[_SUM * TILE + p] = (last if q > 0 else 0.0) + (before if q > 1 else 0.0)
 
 
 @part()
-def _try_all(prefix, members, group, starts, limits, coefficients, models, work, chosen):
+def _try_all(prefix, members, group, starts, limits, coefficients, models, scratch, chosen):
     """All models of this prefix at all pixels: every spectrum of the last material, two at a time."""
     q = members.size
     low, high, least, most = limits[0], limits[1], limits[2], limits[3]
@@ -212,16 +214,16 @@ def _try_all(prefix, members, group, starts, limits, coefficients, models, work,
         dk, dn = coefficients[SLOPES + 1, k], coefficients[SLOPES + 1, n]
         mk, mn = models + k - start, models + n - start
         for p in range(TILE):
-            x, rest, total = own[p], work[_REST * TILE + p], work[_SUM * TILE + p]
-            u, v = work[_LAST * TILE + p], work[_LAST_BUT_ONE * TILE + p]
-            best, number = work[_BEST * TILE + p], chosen[p]
+            x, rest, total = own[p], scratch[_REST * TILE + p], scratch[_SUM * TILE + p]
+            u, v = scratch[_LAST * TILE + p], scratch[_LAST_BUT_ONE * TILE + p]
+            best, number = scratch[_BEST * TILE + p], chosen[p]
             left, fits = _left(bk[p], x, rest, u, v, total, ck, dk, ik, sk, low, high, least, most)
             fits = fits & (left < best)
             best = left if fits else best
             number = mk if fits else number
             left, fits = _left(bn[p], x, rest, u, v, total, cn, dn, i_n, sn, low, high, least, most)
             fits = fits & (left < best)
-            work[_BEST * TILE + p] = left if fits else best
+            scratch[_BEST * TILE + p] = left if fits else best
             chosen[p] = mn if fits else number
 
 

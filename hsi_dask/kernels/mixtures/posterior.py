@@ -176,7 +176,7 @@ def _average(z, white, weights, starts, groups, prefix, models, fraction, varian
     length = np.empty(TILE)
     spectra = weights.shape[0]
     thin = np.full((spectra + 1, TILE), _HEAVY)
-    work = np.zeros(_ROWS * TILE, np.float32)
+    scratch = np.zeros(_ROWS * TILE, np.float32)
     coefficients, factors = np.zeros((SLOPES + 2, spectra)), np.zeros((3, spectra + 1), np.float32)
     factors[0, spectra] = -1.0  # its fraction is negative, and its residual so large that it has no weight
     order = np.empty(spectra + 1, np.int64)
@@ -211,11 +211,13 @@ def _average(z, white, weights, starts, groups, prefix, models, fraction, varian
                     shorten(prefix.products[depth], starts[group[depth]], starts[group[-1] + 1], thin)
                 if solvable:
                     last_coefficients(prefix, members[: level - 1], group, starts, coefficients)
-                    count = _prepare(prefix, level - 1, group, starts, coefficients, factors, order, work)
-                    _add_last(thin, members[level - 2] if level > 1 else starts[group[0]], order, count, factors, work)
+                    count = _prepare(prefix, level - 1, group, starts, coefficients, factors, order, scratch)
+                    _add_last(
+                        thin, members[level - 2] if level > 1 else starts[group[0]], order, count, factors, scratch
+                    )
                 changed = advance(members[: level - 1], group, starts)
                 if changed <= 0:
-                    _flush(work, group, sums)
+                    _flush(scratch, group, sums)
                 if changed < 0:
                     break
         _store(sums, length, models, first, fraction, variance, misfit, shade)
@@ -237,12 +239,12 @@ def _normalise(whitened, length, unit):
 
 
 @part()
-def _prepare(prefix, q, group, starts, coefficients, factors, order, work):
+def _prepare(prefix, q, group, starts, coefficients, factors, order, scratch):
     """In float32 what the last spectra need of the prefix of q spectra and of each of them. How many can be solved."""
     for p in range(TILE):
-        work[_REST * TILE + p] = prefix.rest[q, p]
-        work[_B * TILE + p] = prefix.fractions[q, q - 1, p] if q > 0 else 0.0
-        work[_C * TILE + p] = prefix.fractions[q, q - 2, p] if q > 1 else 0.0
+        scratch[_REST * TILE + p] = prefix.rest[q, p]
+        scratch[_B * TILE + p] = prefix.fractions[q, q - 1, p] if q > 0 else 0.0
+        scratch[_C * TILE + p] = prefix.fractions[q, q - 2, p] if q > 1 else 0.0
     count = 0
     for k in range(starts[group[-1]], starts[group[-1] + 1]):
         if coefficients[INVERSE, k] > 0.0:
@@ -256,7 +258,7 @@ def _prepare(prefix, q, group, starts, coefficients, factors, order, work):
 
 
 @part()
-def _add_last(thin, member, order, count, factors, work):
+def _add_last(thin, member, order, count, factors, scratch):
     """All models of a prefix: every spectrum of the last material, two at a time, over a tile of pixels."""
     own = thin[member]
     for i in range(0, count, 2):
@@ -265,17 +267,17 @@ def _add_last(thin, member, order, count, factors, work):
         ik, ck, sk = factors[0, k], factors[1, k], factors[2, k]
         i_n, cn, sn = factors[0, n], factors[1, n], factors[2, n]
         for p in range(TILE):
-            x, rest, u, v = own[p], work[_REST * TILE + p], work[_B * TILE + p], work[_C * TILE + p]
+            x, rest, u, v = own[p], scratch[_REST * TILE + p], scratch[_B * TILE + p], scratch[_C * TILE + p]
             w, light, b, c = _model(bk[p] - ck * x, rest, u, v, ik, ck, sk)
             y, other, d, e = _model(bn[p] - cn * x, rest, u, v, i_n, cn, sn)
             wb, wc, yd, ye = w * b, w * c, y * d, y * e
-            work[_SUM * TILE + p] += w + y
-            work[_SUM_B * TILE + p] += wb + yd
-            work[_SUM_C * TILE + p] += wc + ye
-            work[_SUM_BB * TILE + p] += wb * b + yd * d
-            work[_SUM_CC * TILE + p] += wc * c + ye * e
-            work[_SUM_BC * TILE + p] += wb * c + yd * e
-            work[_SUM_LIGHT * TILE + p] += w * light + y * other
+            scratch[_SUM * TILE + p] += w + y
+            scratch[_SUM_B * TILE + p] += wb + yd
+            scratch[_SUM_C * TILE + p] += wc + ye
+            scratch[_SUM_BB * TILE + p] += wb * b + yd * d
+            scratch[_SUM_CC * TILE + p] += wc * c + ye * e
+            scratch[_SUM_BC * TILE + p] += wb * c + yd * e
+            scratch[_SUM_LIGHT * TILE + p] += w * light + y * other
 
 
 @part(forceinline=True)
@@ -293,24 +295,32 @@ def _model(along, rest, u, v, inverse, pull, slope):
 
 
 @part()
-def _flush(work, group, sums):
+def _flush(scratch, group, sums):
     """Add the sums of a few hundred models to those of all: weighted fractions, their squares, and light."""
     materials = sums.shape[0] // 2
     last = group[group.size - 1]
     b, c = group[max(group.size - 2, 0)], group[max(group.size - 3, 0)]
     for p in range(TILE):
-        whole, sum_b, sum_c = np.float64(work[_SUM * TILE + p]), work[_SUM_B * TILE + p], work[_SUM_C * TILE + p]
-        square_b, square_c, cross = work[_SUM_BB * TILE + p], work[_SUM_CC * TILE + p], work[_SUM_BC * TILE + p]
+        whole, sum_b, sum_c = (
+            np.float64(scratch[_SUM * TILE + p]),
+            scratch[_SUM_B * TILE + p],
+            scratch[_SUM_C * TILE + p],
+        )
+        square_b, square_c, cross = (
+            scratch[_SUM_BB * TILE + p],
+            scratch[_SUM_CC * TILE + p],
+            scratch[_SUM_BC * TILE + p],
+        )
         sums[last, p] += whole - sum_b - sum_c
         sums[materials + last, p] += whole - 2.0 * (sum_b + sum_c) + (square_b + square_c + 2.0 * cross)
         sums[b, p] += sum_b
         sums[materials + b, p] += square_b
         sums[c, p] += sum_c
         sums[materials + c, p] += square_c
-        sums[2 * materials, p] += work[_SUM_LIGHT * TILE + p]
+        sums[2 * materials, p] += scratch[_SUM_LIGHT * TILE + p]
     for row in range(_SUM, _ROWS):
         for p in range(TILE):
-            work[row * TILE + p] = _NONE
+            scratch[row * TILE + p] = _NONE
 
 
 @part()
