@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from hsi_dask.batch.execution import run as execute
 from hsi_dask.batch.execution.dispatch import Workers
@@ -18,10 +19,12 @@ from hsi_dask.config import RunConfig
 from hsi_dask.errors import ConfigError, RunError
 from hsi_dask.io.endmember_store import open_endmembers
 from hsi_dask.io.readers import open_cube
+from hsi_dask.io.scene import planes_file, read_planes
 from hsi_dask.kernels.extraction.whole_scene import space_of
 from hsi_dask.ops.bands import select_bands
 from hsi_dask.ops.endmembers import find_endmembers
 from hsi_dask.ops.samples import to_samples
+from hsi_dask.scene.vertices import store_planes
 
 
 def configured(site, **endmembers):
@@ -141,3 +144,18 @@ def test_other_methods_and_one_endmember_are_refused():
     for wrong in ({"method": "vca"}, {"count": 1}):
         with pytest.raises(ConfigError, match="sample is all, which is for 2 or more endmembers by nfindr"):
             RunConfig(tiles=["x"], endmembers={"sample": "all", **wrong})
+
+
+@pytest.mark.parametrize("chunks", [None, {"y": 7}, {"y": 9, "x": 4, "wavelength": 5}])
+def test_planes_have_no_number_where_a_pixel_does_not_count(tmp_path, chunks):
+    rng = np.random.default_rng(0)
+    values = rng.uniform(0.05, 0.6, (20, 11, 12)).astype(np.float32)
+    cube = xr.DataArray(values, {"wavelength": np.linspace(400.0, 2400.0, 12)}, ("y", "x", "wavelength"))
+    counts = xr.DataArray(rng.random((20, 11)) < 0.7, dims=("y", "x"))
+    space = space_of(values.reshape(-1, 12), 3)
+    with planes_file(tmp_path / "tile", (len(space.basis), 20, 11), {}) as planes:
+        store_planes(cube if chunks is None else cube.chunk(chunks), counts, space, planes)
+    found = read_planes(tmp_path / "tile", {})
+    np.testing.assert_array_equal(np.isnan(found), np.broadcast_to(~counts.values, found.shape))
+    expected = np.moveaxis(values.astype(float) @ space.basis.T, 2, 0)
+    np.testing.assert_allclose(found[:, counts], expected[:, counts], atol=1e-6)
