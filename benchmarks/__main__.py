@@ -12,6 +12,7 @@ import os
 import platform
 import shutil
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -46,6 +47,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="keep the simulated tiles here (14 GB for all groups)")
     parser.add_argument("--rounds", type=int, default=5, help="paired measurements of each ratio")
     parser.add_argument("--json", type=Path, help="write the results to this file")
+    parser.add_argument("--part", choices=cover.PARTS, help="only this part of `cover`, which takes minutes as a whole")
     parser.add_argument("--plot", type=Path, help="only draw how often intervals of `cover` hold, into this file")
     options = parser.parse_args()
     if options.plot:
@@ -57,6 +59,8 @@ def main() -> None:
     console.print(
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     )
+    if options.part:
+        GROUPS["cover"] = partial(cover.cover, part=options.part)
     claims: list[Claim] = []
     try:
         for name in options.groups or GROUPS:

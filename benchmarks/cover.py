@@ -64,12 +64,12 @@ class Bundles(NamedTuple):
         return np.ascontiguousarray((self.pixels @ basis).T), (self.pixels**2).sum(axis=1), library
 
 
-def cover(folder: Path, rounds: int) -> list[Claim]:
+def cover(folder: Path, rounds: int, part: str | None = None) -> list[Claim]:
     """Accuracy and times of a million pixels, if earthlib with its spectra is there; intervals of areas; memory."""
-    found = [*_areas(), *_projection(folder, rounds), *_memory(folder)]
+    wanted = [name for name in PARTS if part in (None, name)]
     if importlib.util.find_spec("earthlib") is None:
-        return found
-    return [*_accuracy(), *_speed(rounds), *_peer(), *found]
+        wanted = [name for name in wanted if name not in _OF_EARTHLIB]
+    return [line for name in wanted for line in PARTS[name](folder, rounds)]
 
 
 def simulate(seed: int, *, size: int = 20, pixels: int = 4000, wavelengths: int | None = None) -> Bundles:
@@ -360,6 +360,17 @@ def _memory(folder: Path) -> list[Claim]:
 def _simulated_library(count: int) -> xr.DataArray:
     materials = ("vegetation", "soil", "dry_vegetation")
     return hsi.synthetic.simulate_scene((10, 10), materials=materials, variability=0.05).library(count)
+
+
+PARTS: dict[str, Callable[[Path, int], list[Claim]]] = {
+    "accuracy": lambda folder, rounds: _accuracy(),
+    "speed": lambda folder, rounds: _speed(rounds),
+    "peer": lambda folder, rounds: _peer(),
+    "areas": lambda folder, rounds: _areas(),
+    "projection": _projection,
+    "memory": lambda folder, rounds: _memory(folder),
+}
+_OF_EARTHLIB = ("accuracy", "speed", "peer")
 
 
 # -------------------------------------------------------------------------------------------------- plot
