@@ -163,7 +163,9 @@ def test_projected_memory_counts_what_methods_add_to_the_basis(site: Site, monke
     assert memory(**ace) - memory(methods=["sam", "mf"]) == (20 - 4) * 8 * height * width
     monkeypatch.setattr(whole_planes, "_BY_TWOS", range(2**40))
     piece = 4 * 61 * height * width
-    assert memory(**ace, options={"ace": {"components": 11}}) - components[0] == piece
+    maps = (4 + 4 + 1) * 4 * height * width
+    more = memory(**ace, options={"ace": {"components": 11}}) - components[0]
+    assert piece - maps <= more < piece, "the second piece is gone before there are maps"
 
 
 @pytest.mark.parametrize(("side", "sampled"), [(1, 1), (2, 4), (3, 9), (7, 16), (30, 16)])

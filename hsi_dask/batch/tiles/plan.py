@@ -214,6 +214,7 @@ class Plan:
         block = min(pixels, tile.block_pixels)
         specs = [method(name) for name in self.config.methods]
         planes = self._sums_a_pixel(specs)
+        maps = sum(map(self._bytes_a_pixel, self.variables)) * pixels
         own = max(spec.memory for spec in specs)
         if 8 * planes * block > SUM_BYTES:
             stored = threads * READ_PLANES * 4 * block
@@ -224,9 +225,9 @@ class Plan:
                 stored = threads * tile.block_bytes * _COPIES_OF_BLOCK
             else:
                 piece = min(4 * pixels * chunked.PIECE_PLANES, chunked.PLANES_BYTES)
-                stored = max(piece * pieces_at_once(8 * planes * pixels), tile.block_bytes)
+                more = (pieces_at_once(8 * planes * pixels) - 1) * piece  # it is gone before there are maps
+                stored = max(piece, tile.block_bytes) + max(0, more - maps)
             sums = (planes * 8 + own) * min(pixels, (threads + 1) * tile.block_pixels)
-        maps = sum(map(self._bytes_a_pixel, self.variables)) * pixels
         masks = _MASK_BYTES * pixels if self.config.masks != MaskConfig() else 0
         searched = _COPIES_OF_PLANES * self._searched_bytes_a_pixel * pixels
         mapped = stored + max(sums + maps, maps * _COPIES_OF_MAPS, searched)
