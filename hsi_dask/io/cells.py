@@ -196,7 +196,7 @@ def cell_source(cell: Cell, path: str, files: Sequence[TileSource]) -> TileSourc
     Raises
     ------
     GridError
-        The files hold numbers that mean different things.
+        The files hold numbers that mean different things, or do not reach the cell's ends.
     """
     first, (dx, dy) = files[0], files[0].resolution
     for file in files[1:]:
@@ -206,6 +206,10 @@ def cell_source(cell: Cell, path: str, files: Sequence[TileSource]) -> TileSourc
     parts = tuple(
         (file.reflectance, round((cell.north - file.north) / dy), round((file.west - cell.west) / dx)) for file in files
     )
+    corners = np.array([(top, left) for _, top, left in parts])
+    ends = corners + [stored.shape[:2] for stored, _, _ in parts]
+    if (corners.min(axis=0) > 0).any() or (ends.max(axis=0) < cell.shape).any():
+        raise GridError(f"{path} is of {cell.shape} pixels, more than its tiles have; start a new run directory")
     bad = np.any([~file.good_wavelength if file.bad is None else file.bad for file in files], axis=0)
     size, mtime_ns = cell.identity
     layers = Layers(parts, (*cell.shape, first.shape[2]), first.fill_value, tuple(files), cell.rule)

@@ -19,6 +19,7 @@ from hsi_dask.kernels.whole_products import ROWS, SEGMENT, add_products
 
 Floats = NDArray[np.float64]
 
+LARGEST = 1e9  # no float beyond is reflectance, in whatever unit: infinity and fill values such as 1e20 are no data
 _STEP = 2048  # quads a matrix product: enough for BLAS
 
 
@@ -125,7 +126,7 @@ def block_moments(
     ----------
     block : (y, x, L) integers or floats, or several such that follow each other along wavelength. In any memory order;
         planes whose lines are contiguous are read where they are. A pixel is left out if one of its values is missing
-        (fill, NaN, infinity) or all are zero.
+        (fill, NaN, a float beyond 1e9) or all are zero.
     scale : the unit of the stored numbers.
     fill : the stored number that means no data, besides NaN.
     where : (y, x), the pixels that count, if not all.
@@ -176,9 +177,10 @@ def _sums(blocks: Sequence[NDArray[Any]], fill: float | None, where: NDArray[np.
     valid, dark = np.ones((2, *parts[0].shape[1:]), np.bool_)
     if where is not None:
         valid &= where
+    whole = blocks[0].dtype.kind != "f"
     for planes in parts:
-        _look(planes, np.nan if fill is None else float(fill), valid, dark)
-    return _Sums(parts, valid & ~dark, blocks[0].dtype.kind != "f")
+        _look(planes, np.nan if fill is None else float(fill), np.inf if whole else LARGEST, valid, dark)
+    return _Sums(parts, valid & ~dark, whole)
 
 
 def _planes(block: NDArray[Any]) -> NDArray[Any]:
@@ -309,14 +311,14 @@ def _contrast(sides: Any, crosswise: Any) -> Any:
 
 
 @compiled()
-def _look(planes: Any, fill: Any, valid: Any, dark: Any) -> None:
+def _look(planes: Any, fill: Any, largest: Any, valid: Any, dark: Any) -> None:
     """Take from `valid` the pixels with a missing value, from `dark` those with one that is not zero."""
     wavelengths, rows, columns = planes.shape
     for k in range(wavelengths):
         for y in range(rows):
             for x in range(columns):
                 value = planes[k, y, x]
-                valid[y, x] &= (value != fill) & (value - value == 0)
+                valid[y, x] &= (value != fill) & (-largest < value < largest)
                 dark[y, x] &= value == 0
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from hsi_dask.kernels.bits import LINE, logarithm_of, prefetch
 from hsi_dask.kernels.compiled import compiled, inlined, inner
+from hsi_dask.kernels.moments import LARGEST
 
 GROUP = 4  # wavelengths and weights a step: 16 products for every 8 loads
 TILE = 1008  # pixels, half a chunk of 32 x 63: rows of a power of two would fall into the same few sets of the cache
@@ -38,6 +39,7 @@ def project_tiles(
     L = planes.shape[0]
     r, p, steps = projections.shape[0], forward.shape[0], basis.shape[1]
     rows = logs.shape[0] * GROUP
+    most = L * (LARGEST / scale) ** 2
     stored = np.empty((GROUP, TILE), planes.dtype)
     missing = np.empty(TILE, np.bool_)
     gone = np.empty(TILE)
@@ -91,7 +93,8 @@ def project_tiles(
                 for k in range(2 + 2 * rows):
                     _flush(short[k], long[k])
         for i in range(TILE):  # sums are of stored numbers, exact, and scaled at the end
-            gone[i] = np.nan if missing[i] or squares[i] != squares[i] else 0.0  # NaN in a float cube
+            # NaN in a float cube, or what no reflectance is
+            gone[i] = 0.0 if not missing[i] and squares[i] < most else np.nan
         _add(energy[start : start + m], overwrite, squares, scale * scale, 0.0, gone)
         for k in range(r):
             _add(projections[k, start : start + m], overwrite, along[k], scale, 0.0, gone)

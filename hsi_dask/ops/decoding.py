@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hsi_dask.errors import SchemaError
+from hsi_dask.kernels.moments import LARGEST
 
 _BEYOND = 20.0  # reflectance of nothing, also not of noise; of digital numbers every scene has larger ones
 _SAME = 1e-5  # relative: no data that was multiplied by the scale
@@ -23,7 +24,7 @@ class Storage(NamedTuple):
 
     def valid(self, stored: NDArray[Any]) -> NDArray[np.bool_]:
         """Which numbers are data."""
-        return np.isfinite(stored) if stored.dtype.kind == "f" else np.asarray(stored != self.fill)
+        return np.abs(stored) < LARGEST if stored.dtype.kind == "f" else np.asarray(stored != self.fill)
 
     def reflectance(self, stored: NDArray[Any]) -> NDArray[np.float32]:
         """Reflectance of numbers that are data."""

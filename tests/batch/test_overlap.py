@@ -21,7 +21,7 @@ from hsi_dask.batch.state.verify import verify
 from hsi_dask.batch.tiles.plan import make_plan
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import FileFormatError, GridError, RunError
-from hsi_dask.io.cells import Cell, Layers, Part
+from hsi_dask.io.cells import Cell, Layers, Part, cell_source
 from hsi_dask.io.chunked import InMemory
 from hsi_dask.io.endmember_store import open_endmembers
 from hsi_dask.io.readers import identity, read_source
@@ -303,3 +303,12 @@ def test_a_killed_run_of_cells_in_an_area_goes_on_to_the_same_bytes(
     assert (len(summary.skipped), len(summary.done)) == (2, len(whole.done) - 2)
     assert store_of(tmp_path / "run") == store_of(tmp_path / "whole")
     assert verify(tmp_path / "run") == []
+
+
+def test_a_cell_that_is_larger_than_what_its_tiles_reach_is_refused(two_lines: tuple[Path, Path]) -> None:
+    """A few digits in a sent document would ask for any memory."""
+    files = [read_source(path) for path in two_lines]
+    parts = tuple(Part(file.path, file.file_size, file.mtime_ns) for file in files)
+    for shape in ((4_000_000, 40), (40, 4_000_000)):
+        with pytest.raises(GridError, match="pixels, more than its tiles have"):
+            cell_source(Cell(files[0].west, files[0].north, shape, parts), "/a.cell.json", files)
