@@ -504,7 +504,7 @@ def test_workers_with_too_little_memory_are_refused_before_anything_starts(
 ) -> None:
     cluster.wait_for_workers(2)  # those that an earlier test killed come back
     monkeypatch.setattr(Plan, "memory", lambda self, threads: 2**50)
-    with pytest.raises(RunError, match=r"a tile needs about 1048576.0 GiB with 1 threads, worker .* may use"):
+    with pytest.raises(RunError, match=r"a tile needs about 1048576.0 GiB with 1 thread, worker .* may use"):
         run(config, tmp_path / "run", client=cluster)
 
 

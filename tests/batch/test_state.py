@@ -55,6 +55,15 @@ def test_records_stay_trusted_when_the_inputs_are_moved_away(own_site: Path, con
     assert Run.open(tmp_path / "run").done() == ["368000_4306000"]
 
 
+def test_a_run_of_a_release_that_made_other_maps_is_not_gone_on_with(done_run: Path, config: RunConfig) -> None:
+    manifest = done_run / "manifest.json"
+    told = json.loads(manifest.read_text())
+    told["variables"] = [variable for variable in told["variables"] if variable["name"] != "abundance_class"]
+    manifest.write_text(json.dumps(told))
+    with pytest.raises(RunError, match=r"something else: maps: .*abundance_class.*, not .*give another --out folder"):
+        run(config, done_run)
+
+
 def test_other_settings_are_refused_with_the_differences(done_run: Path, config: RunConfig) -> None:
     with pytest.raises(RunError, match=r"endmembers.count: 5, not 3.*give another --out folder"):
         run(config.replace(endmembers={"count": 5}), done_run)

@@ -339,7 +339,7 @@ def test_too_small_workers_are_refused_before_any_job_is_submitted(
 ) -> None:
     file = cluster_file(memory="100MiB")
     _, said = command(*run_of(site, file)).ends(2)
-    assert re.search(r"a tile needs about [\d.]+ MB with 1 threads, a worker has 104.9 MB; give workers more", said)
+    assert re.search(r"a tile needs about [\d.]+ MB with 1 thread, a worker has 104.9 MB; give workers more", said)
     assert not (tmp_path / "hsi-dask-jobs").exists()
 
 

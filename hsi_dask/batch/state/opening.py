@@ -161,7 +161,8 @@ def _resumed(path: Path, plan: Plan, same_content: bool) -> tuple[Run, Plan]:
 
 def _other_settings(run: Run, plan: Plan) -> list[str]:
     if run.manifest.fingerprint == plan.fingerprint:
-        return []
+        made, wanted = ([variable.name for variable in each.variables] for each in (run.manifest, plan))
+        return [f"maps: {', '.join(wanted)}, not {', '.join(made)}"] if set(made) != set(wanted) else []
     return plan.config.differences(run.config) or ["the settings in config.yaml were changed"]
 
 
