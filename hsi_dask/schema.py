@@ -235,10 +235,14 @@ def require_labels(array: Any, dims: tuple[str, ...], what: str) -> xr.DataArray
             f"{what} came as a Dataset; give one of its variables: {', '.join(map(str, array.data_vars))}"
         )
     kind = {"ndarray": "a numpy array"}.get(type(array).__name__, f"a {type(array).__name__}")
-    coords = ', coords={"wavelength": nm}' if WAVELENGTH in dims else ""
+    if dims == CUBE_DIMS and len(getattr(array, "shape", dims)) == 2:
+        dims = (PIXEL, WAVELENGTH)  # a row each, as of a table
+    is_table = hasattr(array, "columns")
+    nm = "values.columns.astype(float)" if is_table else "nm"
+    coords = f', coords={{"wavelength": {nm}}}' if WAVELENGTH in dims else ""
     raise SchemaError(
         f"{what} came as {kind}, which has no labels; make it an xarray.DataArray first: "
-        f"xr.DataArray(values, dims=({', '.join(map(repr, dims))}){coords})"
+        f"xr.DataArray({'values.to_numpy()' if is_table else 'values'}, dims=({', '.join(map(repr, dims))}){coords})"
     )
 
 

@@ -510,7 +510,7 @@ def test_an_area_is_shown_by_a_dry_run_and_goes_into_a_submitted_job(site, tmp_p
     for wrong, sentence in (
         ((*bounds, "--region", "a.geojson"), "--bounds and --region both say where; give one of them"),
         (("--bounds-crs", 4326), "--bounds-crs 4326 is of --bounds; give both"),
-        (("--region", "a.geojson"), "a.geojson does not exist or is no file; give a file of the kind"),
+        (("--region", "a.geojson"), "a.geojson does not exist or is no file; give one of .geojson"),
         (
             ("--bounds", 5, 5, 1, 1),
             "area.bounds is (5.0, 5.0, 1.0, 1.0); it must be null, or [west, south, east, north]",

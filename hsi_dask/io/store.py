@@ -74,7 +74,7 @@ def open_results(run_dir: str | os.PathLike[str], *, chunks: Any = "auto") -> xr
         Coordinates beside y, x: `endmember`, of each its `name` and its spectrum `endmembers` (endmember, wavelength),
         and `material` of fractions. Where pixels are is told by the coordinates alone, so that it stays right after
         `isel`, `coarsen` or `sel`; `to_netcdf` and `to_zarr` take the dataset as it is, `.rio.to_raster` a map,
-        or several of (y, x).
+        several of (y, x), or all as `.hsi.to_bands()`.
 
     Raises
     ------

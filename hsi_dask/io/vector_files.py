@@ -36,7 +36,7 @@ _URN = re.compile(r"urn:ogc:def:crs:(\w+):(?:[\w.]*:)?(\w+)", re.IGNORECASE)  # 
 def require_file(path: Path, known: Sequence[str]) -> None:
     """Raise FileFormatError if a path leads to no file, or to one of another kind."""
     if not path.is_file():
-        raise FileFormatError(f"{path} does not exist or is no file; give a file of the kind {' or '.join(known)}")
+        raise FileFormatError(f"{path} does not exist or is no file; give one of {', '.join(known)}")
     if path.suffix.lower() not in known:
         raise FileFormatError(f"{path} is of no known kind; give one of {', '.join(known)}")
 

@@ -53,6 +53,29 @@ class Pictures(CubePictures, MapPictures):
 
         return from_samples(values, samples, self._held)
 
+    def to_bands(self) -> xr.Dataset:
+        """Every plane of every map as a variable of its own, such as `abundance_soil`: for `.rio.to_raster`.
+
+        Returns
+        -------
+        Dataset of (y, x), float32 and lazy, NaN where no data; classes stay their numbers. With the CRS of the maps.
+
+        Raises
+        ------
+        SchemaError
+            Nothing here has the dimensions y and x.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> maps = xr.Dataset({"abundance": (("endmember", "y", "x"), np.ones((2, 3, 4), "f4"))})
+        >>> list(maps.hsi.to_bands())
+        ['abundance_1', 'abundance_2']
+        """
+        from hsi_dask.show.bands import to_bands
+
+        return to_bands(self._dataset())
+
     def areas(self, polygons: Any = None, *, level: float = 0.95) -> pd.DataFrame:
         """Hectares of every class in each class map, and covered by every fraction; one row a class or material.
 

@@ -52,6 +52,17 @@ def test_the_sentence_s_own_words_work() -> None:
     assert hsi.select_bands(labelled, windows=[], drop_last=2).sizes["wavelength"] == 18
 
 
+def test_the_words_for_a_table_take_its_columns_as_wavelengths() -> None:
+    table = pd.DataFrame(VALUES.reshape(-1, 20), columns=NM)
+    with pytest.raises(SchemaError) as told:
+        hsi.select_bands(table)  # type: ignore[arg-type]
+    labelled = eval(str(told.value).partition("first: ")[2], {"xr": xr, "values": table})
+    assert labelled.dims == ("pixel", "wavelength")
+    assert hsi.select_bands(labelled, windows=[], drop_last=2).sizes["wavelength"] == 18
+    with pytest.raises(SchemaError, match=r"dims=\('pixel', 'wavelength'\)"):
+        hsi.select_bands(table.to_numpy())  # type: ignore[arg-type]
+
+
 def test_a_slice_from_south_to_north_selects_nothing_and_is_told(cube: xr.DataArray) -> None:
     with pytest.raises(SchemaError, match="y descends where north is up"):
         cube.sel(y=slice(0, 3)).hsi.rgb()

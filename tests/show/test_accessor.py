@@ -282,3 +282,24 @@ def test_components_are_a_panel_each_with_their_eigenvalue():
     ]
     with pytest.raises(SchemaError, match="take them from mnf or pca"):
         cube.hsi.plot_components()
+
+
+@pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")  # of affine, in rioxarray
+def test_all_maps_become_named_bands_of_one_picture(results, tmp_path):
+    rasterio = pytest.importorskip("rasterio")
+    bands = results.hsi.to_bands()
+    assert all(band.dims == ("y", "x") and band.dtype == np.float32 for band in bands.values())
+    bands.rio.to_raster(tmp_path / "maps.tif")
+    with rasterio.open(tmp_path / "maps.tif") as picture:
+        assert picture.crs.to_epsg() == 32618
+        assert picture.descriptions[:4] == ("abundance_1", "abundance_2", "abundance_3", "residual")
+        read = dict(zip(picture.descriptions, picture.read(), strict=True))
+    np.testing.assert_array_equal(read["abundance_2"], results.abundance.sel(endmember=2))
+    classes = results.sam_class.values.astype("f4")
+    np.testing.assert_array_equal(read["sam_class"], np.where(classes == 255, np.nan, classes))
+    np.testing.assert_array_equal(read["quality"], results.quality)
+
+
+def test_bands_of_what_has_no_map_are_refused():
+    with pytest.raises(SchemaError, match="there is no map of y and x among a"):
+        xr.Dataset({"a": ("b", [1.0])}).hsi.to_bands()
