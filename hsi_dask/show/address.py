@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 
 _MOST_KEPT = 20  # spectra
-_LONGEST = 4000  # characters of a value that is looked at
+_LONGEST = 16_000  # characters of a value that is looked at: twelve regions
 _THRESHOLD = "t."
 
 Place = tuple[float, float]  # x and y, metres
+Outline = tuple[float, ...]  # x and y of a pixel, or of the corners of a region one after another
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class State:
     mix : places of the planes that are red, green and blue
     opacity : of the layer over the picture below
     pixel : that was clicked last
-    kept : pixels whose spectra are kept
+    kept : pixels and regions whose spectra are kept
     thresholds : by name of class map, one for each of its scores
     """
 
@@ -36,7 +37,7 @@ class State:
     mix: tuple[int, ...] = ()
     opacity: float = 1.0
     pixel: Place | None = None
-    kept: tuple[Place, ...] = ()
+    kept: tuple[Outline, ...] = ()
     thresholds: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
 
 
@@ -72,7 +73,7 @@ def state_of(arguments: Mapping[str, Sequence[bytes]]) -> State:
     """
     texts = {name: values[-1][:_LONGEST].decode("utf-8", "replace") for name, values in arguments.items() if values}
     window, pixel = _numbers(texts.get("window", "")), _numbers(texts.get("pixel", ""))
-    kept = [one for text in texts.get("kept", "").split(";")[:_MOST_KEPT] if len(one := _numbers(text)) == 2]
+    kept = [_numbers(text) for text in texts.get("kept", "").split(";")[:_MOST_KEPT]]
     opacity, bands = _numbers(texts.get("opacity", "")), _numbers(texts.get("bands", ""))
     mix = _numbers(texts.get("mix", ""))
     limits = {name[len(_THRESHOLD) :]: _limits(text) for name, text in texts.items() if name.startswith(_THRESHOLD)}
@@ -84,7 +85,7 @@ def state_of(arguments: Mapping[str, Sequence[bytes]]) -> State:
         mix=tuple(map(int, mix)) if len(mix) == 3 else (),
         opacity=min(max(opacity[0], 0.0), 1.0) if len(opacity) == 1 else 1.0,
         pixel=(pixel[0], pixel[1]) if len(pixel) == 2 else None,
-        kept=tuple((one[0], one[1]) for one in kept),
+        kept=tuple(tuple(one) for one in kept if len(one) == 2 or (len(one) >= 6 and len(one) % 2 == 0)),
         thresholds={name: values for name, values in limits.items() if values},
     )
 

@@ -318,7 +318,7 @@ class Page:
         self.address.text = query_of(State(
             layer=layer.key, window=self.window, bands=tuple(float(spinner.value or _BAND) for spinner in bands),
             mix=layer.mix, opacity=float(self.opacity.value), pixel=(pixel.x, pixel.y) if pixel else None,
-            kept=tuple(one.place for one in self.profiles.kept if one.place),
+            kept=tuple(one.outline for one in self.profiles.kept),
             thresholds={name: tuple(self.limits[name].values) for name in sorted(self.moved)},
         ))  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from html import escape
 from typing import Any, NamedTuple
@@ -14,19 +14,21 @@ from hsi_dask.errors import counted
 from hsi_dask.escaping import visible
 from hsi_dask.schema import WAVELENGTH
 from hsi_dask.show import widgets
-from hsi_dask.show.address import Place
+from hsi_dask.show.address import Outline, Place
 from hsi_dask.show.background import Background
 from hsi_dask.show.canvas import Canvas
 from hsi_dask.show.captions import place_text, story
 from hsi_dask.show.pixels import Pixel
 from hsi_dask.show.spectra import reflectance_limits
 
+_MOST_CORNERS = 32  # of a region: a lasso has hundreds, and the address holds all
+
 
 class Kept(NamedTuple):
-    """A spectrum that stays: what it is of, and its pixel's place if it is of one."""
+    """A spectrum that stays, and what it is of."""
 
     name: str
-    place: Place | None
+    outline: Outline
     spectrum: xr.DataArray
 
 
@@ -110,7 +112,8 @@ class Profiles:
             "xs": [one["wavelength"] for one in drawn], "ys": [one["reflectance"] for one in drawn],
             "colour": colours, "of": [one.name for one in self.kept],
         }  # fmt: skip
-        placed = [(*one.place, colour) for one, colour in zip(self.kept, colours, strict=True) if one.place]
+        pixels = zip(self.kept, colours, strict=True)
+        placed = [(*one.outline, colour) for one, colour in pixels if len(one.outline) == 2]
         self.map.kept.data = {key: [one[n] for one in placed] for n, key in enumerate(("x", "y", "colour"))}
         self.saying.text = "".join(
             f'<p><span class="swatch" style="background:{colour}"></span>{escape(one.name)}</p>'
@@ -127,22 +130,28 @@ class Profiles:
             west, east, south, north = (geometry[side] for side in ("x0", "x1", "y0", "y1"))
             x, y = [west, east, east, west], [south, south, north, north]
         else:
-            x, y = list(geometry["x"]), list(geometry["y"])
+            step = -(-len(geometry["x"]) // _MOST_CORNERS)
+            x, y = list(geometry["x"])[::step], list(geometry["y"])[::step]
         self.saying.text = '<p class="soft">reading the region ...</p>'
+        self._add_mean(x, y)
 
+    def _add_mean(self, x: Sequence[float], y: Sequence[float]) -> None:
         def show(found: xr.DataArray | str) -> None:
             if isinstance(found, str):
                 self.saying.text = f'<p class="warn">{escape(visible(found))}</p>'
                 return
             where = f"{sum(x) / len(x):.7g} E, {sum(y) / len(y):.7g} N"
-            self.add(Kept(f"mean of {counted(found.attrs['pixels'], 'pixel')} at {where}", None, found))
+            outline = tuple(float(one) for corner in zip(x, y, strict=True) for one in corner)
+            self.add(Kept(f"mean of {counted(found.attrs['pixels'], 'pixel')} at {where}", outline, found))
 
         self.background.later(lambda: self.canvas.region(x, y), show)
 
-    def restore(self, pixel: Place | None, kept: tuple[Place, ...]) -> None:
-        """Pixels of an earlier page."""
-        for place in kept:
-            if (one := self.canvas.pixel(*place)) is not None:
+    def restore(self, pixel: Place | None, kept: tuple[Outline, ...]) -> None:
+        """Pixels and regions of an earlier page."""
+        for outline in kept:
+            if len(outline) > 2:
+                self._add_mean(outline[::2], outline[1::2])
+            elif (one := self.canvas.pixel(outline[0], outline[1])) is not None:
                 self.background.later(partial(self.canvas.spectrum, one), partial(self._restored, one))
         if pixel:
             self.tell(*pixel)

@@ -380,6 +380,10 @@ def test_an_address_keeps_what_is_shown_and_brings_it_back(canvas, served_page):
     page.profiles.tell(west + 20.5, north - 30.5)
     run_all(page)
     page.profiles.keep()
+    turns = np.linspace(0, 2 * np.pi, 300, endpoint=False)
+    lasso = {"type": "poly", "x": west + 600 + 9 * np.cos(turns), "y": north - 20 + 9 * np.sin(turns)}
+    page.profiles.compare(lasso)
+    run_all(page)
     page.refine()
     arguments = {name: [value.encode()] for name, value in parse_qsl(page.address.text)}
     other = ServedPage(canvas, Document())
@@ -388,7 +392,9 @@ def test_an_address_keeps_what_is_shown_and_brings_it_back(canvas, served_page):
     other.note_address()
     assert other.address.text == page.address.text
     assert other.limits["sam_class"].values == page.limits["sam_class"].values
-    assert other.profiles.kept[0].name == page.profiles.kept[0].name
+    assert [one.name for one in other.profiles.kept] == [one.name for one in page.profiles.kept]
+    assert 240 <= page.profiles.kept[1].spectrum.attrs["pixels"] <= 260, "of a circle of 9 m"
+    assert other.profiles.kept[1].spectrum.identical(page.profiles.kept[1].spectrum)
     assert other.profiles.pixel.row == 30
     other.background.pool.shutdown()
 
