@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import hsi_dask.xarray  # noqa: F401  `.hsi`, whichever test comes first
 from hsi_dask.batch.execution.run import run
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import HsiDaskError

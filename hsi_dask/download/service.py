@@ -115,7 +115,7 @@ class Service:
                 failure, told = reason(error), 0.0
             if attempt >= self.attempts:
                 raise DownloadError(f"{shown(url)} cannot be had: {failure}, {attempt} times; try again later")
-            logger.info("%s: %s; attempt %d of %d follows", shown(url), failure, attempt + 1, self.attempts)
+            logger.warning("%s: %s; attempt %d of %d follows", shown(url), failure, attempt + 1, self.attempts)
             self.rest(attempt, told)
 
     def rest(self, attempt: int, told: float = 0.0) -> None:

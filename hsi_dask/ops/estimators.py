@@ -61,7 +61,8 @@ def apply(
     method = method or ("predict" if hasattr(estimator, "predict") else "transform")
     if method not in _METHODS or not hasattr(estimator, method):
         known = [name for name in _METHODS if hasattr(estimator, name)]
-        raise ConfigError(f"{type(estimator).__name__} has no {method!r}; it has {', '.join(known) or 'none of these'}")
+        way_out = f"it has {', '.join(known)}" if known else f"give a fitted estimator with {' or '.join(_METHODS)}"
+        raise ConfigError(f"{type(estimator).__name__} has no {method!r}; {way_out}")
     table = features(cube)
     call = _call(estimator, method, table.shape[2], no_data)
     data = table.data

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -92,9 +91,11 @@ def _known(names: Any, name: str, what: str) -> Any:
     raise ConfigError(f"there is no {what} {name!r}{_hint(list(names), name)}")
 
 
-def _hint(names: Iterable[str], name: str) -> str:
-    near = difflib.get_close_matches(name.upper(), list(names), n=3)
-    return f"; did you mean {', '.join(near)}?" if near else ""
+def _hint(names: list[str], name: str) -> str:
+    if near := difflib.get_close_matches(name.upper(), names, n=3):
+        return f"; did you mean {', '.join(near)}?"
+    more = f" and {len(names) - 5} others" if len(names) > 5 else ""
+    return f"; there are {', '.join(names[:5])}{more}" if names else "; there are none"
 
 
 def _centre(band: Any, symbol: str) -> float:

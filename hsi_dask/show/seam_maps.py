@@ -112,7 +112,7 @@ def _times(one: _Largest | None) -> str:
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.4f}"
+    return f"{round(value, 4) + 0.0:+.4f}"  # no -0.0000
 
 
 def _scale(end: float, units: str) -> dict[str, str]:
