@@ -65,7 +65,7 @@ def test_blocks_that_are_too_many_to_hold_are_read_by_turns(
     )
     path = synthetic.write_neon_tile(tmp_path, scene, chunks=(44, 60, 1))
     cube = select_bands(open_neon(path, masked=False))
-    where = (cube[:, :, 0] > 1000) if masked else None
+    where = (cube[:, :, 0] > -1) & (cube.x < cube.x[40]) if masked else None
     expected = scene_statistics(cube, where=where).compute()
     row = 60 * cube.sizes["wavelength"] * 2
     monkeypatch.setattr(statistics, "_STRIP_BYTES", 8 * row)
