@@ -13,7 +13,7 @@ from hsi_dask.batch.stalls import REMARK, Patience
 from hsi_dask.batch.tiles.area import Share, area_note, may_touch, region_of, touching, with_whole_path
 from hsi_dask.batch.tiles.cells import CELLS, Cut, cut_into_cells
 from hsi_dask.batch.tiles.common_bands import with_common_windows
-from hsi_dask.batch.tiles.layout import difference, lay_out, slabs
+from hsi_dask.batch.tiles.layout import Layout, difference, lay_out, slabs
 from hsi_dask.batch.tiles.masks import missing_layer
 from hsi_dask.batch.tiles.mixture import contents_of, may_be_of_visit, of_visit, require_unmixed
 from hsi_dask.batch.tiles.plan import BadTile, Plan, Tile
@@ -97,8 +97,19 @@ def make_plan(
     own_windows = config.bands.windows is not None and "file" not in config.bands.windows
     config, of_windows = with_common_windows(whole, config)
     config, spectra, inherited = supplied_endmembers(config, files[0], own_windows=own_windows)
-    counted_bands = _bands_of_statistics(files[0], config)
-    tiles = tuple(
+    tiles = _placed(files, shares, layout, cut, _bands_of_statistics(files[0], config))
+    aside = _with_unique_ids([*bad, *strangers], {tile.id for tile in tiles})
+    notes += (*of_windows, *inherited)
+    return Plan(
+        config, layout.grid, tiles, aside, spectra, contents, sources, region=region, notes=tuple(notes),
+    )  # fmt: skip
+
+
+def _placed(
+    files: Sequence[TileSource], shares: Sequence[Share], layout: Layout, cut: Cut | None, bands: int
+) -> tuple[Tile, ...]:
+    """The tiles, where they are in the mosaic; `bands`: of statistics of the scene."""
+    return tuple(
         Tile(
             id=corner_name(*file.bounds[:2]),
             path=file.path,
@@ -112,19 +123,12 @@ def make_plan(
             block_pixels=math.prod(block[:2]),
             inside=share.pixels,
             read=share.chunks / share.of_chunks * (cut.read_share(file) if cut else 1.0),
-            held_bytes=held_bytes(
-                (file.shape[0], file.shape[1], counted_bands), block[0], file.reflectance.dtype.itemsize
-            ),
+            held_bytes=held_bytes((file.shape[0], file.shape[1], bands), block[0], file.reflectance.dtype.itemsize),
             cell=cut.cells[file.path] if cut else None,
         )
         for file, box, share in zip(files, layout.boxes, shares, strict=True)
         for block in [blocks.block_shape(file.reflectance)]
     )
-    aside = _with_unique_ids([*bad, *strangers], {tile.id for tile in tiles})
-    notes += (*of_windows, *inherited)
-    return Plan(
-        config, layout.grid, tiles, aside, spectra, contents, sources, region=region, notes=tuple(notes),
-    )  # fmt: skip
 
 
 def _bands_of_statistics(file: TileSource, config: RunConfig) -> int:
