@@ -17,11 +17,11 @@ from hsi_dask.kernels.projection import TILE, Sums, Weights
 from hsi_dask.sources import PieceSource, Spread
 
 # With the process, what is read beside them and the maps, a worker stays below 1 GB:
-SUM_BYTES, HELD_BYTES = 448 * 2**20, 552 * 2**20  # of sums, 57 spectra of a tile of 1 km; of stored numbers
+SUM_BYTES, HELD_BYTES = 448 * 2**20, 600 * 2**20  # of sums, 57 spectra of a tile of 1 km; of stored numbers
 STEP_PIXELS = 4 * TILE  # projected and finished at a time by a thread: of 300 spectra 10 MB
 # Sums of so many bytes go through memory half as often where pieces are read by twos. That takes 122 MB more for a tile
 # of 1 km: for fewer sums it is not worth them, with more a worker would not stay below 1 GB
-_BY_TWOS = range(240 * 2**20, 360 * 2**20)
+_BY_TWOS = range(240 * 2**20, 340 * 2**20)
 READ_PLANES = 4  # by one thread at a time, of what is decoded as it is read
 _A_SUM = 8  # bytes of a pixel and plane
 
@@ -66,7 +66,7 @@ def bands(planes: int, height: int, row_bytes: int) -> Bands:
     Examples
     --------
     >>> bands(362, 1000, 2000)
-    Bands(rows=[slice(0, 500, None), slice(500, 1000, None)], kept=216)
+    Bands(rows=[slice(0, 500, None), slice(500, 1000, None)], kept=267)
     """
     count = min(height, -(-planes * height * row_bytes // HELD_BYTES))
     if count <= 1:
