@@ -25,7 +25,7 @@ from hsi_dask.batch.state.verify import verify
 from hsi_dask.batch.tiles.making import make_plan
 from hsi_dask.batch.tiles.plan import Plan, Tile
 from hsi_dask.config import RunConfig
-from hsi_dask.errors import EndmemberError, RunError
+from hsi_dask.errors import ConfigError, EndmemberError, RunError
 from hsi_dask.io.endmember_store import open_endmembers
 from hsi_dask.io.neon.metadata import read_metadata
 from hsi_dask.io.store import open_results
@@ -118,6 +118,13 @@ def test_endmembers_are_pixels_of_the_tiles_they_name(config: RunConfig, site: S
         pixel = cube.sel(y=float(one.y), x=float(one.x))
         np.testing.assert_array_equal(pixel, one)
         np.testing.assert_array_equal(pixel, cube.isel(y=int(one.row), x=int(one.column)))
+
+
+@pytest.mark.parametrize("config", ["run.yaml", np.ones((2, 2)), {"tiles": []}])
+def test_what_is_no_configuration_is_a_sentence(config: Any, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"a RunConfig, not of (str|ndarray|dict); give hsi.RunConfig"):
+        run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_running_again_does_nothing(done_run: Path, config: RunConfig, store_of: Store) -> None:

@@ -30,7 +30,7 @@ from hsi_dask.batch.tiles.mixture import words
 from hsi_dask.batch.tiles.plan import Plan, Tile, free_bytes, with_checksums
 from hsi_dask.batch.tiles.search import find_tiles
 from hsi_dask.config import RunConfig
-from hsi_dask.errors import HsiDaskError, RunError, counted
+from hsi_dask.errors import ConfigError, HsiDaskError, RunError, counted
 from hsi_dask.io import endmember_store
 from hsi_dask.limits import Limits
 from hsi_dask.schema import ENDMEMBER, PIXEL
@@ -144,6 +144,11 @@ def run(
     """
     from hsi_dask.progress import shown
 
+    if not isinstance(config, RunConfig):
+        raise ConfigError(
+            f"a run is of a RunConfig, not of {type(config).__name__}; give hsi.RunConfig(tiles=[...]), or "
+            f"hsi.RunConfig.from_yaml(file)"
+        )
     with shown(progress, observer) as told:
         return _run(config, run_dir, Workers(client, told, limits or Limits()), part, same_content=same_content)
 
