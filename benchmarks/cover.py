@@ -27,7 +27,7 @@ import hsi_dask as hsi
 from benchmarks import tiles
 from benchmarks.measure import Claim, claim, in_turn, process, ratios
 from hsi_dask.batch.execution.tile import working
-from hsi_dask.batch.tiles.making import make_plan
+from hsi_dask.batch.tiles.planning import make_plan
 from hsi_dask.io.libraries import write_table
 from hsi_dask.io.readers import read_source
 from hsi_dask.kernels.fcls import fcls

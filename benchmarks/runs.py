@@ -28,8 +28,8 @@ from hsi_dask.batch.execution.vertices import search_site
 from hsi_dask.batch.state.opening import open_run_directory
 from hsi_dask.batch.state.run_directory import Run
 from hsi_dask.batch.state.scene import forget_search
-from hsi_dask.batch.tiles.making import make_plan
 from hsi_dask.batch.tiles.plan import Plan
+from hsi_dask.batch.tiles.planning import make_plan
 from hsi_dask.io import hdf5
 from hsi_dask.io.readers import read_source
 from hsi_dask.ops.endmembers import find_endmembers

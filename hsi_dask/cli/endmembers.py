@@ -55,7 +55,7 @@ def count(
 def _sampled(tiles: list[str], sample_tiles: int | None, seed: int) -> xr.DataArray:
     from hsi_dask.batch.execution.dispatch import Workers
     from hsi_dask.batch.execution.sampling import sample_site
-    from hsi_dask.batch.tiles.making import make_plan
+    from hsi_dask.batch.tiles.planning import make_plan
     from hsi_dask.batch.tiles.search import search_tiles
     from hsi_dask.config import RunConfig
 

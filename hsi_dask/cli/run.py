@@ -61,9 +61,9 @@ def _show_plan(settings: RunConfig, out: Path) -> int:
 
     from hsi_dask.batch.state.manifest import MANIFEST
     from hsi_dask.batch.state.run_directory import Run, input_paths, kept_region
-    from hsi_dask.batch.tiles.making import make_plan
     from hsi_dask.batch.tiles.mixture import words
     from hsi_dask.batch.tiles.plan import free_bytes
+    from hsi_dask.batch.tiles.planning import make_plan
     from hsi_dask.batch.tiles.search import search_tiles
     from hsi_dask.io.regions import extent_text
 

@@ -83,7 +83,7 @@ def _warning_ends() -> Iterator[None]:
 def require_memory(place: ClusterConfig, settings: RunConfig, out: Path) -> None:
     """Refuse workers that are too small for the largest tile, before any job is submitted for them."""
     from hsi_dask.batch.state.run_directory import Run, input_paths
-    from hsi_dask.batch.tiles.making import make_plan
+    from hsi_dask.batch.tiles.planning import make_plan
     from hsi_dask.batch.tiles.search import find_tiles
     from hsi_dask.io.readers import identity
 

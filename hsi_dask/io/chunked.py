@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import chain, pairwise, product
 from math import ceil
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hsi_dask.sources import Index, Piece, Spread
+
+if TYPE_CHECKING:
+    from hsi_dask.io.blocks import StoredCube
 
 PIECE_BYTES = 2 * 2**20  # of a piece with all its planes: it is still in cache when it is used
 PIECE_PLANES = 61  # of a piece of whole planes: what is summed over them goes through memory once a piece
@@ -119,6 +123,25 @@ class ChunkedArray(ABC):
             return 1, PIECE_BYTES // column, self.shape[2]
         plane = max(1, length(index[0]) * length(index[1])) * self.dtype.itemsize
         return self.shape[0], self.shape[1], max(1, min(PIECE_PLANES, PLANES_BYTES // plane) // deep)
+
+
+@dataclass(frozen=True, eq=False)
+class AsAnother(ChunkedArray):
+    """An array of the shape, type and chunks of a stored one, which is read in another way."""
+
+    stored: StoredCube
+
+    @property
+    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        return self.stored.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:  # type: ignore[override]
+        return self.stored.dtype
+
+    @property
+    def stored_chunks(self) -> tuple[int, ...]:  # type: ignore[override]
+        return self.stored.stored_chunks
 
 
 class InMemory(ChunkedArray):

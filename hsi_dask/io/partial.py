@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hsi_dask.io.blocks import StoredCube
-from hsi_dask.io.chunked import ChunkedArray, Cut, Part, Want, narrowed, read_into
+from hsi_dask.io.chunked import AsAnother, Cut, Part, Want, narrowed, read_into
 from hsi_dask.sources import Spread
 
 
 @dataclass(frozen=True, eq=False)
-class PartOfCube(ChunkedArray):
+class PartOfCube(AsAnother):
     """A stored cube (y, x, wavelength) read only in some of its chunks; elsewhere it holds the fill value.
 
     stored : the whole
@@ -24,21 +23,8 @@ class PartOfCube(ChunkedArray):
     void : what it holds elsewhere
     """
 
-    stored: StoredCube
     needed: NDArray[np.bool_]
     void: float
-
-    @property
-    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
-        return self.stored.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:  # type: ignore[override]
-        return self.stored.dtype
-
-    @property
-    def stored_chunks(self) -> tuple[int, ...]:  # type: ignore[override]
-        return self.stored.stored_chunks
 
     def __dask_tokenize__(self) -> tuple[Any, ...]:
         from dask.base import normalize_token

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from hsi_dask.errors import FileFormatError
 from hsi_dask.io.blocks import StoredCube
-from hsi_dask.io.chunked import ChunkedArray, Want, read_into
+from hsi_dask.io.chunked import AsAnother, ChunkedArray, Want, read_into
 from hsi_dask.io.tile_source import TileSource
 from hsi_dask.sources import Piece, Spread
 
@@ -60,7 +60,7 @@ def plausible(source: TileSource, where: str, scale: str, no_data: str) -> TileS
     """
     if (doubt := doubt_of_scale(source, f"its {scale.strip(chr(39))}")) is not None:
         raise FileFormatError(f"{where} {doubt}; write the right {scale}")
-    facts, way_out = _facts(source), f"write the right {no_data}"
+    facts, way_out = facts_of(source), f"write the right {no_data}"
     if source.reflectance.dtype.kind != "f" and isinstance(source.reflectance, ChunkedArray):
         odd = _may_be_odd(source.reflectance.dtype, source.scale_factor)
         return replace(source, reflectance=JudgedWhenRead(*facts, where, way_out)) if odd else source
@@ -77,7 +77,7 @@ def doubt_of_scale(cube: Scaled, by: str) -> str | None:
     """
     if cube.reflectance.dtype.kind != "f" or 0 in cube.reflectance.shape:
         return None
-    facts = _facts(cube)
+    facts = facts_of(cube)
     middle, at = _median(facts), f"{cube.wavelength[facts.band]:.0f} nm"
     if cube.scale_factor >= _DIGITAL and 0 < middle < _FRACTIONS:
         return f"holds fractions (median {middle:.3g} at {at}), but {by} is {cube.scale_factor:g}"
@@ -86,16 +86,7 @@ def doubt_of_scale(cube: Scaled, by: str) -> str | None:
     return None
 
 
-def doubt_of_no_data(cube: Scaled) -> str | None:
-    """What speaks against the number of no data of a cube, as the end of a sentence; None where nothing does.
-
-    A number that no reflectance can be, many times, means no data, though the file says another one: -9999 where
-    xarray wrote NaN. The first, middle and last rows of one band are read.
-    """
-    return None if 0 in cube.reflectance.shape else _undeclared(_facts(cube))
-
-
-class _Facts(NamedTuple):
+class Facts(NamedTuple):
     """What a judgement depends on: a stored cube, one of its bands, and what the file says of its numbers."""
 
     stored: Any  # a StoredCube that is equal to others of the same file as it is now
@@ -104,13 +95,13 @@ class _Facts(NamedTuple):
     fill_value: float | None
 
 
-def _facts(cube: Scaled) -> _Facts:
+def facts_of(cube: Scaled) -> Facts:
     band = int(np.abs(cube.wavelength - _GREEN).argmin())
-    return _Facts(cube.reflectance, band, cube.scale_factor, cube.fill_value)
+    return Facts(cube.reflectance, band, cube.scale_factor, cube.fill_value)
 
 
 @lru_cache(maxsize=_FILES)
-def _median(facts: _Facts) -> float:
+def _median(facts: Facts) -> float:
     """Of numbers that are data, as stored; 0 where none is found."""
     found = np.empty(0, np.float32)
     for place in np.linspace(0, 1, _PLACES).tolist():
@@ -122,8 +113,14 @@ def _median(facts: _Facts) -> float:
 
 
 @lru_cache(maxsize=_FILES)
-def _undeclared(facts: _Facts) -> str | None:
-    """As `doubt_of_no_data`."""
+def doubt_of_no_data(facts: Facts) -> str | None:
+    """What speaks against the number of no data of a cube, as the end of a sentence; None where nothing does.
+
+    A number that no reflectance can be, many times, means no data, though the file says another one: -9999 where
+    xarray wrote NaN. The first, middle and last rows of one band are read.
+    """
+    if 0 in facts.stored.shape:
+        return None
     scale, fill = facts.scale_factor, facts.fill_value
     values = np.concatenate([_rows(facts.stored, facts.band, place) for place in (0.0, 0.5, 1.0)])
     held = values[np.isfinite(values) & (values != (np.nan if fill is None else fill))]
@@ -150,15 +147,15 @@ def _may_be_odd(dtype: np.dtype[Any], scale: float) -> bool:
     return limits.min <= LEAST * scale or limits.max >= MOST * scale
 
 
-def _require_told(facts: _Facts, where: str, way_out: str) -> None:
+def _require_told(facts: Facts, where: str, way_out: str) -> None:
     with _looking:
-        doubt = None if 0 in facts.stored.shape else _undeclared(facts)
+        doubt = doubt_of_no_data(facts)
     if doubt is not None:
         raise FileFormatError(f"{where} {doubt}; {way_out}")
 
 
 @dataclass(frozen=True)
-class JudgedWhenRead(ChunkedArray):
+class JudgedWhenRead(AsAnother):
     """A stored cube of integers; FileFormatError when it is read and its number of no data cannot be right."""
 
     stored: ChunkedArray
@@ -167,18 +164,6 @@ class JudgedWhenRead(ChunkedArray):
     fill_value: float | None
     where: str
     way_out: str
-
-    @property
-    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
-        return self.stored.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:  # type: ignore[override]
-        return self.stored.dtype
-
-    @property
-    def stored_chunks(self) -> tuple[int, ...]:  # type: ignore[override]
-        return self.stored.stored_chunks
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
         return self._judged()[key]
@@ -193,6 +178,6 @@ class JudgedWhenRead(ChunkedArray):
         read_into(self._judged(), tuple(want.along for want in wanted), out, spread)
 
     def _judged(self) -> ChunkedArray:
-        facts = _Facts(self.stored, self.band, self.scale_factor, self.fill_value)
+        facts = Facts(self.stored, self.band, self.scale_factor, self.fill_value)
         _require_told(facts, self.where, self.way_out)
         return self.stored

@@ -22,8 +22,8 @@ from hsi_dask.batch.observer import Observer
 from hsi_dask.batch.state.manifest import TileRecord
 from hsi_dask.batch.state.run_directory import Run
 from hsi_dask.batch.state.verify import verify
-from hsi_dask.batch.tiles.making import make_plan
 from hsi_dask.batch.tiles.plan import Plan, Tile
+from hsi_dask.batch.tiles.planning import make_plan
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import ConfigError, EndmemberError, RunError
 from hsi_dask.io.endmember_store import open_endmembers

@@ -11,7 +11,7 @@ import pytest
 
 from hsi_dask.batch.execution.run import run
 from hsi_dask.batch.state.verify import verify
-from hsi_dask.batch.tiles.making import make_plan
+from hsi_dask.batch.tiles.planning import make_plan
 from hsi_dask.config import RunConfig
 from hsi_dask.io.endmember_store import open_endmembers
 from hsi_dask.io.libraries import write_table

@@ -14,7 +14,7 @@ import hsi_dask as hsi
 from hsi_dask.batch.execution.run import run
 from hsi_dask.batch.state.run_directory import Run
 from hsi_dask.batch.state.verify import verify
-from hsi_dask.batch.tiles.making import make_plan
+from hsi_dask.batch.tiles.planning import make_plan
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import ConfigError, EndmemberError
 from hsi_dask.io.endmember_store import open_endmembers

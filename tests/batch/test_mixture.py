@@ -12,8 +12,8 @@ import pytest
 import hsi_dask as hsi
 from hsi_dask.batch.state.run_directory import Run
 from hsi_dask.batch.tiles.common_bands import with_common_windows
-from hsi_dask.batch.tiles.making import make_plan
 from hsi_dask.batch.tiles.mixture import contents_of, require_unmixed, words
+from hsi_dask.batch.tiles.planning import make_plan
 from hsi_dask.batch.tiles.provenance import checksums_of
 from hsi_dask.batch.tiles.search import find_tiles
 from hsi_dask.config import RunConfig

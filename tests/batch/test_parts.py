@@ -25,7 +25,7 @@ from hsi_dask.batch.state.manifest import TileRecord
 from hsi_dask.batch.state.opening import open_run_directory
 from hsi_dask.batch.state.run_directory import Run
 from hsi_dask.batch.state.verify import verify
-from hsi_dask.batch.tiles.making import make_plan
+from hsi_dask.batch.tiles.planning import make_plan
 from hsi_dask.batch.tiles.search import find_tiles
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import ConfigError, HsiDaskError, RunError

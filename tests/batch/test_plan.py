@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from hsi_dask.batch.execution.run import run
-from hsi_dask.batch.tiles import making as planning
+from hsi_dask.batch.tiles import planning
 from hsi_dask.batch.tiles.layout import lay_out
-from hsi_dask.batch.tiles.making import make_plan
+from hsi_dask.batch.tiles.planning import make_plan
 from hsi_dask.batch.tiles.search import find_tiles
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import ConfigError, FileFormatError, GridError

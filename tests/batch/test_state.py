@@ -14,7 +14,7 @@ import pytest
 from hsi_dask.batch.execution.run import run
 from hsi_dask.batch.state.opening import open_run_directory
 from hsi_dask.batch.state.run_directory import Run
-from hsi_dask.batch.tiles.making import make_plan
+from hsi_dask.batch.tiles.planning import make_plan
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import EndmemberError, RunError
 from hsi_dask.synthetic import Site
@@ -163,7 +163,7 @@ def test_a_creation_that_was_killed_is_taken_over(config: RunConfig, tmp_path: P
 
 def test_a_second_run_is_refused_and_told_who_holds_it(config: RunConfig, tmp_path: Path, spawn: Spawn) -> None:
     code = f"""
-        from hsi_dask.batch.tiles.making import make_plan
+        from hsi_dask.batch.tiles.planning import make_plan
         from hsi_dask.batch.tiles.search import find_tiles
         from hsi_dask.batch.state.opening import open_run_directory
         from hsi_dask.config import RunConfig

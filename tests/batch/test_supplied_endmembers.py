@@ -12,7 +12,7 @@ import pytest
 import hsi_dask as hsi
 from hsi_dask.batch.execution.run import run
 from hsi_dask.batch.state.naming import name_endmembers
-from hsi_dask.batch.tiles.making import make_plan
+from hsi_dask.batch.tiles.planning import make_plan
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import ConfigError, EndmemberError, RunError
 from hsi_dask.io.endmember_store import open_endmembers

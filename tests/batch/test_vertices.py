@@ -13,7 +13,7 @@ from hsi_dask.batch.execution.sampling import sample_site
 from hsi_dask.batch.execution.vertices import search_site
 from hsi_dask.batch.state.opening import open_run_directory
 from hsi_dask.batch.state.scene import search_folder
-from hsi_dask.batch.tiles.making import make_plan
+from hsi_dask.batch.tiles.planning import make_plan
 from hsi_dask.batch.tiles.search import find_tiles
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import ConfigError, RunError

@@ -9,7 +9,7 @@ import pytest
 import hsi_dask as hsi
 from hsi_dask.errors import FileFormatError
 from hsi_dask.io.chunked import InMemory
-from hsi_dask.io.plausible import doubt_of_no_data, doubt_of_scale, plausible
+from hsi_dask.io.plausible import doubt_of_no_data, doubt_of_scale, facts_of, plausible
 from hsi_dask.io.readers import read_source
 from hsi_dask.io.tile_source import TileSource
 
@@ -43,12 +43,12 @@ def test_floats_whose_scale_contradicts_their_size_are_doubted() -> None:
 def test_numbers_that_no_reflectance_is_are_no_data_that_the_file_does_not_tell(dtype, scale, stated, held) -> None:
     values = (np.random.default_rng(0).uniform(0.02, 0.5, (50, 40, 3)) * scale).astype(dtype)
     values[20, :3] = held
-    assert doubt_of_no_data(cube(values, scale, stated)) is None, "few may be damaged"
+    assert doubt_of_no_data(facts_of(cube(values, scale, stated))) is None, "few may be damaged"
     values[:2, :30] = held
-    said = str(doubt_of_no_data(cube(values, scale, stated)))
+    said = str(doubt_of_no_data(facts_of(cube(values, scale, stated))))
     assert said.startswith(f"holds {held:g} in ")
     assert said.endswith(f"says that {'nothing' if stated is None else f'{stated:g}'} is no data")
-    assert doubt_of_no_data(cube(values, scale, held)) is None, "what the file tells is right"
+    assert doubt_of_no_data(facts_of(cube(values, scale, held))) is None, "what the file tells is right"
 
 
 class Counted(InMemory):

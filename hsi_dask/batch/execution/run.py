@@ -25,9 +25,9 @@ from hsi_dask.batch.state.manifest import MANIFEST, RECORDS, TileRecord
 from hsi_dask.batch.state.opening import open_run_directory
 from hsi_dask.batch.state.run_directory import Run, create_results, input_paths, kept_region
 from hsi_dask.batch.state.scene import forget_search, kept_by_search, scene_thresholds
-from hsi_dask.batch.tiles.making import make_plan
 from hsi_dask.batch.tiles.mixture import words
 from hsi_dask.batch.tiles.plan import Plan, Tile, free_bytes, with_checksums
+from hsi_dask.batch.tiles.planning import make_plan
 from hsi_dask.batch.tiles.search import find_tiles
 from hsi_dask.config import RunConfig
 from hsi_dask.errors import ConfigError, HsiDaskError, RunError, counted
