@@ -88,6 +88,7 @@ def _scenes() -> dict[str, Callable[[int], Truth]]:
         "simulated, even light": lambda seed: _simulated(seed, None),
         "simulated, uneven light": lambda seed: _simulated(seed, (0.5, 1.1)),
         "simulated, outliers": lambda seed: _spoiled(_simulated(seed, (0.7, 1.1)), seed),
+        "simulated, a patch of 25 pixels": _rare,
     }
     data = Path(os.environ.get("HSI_DASK_TEST_DATA") or Path(__file__).parents[1] / ".." / "shared" / "data")
     if (data / "urban_truth.npz").is_file():
@@ -111,6 +112,20 @@ def _simulated(seed: int, illumination: tuple[float, float] | None) -> Truth:
     cube = hsi.select_bands(cube, windows=[(1340, 1445), (1790, 1955)])
     kept = np.isin(scene.wavelength, cube.wavelength)
     return Truth(cube, scene.endmembers[:, kept].astype(float), np.moveaxis(scene.abundance, 0, 2).astype(float))
+
+
+def _rare(seed: int) -> Truth:
+    """250 x 250 pixels of which 25, side by side, are of a material that is nowhere else."""
+    rng = np.random.default_rng(seed)
+    of = hsi.synthetic.simulate_scene((1, 1), materials=("vegetation", "soil", "roof", "dry_vegetation", "asphalt"))
+    abundance = rng.dirichlet(np.full(5, 0.4), (250, 250))
+    abundance[..., 4] = 0
+    abundance /= abundance.sum(axis=2, keepdims=True)
+    abundance[100:105, 100:105] = np.eye(5)[4]
+    light = rng.uniform(0.7, 1.1, (250, 250, 1))
+    values = light * (abundance @ of.endmembers) + rng.normal(0, 0.004, (250, 250, of.wavelength.size))
+    cube = hsi.select_bands(_labelled(values, of.wavelength), windows=[(1340, 1445), (1790, 1955)])
+    return Truth(cube, of.endmembers[:, np.isin(of.wavelength, cube.wavelength)].astype(float), abundance)
 
 
 def _urban(data: Path, seed: int) -> Truth:

@@ -139,7 +139,7 @@ def _among_all(
     with threadpool_limits(1, user_api="blas"):  # the same digits whatever the number of threads
         found = whole_scene.search_cube(cube, sample, np.array(chosen), seed=seed, robust=robust)
     how = first.attrs | {"sample": sample.sizes[PIXEL], **whole_scene.told(found, cube, robust)}
-    return _numbered(whole_scene.endmembers_of(cube, found).rename({PIXEL: ENDMEMBER}), how)
+    return _numbered(whole_scene.endmembers_of(cube, sample, found).rename({PIXEL: ENDMEMBER}), how)
 
 
 def _extracted(

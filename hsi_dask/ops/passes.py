@@ -61,14 +61,21 @@ def plane_rows(variables: tuple[Variable, ...], sizes: Mapping[str, int]) -> dic
     return rows
 
 
-def finished_planes(cube: xr.DataArray, w: Weights, finish: Finish) -> Any:
-    """All planes as one (plane, y, x) float32 array, lazy where the cube is."""
+def finished_planes(
+    cube: xr.DataArray, w: Weights, finish: Finish, through: Callable[[Source], Source] | None = None
+) -> Any:
+    """All planes as one (plane, y, x) float32 array, lazy where the cube is.
+
+    through : what a cube that is read from a source is read through, in its place.
+    """
     cube = checked(cube)
     scale, fill = storage(cube)
     if not hasattr(cube.data, "dask"):
         sums = _project(np.asarray(cube.data), w, scale, fill)
         return _finish(finish, cube.shape[1], slice(0, cube.shape[0]), sums)
     source, (ys, xs, _) = find_source(cube.data), cube.data.chunks
+    if source and through:
+        source = through(source)
     if source and are_too_many(w, max(ys) * max(xs)):
         return _held_graph(cube.data, source, w, finish, scale, fill)
     return _graph(cube.data, source, w, finish, scale, fill)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ WINDOW = 32  # pixels: candidates come from square windows, because a stored chu
 PER_WINDOW = 16  # candidates a window: 20 000 pixels come from all windows of a tile of 1 km, fewer from a part of them
 _FREE = 32  # candidates a window where one pixel costs as much as all
 _SPARE = 1.25  # candidates for a pixel wanted: what some pixels without data would cost otherwise is a second reading
+Gather = Callable[[NDArray[np.intp]], NDArray[Any]]
 _READ_BYTES = 16 * 2**20  # read at a time; so small that the allocator reuses the memory
 
 
@@ -45,15 +46,24 @@ def sample_pixels(cube: xr.DataArray, size: int, *, seed: int = 0, where: xr.Dat
     EndmemberError : the cube has no valid pixel.
     ConfigError : size is below 1.
     """
+    return drawn_pixels(cube, size, seed, where)
+
+
+def drawn_pixels(
+    cube: xr.DataArray, size: int, seed: int, where: xr.DataArray | None, gather: Gather | None = None
+) -> xr.DataArray:
+    """`sample_pixels`, with another way to the stored spectra (k, wavelength) at positions (2, k)."""
     if size < 1:
         raise ConfigError(f"size must be 1 or more pixels, not {size}")
     cube = require_pixels(require_dims(cube, CUBE_DIMS, "the cube"))
     how = storage(cube)
     candidates = _candidates(cube.sizes[Y], cube.sizes[X], np.random.default_rng(seed))
+    pixels = cube.sizes[Y] * cube.sizes[X]
     if where is not None:
         allowed = np.asarray(require_dims(where, (Y, X), "where"), dtype=bool)
         candidates = (at[:, allowed[at[0], at[1]]] for at in candidates)
-    free = cube.sizes[Y] * cube.sizes[X] * _FREE // WINDOW**2 if _is_read_whole(cube.data) else 0
+        pixels = int(np.count_nonzero(allowed))
+    free = pixels * _FREE // WINDOW**2 if _is_read_whole(cube.data) else 0
     places: list[NDArray[np.intp]] = []
     spectra: list[NDArray[np.float32]] = []
     have, share = 0, 1.0
@@ -62,7 +72,8 @@ def sample_pixels(cube: xr.DataArray, size: int, *, seed: int = 0, where: xr.Dat
         places_now = _next_places(candidates, wanted)
         if not places_now.size:
             break
-        stored = require_reflectance(_gather(cube.data, places_now), cube.attrs)
+        stored = stored_at(cube, places_now) if gather is None else gather(places_now)
+        stored = require_reflectance(stored, cube.attrs)
         valid = how.valid(stored).all(axis=1) & stored.any(axis=1)  # a pixel of zeros alone has no spectrum
         chosen = np.flatnonzero(valid)[: size - have]
         places.append(places_now[:, chosen])
@@ -71,7 +82,7 @@ def sample_pixels(cube: xr.DataArray, size: int, *, seed: int = 0, where: xr.Dat
         share = max(float(valid.mean()), 0.05)
     if not have:
         raise EndmemberError("the cube has no pixel with data at all its wavelengths; choose another tile")
-    return _labelled(cube, np.concatenate(places, axis=1), np.concatenate(spectra))
+    return labelled(cube, np.concatenate(places, axis=1), np.concatenate(spectra))
 
 
 def pixels_at(cube: xr.DataArray, places: NDArray[Any]) -> xr.DataArray:
@@ -80,8 +91,8 @@ def pixels_at(cube: xr.DataArray, places: NDArray[Any]) -> xr.DataArray:
     For a cube all of which was read before: compressed chunks are inflated only up to the last row with a position,
     and their checksums, which stand at their ends, are not seen again.
     """
-    stored = require_reflectance(_gather(cube.data, places, checked=False), cube.attrs)
-    return _labelled(cube, places, storage(cube).reflectance(stored))
+    stored = require_reflectance(stored_at(cube, places, checked=False), cube.attrs)
+    return labelled(cube, places, storage(cube).reflectance(stored))
 
 
 def _candidates(height: int, width: int, rng: np.random.Generator) -> Iterator[NDArray[np.intp]]:
@@ -125,8 +136,9 @@ def _is_read_whole(data: Any) -> bool:
     return not hasattr(data, "dask") or (data.numblocks[:2] == (1, 1) and data.numblocks[2] > 1)
 
 
-def _gather(data: Any, places: NDArray[np.intp], *, checked: bool = True) -> NDArray[Any]:
+def stored_at(cube: xr.DataArray, places: NDArray[Any], *, checked: bool = True) -> NDArray[Any]:
     """Stored spectra (k, wavelength) at positions (2, k), each block read once, within its bounding box."""
+    data = cube.data
     if not hasattr(data, "dask"):
         return _pick(np.asarray(data), places)
     import dask.array as da
@@ -215,7 +227,8 @@ def _pick_stored(
     return picked.T
 
 
-def _labelled(cube: xr.DataArray, places: NDArray[np.intp], spectra: NDArray[np.float32]) -> xr.DataArray:
+def labelled(cube: xr.DataArray, places: NDArray[np.intp], spectra: NDArray[np.float32]) -> xr.DataArray:
+    """Spectra (k, wavelength) with the coordinates that the cube has at their positions (2, k)."""
     coords: dict[Hashable, Any] = {k: v for k, v in cube.coords.items() if v.dims == (WAVELENGTH,) or not v.dims}
     for axis, (dim, position) in enumerate(((Y, "row"), (X, "column"))):
         if dim in cube.coords:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from hsi_dask.kernels.extraction import whole_scene as kernel
 from hsi_dask.kernels.extraction.whole_scene import Planes, Question, Ranked, Space, Vertices
 from hsi_dask.kernels.projection import Sums, Weights
+from hsi_dask.ops.kept_pixels import KeptPixels
 from hsi_dask.ops.passes import Finish, finished_planes
-from hsi_dask.ops.sampling import pixels_at
+from hsi_dask.ops.sampling import labelled, pixels_at
 from hsi_dask.schema import FLOOR, X, Y
 
 SAMPLE = 20_000
@@ -27,33 +28,50 @@ class Begun(NamedTuple):
 
     space : where pixels are compared.
     points : (count, r) the sample's vertices.
-    reference : (k, r) of its pixels.
+    reference : (k, r) some of its pixels.
+    sample : (n, r) all of them.
     """
 
     space: Space
     points: NDArray[np.float64]
     reference: NDArray[np.float64]
+    sample: NDArray[np.float64]
 
 
-def begin(sample: xr.DataArray, chosen: NDArray[np.intp], seed: int) -> Begun:
-    """The search after endmembers were found among sampled pixels (pixel, wavelength), at the indices `chosen`."""
+def begin(
+    sample: xr.DataArray,
+    chosen: NDArray[np.intp],
+    seed: int,
+    known: NDArray[np.float64] | None = None,
+    endmembers: xr.DataArray | None = None,
+) -> Begun:
+    """The search after endmembers were found among sampled pixels (pixel, wavelength), at the indices `chosen`.
+
+    known : (r, L) a basis that planes were made of already; it is used if it holds the endmembers that were found.
+    """
     spectra = np.asarray(sample)
-    space = kernel.space_of(spectra, len(chosen))
+    basis = kernel.basis_of(spectra, len(chosen))
+    if known is not None and endmembers is not None and _serves(known, basis, np.asarray(endmembers)):
+        basis = known
     some = np.random.default_rng(seed).choice(len(spectra), min(kernel.REFERENCE, len(spectra)), replace=False)
     # as float32, which planes are: a pixel of the sample is the very point that it is in the scene
-    points, reference = (
-        (spectra[rows].astype(np.float64) @ space.basis.T).astype(np.float32).astype(np.float64)
-        for rows in (chosen, np.sort(some))
-    )
-    return Begun(space, points, reference)
+    every = (spectra.astype(np.float64) @ basis.T).astype(np.float32).astype(np.float64)
+    return Begun(kernel.space_of(every, basis, len(chosen)), every[chosen], every[np.sort(some)], every)
 
 
-def projected(cube: xr.DataArray, space: Space) -> Any:
-    """(r, y, x) float32, lazy where the cube is: what is asked of every pixel is asked of these planes."""
-    nothing = np.empty((0, space.basis.shape[1]))
-    size = len(space.basis)
-    finish = Finish(((_projections, None),), {"planes": slice(1, size + 1)})
-    return finished_planes(cube, Weights(space.basis, nothing, nothing, FLOOR), finish)[1:]
+def _serves(known: NDArray[np.float64], own: NDArray[np.float64], endmembers: NDArray[Any]) -> bool:
+    return known.shape[1] == own.shape[1] and len(known) >= len(endmembers) and kernel.holds(known, own, endmembers)
+
+
+def projected(cube: xr.DataArray, basis: NDArray[np.float64], kept: KeptPixels | None = None) -> Any:
+    """(r, y, x) float32, lazy where the cube is: what is asked of every pixel is asked of these planes.
+
+    kept : pixels whose spectra are kept when the planes are computed, if the cube is read from a file.
+    """
+    nothing = np.empty((0, basis.shape[1]))
+    finish = Finish(((_projections, None),), {"planes": slice(1, len(basis) + 1)})
+    through = None if kept is None else kept.through
+    return finished_planes(cube, Weights(basis, nothing, nothing, FLOOR), finish, through)[1:]
 
 
 def _projections(_: None, sums: Sums) -> Mapping[str, NDArray[Any]]:
@@ -65,7 +83,7 @@ def search_cube(
 ) -> Vertices:
     """The vertices among all pixels of a cube; pixels are numbered row by row."""
     begun = begin(sample, chosen, seed)
-    planes = _kept(projected(cube, begun.space)).reshape(len(begun.space.basis), -1)
+    planes = _kept(projected(cube, begun.space.basis)).reshape(len(begun.space.basis), -1)
 
     def ask(question: Question) -> Ranked:
         return kernel.answer(planes, 0, begun.space, question)
@@ -73,7 +91,7 @@ def search_cube(
     numbers: NDArray[np.int64] = (
         np.asarray(sample["row"])[chosen] * cube.sizes[X] + np.asarray(sample["column"])[chosen]
     )
-    return kernel.search(ask, begun.space, numbers, begun.reference, begun.points, robust=robust)
+    return kernel.search(ask, begun.space, numbers, begun.reference, begun.points, sample=begun.sample, robust=robust)
 
 
 def _kept(planes: Any) -> Planes:
@@ -90,14 +108,28 @@ def _kept(planes: Any) -> Planes:
     return kept
 
 
-def endmembers_of(cube: xr.DataArray, found: Vertices) -> xr.DataArray:
+def endmembers_of(cube: xr.DataArray, sample: xr.DataArray, found: Vertices) -> xr.DataArray:
     """(pixel, wavelength) float32, the mean spectrum of each vertex's members, at the place of the vertex itself."""
-    chosen = pixels_at(cube, _places(cube, found.pixels))
-    every = found.members.ravel()
-    wanted = np.unique(every[every >= 0])
-    spectra = np.asarray(pixels_at(cube, _places(cube, wanted)), dtype=np.float64)
-    means = [spectra[np.searchsorted(wanted, some[some >= 0])].mean(axis=0) for some in found.members]
-    return chosen.copy(data=np.stack(means).astype(np.float32))
+    wanted = members_to_read(found)
+    spectra = np.asarray(pixels_at(cube, _places(cube, wanted))) if wanted.size else np.empty((0, 0), np.float32)
+    return labelled(cube, _places(cube, found.pixels), mean_spectra(found, sample.values, wanted, spectra))
+
+
+def members_to_read(found: Vertices) -> NDArray[np.int64]:
+    """Numbers of the pixels, ascending, that endmembers are the means of, and that the sample does not have."""
+    every = found.members[found.sampled[:, 0] < 0]
+    return np.unique(every[every >= 0])
+
+
+def mean_spectra(
+    found: Vertices, sample: NDArray[Any], numbers: NDArray[np.int64], spectra: NDArray[Any]
+) -> NDArray[np.float32]:
+    """(count, wavelength) the mean of each vertex's members, of which those with these numbers have these spectra."""
+    means = [
+        sample[inside] if inside[0] >= 0 else spectra[np.searchsorted(numbers, members[members >= 0])]
+        for members, inside in zip(found.members, found.sampled, strict=True)
+    ]
+    return np.stack([some.mean(axis=0, dtype=np.float64) for some in means]).astype(np.float32)
 
 
 def _places(cube: xr.DataArray, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -117,6 +149,7 @@ def certificate(found: Vertices, robust: bool) -> dict[str, Any]:
     return {
         "pixels": found.known, "volume": math.exp(found.log_volume), "log_volume": found.log_volume,
         "rounds": found.rounds, "gain": found.gain, **support,
+        "mean_of_sampled": (found.sampled[:, 0] >= 0).astype(int).tolist(),
         "certificate": f"no {'supported ' if robust else ''}pixel of {found.known} enlarges the volume by more than "
         f"{max(found.gain, kernel.GAIN):.0e} of itself",
     }  # fmt: skip

@@ -11,32 +11,37 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hsi_dask.io.scene import PlanesFile
-from hsi_dask.kernels.extraction.whole_scene import Question, Ranked, Space, Vertices, answer, combine, search
-from hsi_dask.ops.whole_scene import Begun, begin, certificate, projected
+from hsi_dask.kernels.extraction.whole_scene import Question, Ranked, Space, Vertices, answer, basis_of, combine, search
+from hsi_dask.ops.kept_pixels import KeptPixels
+from hsi_dask.ops.whole_scene import begin, certificate, mean_spectra, members_to_read, projected
 from hsi_dask.scene.reduction import Arrays
 
 __all__ = [
     "VERSION",
-    "Begun",
+    "KeptPixels",
     "Question",
     "Ranked",
+    "Space",
     "Vertices",
     "answer_of",
+    "basis_of",
     "begin",
-    "begun_from",
-    "begun_to",
     "certificate",
     "combine",
+    "mean_spectra",
+    "members_to_read",
+    "projected",
     "search",
+    "space_from",
+    "space_to",
     "store_planes",
 ]
 
-VERSION = 1  # of what the arrays mean; others are computed anew
+VERSION = 2  # of what the arrays mean; others are computed anew
 
 
-def store_planes(cube: xr.DataArray, where: xr.DataArray | None, space: Space, out: PlanesFile) -> None:
-    """Put the planes (r, y, x) of a cube to a file, NaN where no data or where a pixel does not count."""
-    planes = projected(cube, space)
+def store_planes(planes: Any, where: xr.DataArray | None, out: PlanesFile) -> None:
+    """Put planes (r, y, x), lazy or not, to a file, NaN where no data or where a pixel does not count."""
     if where is not None:
         planes = np.where(np.asarray(where), planes, np.float32(np.nan))
     if not hasattr(planes, "dask"):
@@ -59,12 +64,15 @@ def answer_of(planes: NDArray[np.float32], first: int, space: Space, question: Q
         return reduce(combine, parts)
 
 
-def begun_to(begun: Begun) -> Arrays:
-    """The start of a search as arrays that can be kept."""
-    return {**begun.space._asdict(), "points": begun.points, "reference": begun.reference}
+def space_to(space: Space) -> Arrays:
+    """The space of a search as arrays that can be kept."""
+    return space._asdict()
 
 
-def begun_from(arrays: Arrays) -> Begun:
-    """The start of a search that was kept."""
-    known: dict[str, Any] = dict(arrays)
-    return Begun(Space(known["basis"], known["axes"], known["origin"]), known["points"], known["reference"])
+def space_from(arrays: Arrays) -> Space | None:
+    """A space that was kept; None where the arrays are none."""
+    if set(arrays) != set(Space._fields) or any(values.dtype != np.float64 for values in arrays.values()):
+        return None
+    space = Space(**arrays)
+    rows, directions = len(space.basis), len(space.axes)
+    return space if space.axes.shape == (directions, rows) and space.origin.shape == (directions,) else None

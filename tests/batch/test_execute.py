@@ -9,15 +9,18 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from hsi_dask.batch.execution import dispatch, sampling
+from hsi_dask.batch.execution import dispatch
 from hsi_dask.batch.execution import run as execute
 from hsi_dask.batch.execution.run import Interrupted, run
+from hsi_dask.batch.execution.sampling import sample_site
+from hsi_dask.batch.execution.tile import sample_tile
 from hsi_dask.batch.observer import Observer
 from hsi_dask.batch.state.manifest import TileRecord
 from hsi_dask.batch.state.run_directory import Run
@@ -347,8 +350,7 @@ def test_the_sample_reads_a_bounded_number_of_tiles_spread_over_the_site(
         sampled.append((job.tile.row, job.tile.column))
         return sample_tile(job, threads, advanced)
 
-    sample_tile = sampling.sample_tile
-    monkeypatch.setattr(sampling, "sample_tile", counting)
+    monkeypatch.setattr(execute, "sample_site", partial(sample_site, task=counting))
     run(config.replace(endmembers={"sample_tiles": 2}), tmp_path / "run")
     assert sampled == [(0, 40), (40, 80)]
     sampled.clear()

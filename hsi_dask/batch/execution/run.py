@@ -360,7 +360,7 @@ def _found_endmembers(state: Run, plan: Plan, workers: Workers) -> xr.DataArray:
     observer.stage("sampling")
     observer.message(f"sampling pixels of {plan.sampled} of {counted(len(plan.tiles), 'tile')}")
     started = time.perf_counter()
-    pixels = sample_site(plan, state.path, workers)
+    pixels = _sampled(state, plan, workers)
     seconds = time.perf_counter() - started
     observer.stage("endmembers")
     sampled = len(set(pixels["tile"].values.tolist()))
@@ -380,6 +380,15 @@ def _found_endmembers(state: Run, plan: Plan, workers: Workers) -> xr.DataArray:
         endmembers = search_site(state, plan, workers, pixels, endmembers)
         observer.message(endmembers.attrs["certificate"])
     return endmembers
+
+
+def _sampled(state: Run, plan: Plan, workers: Workers) -> xr.DataArray:
+    """Pixels to find endmembers in; where every pixel is looked at later, tiles are read once for both."""
+    if plan.config.endmembers.sample != "all":
+        return sample_site(plan, state.path, workers)
+    from hsi_dask.batch.execution.vertices import sample_and_project
+
+    return sample_and_project(state, plan, workers)
 
 
 def _ensure_results(state: Run) -> None:

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 
-from hsi_dask.batch.execution.dispatch import Failure, Workers, carry_out, raise_if_fatal
+from hsi_dask.batch.execution.dispatch import Failure, Task, Workers, carry_out, raise_if_fatal
 from hsi_dask.batch.execution.tile import Job, sample_tile
 from hsi_dask.batch.tiles.plan import Plan, Tile
 from hsi_dask.errors import EndmemberError
 from hsi_dask.schema import PIXEL
 
 
-def sample_site(plan: Plan, run_dir: Path, workers: Workers) -> xr.DataArray:
+def sample_site(
+    plan: Plan, run_dir: Path, workers: Workers, task: Task = sample_tile, asked: Any = None
+) -> xr.DataArray:
     """Pixels from a bounded number of tiles spread over all; a tile that gives none is replaced by another.
 
     Which pixels depends on the tiles, the sample's size and the seed, never on where or in what order they ran.
+
+    Parameters
+    ----------
+    task : samples a tile, as `sample_tile` does.
+    asked : what else it is asked.
     """
     wanted = plan.config.endmembers
     order, count = plan.in_sampling_order(), plan.sampled
@@ -34,10 +42,11 @@ def sample_site(plan: Plan, run_dir: Path, workers: Workers) -> xr.DataArray:
                 size,
                 _seed(wanted.seed, tile, len(plan.tiles)),
                 region=plan.region,
+                asked=asked,
             )
             for tile in batch
         ]
-        for job, outcome in carry_out(sample_tile, jobs, workers):
+        for job, outcome in carry_out(task, jobs, workers):
             if isinstance(outcome, Failure):
                 raise_if_fatal(outcome)
                 reason = outcome.reason

@@ -33,6 +33,7 @@ from hsi_dask.ops.bands import select_bands
 from hsi_dask.ops.materials import mapped
 from hsi_dask.ops.passes import ZERO
 from hsi_dask.ops.quality import count_flags, mask_maps
+from hsi_dask.ops.sampling import Gather
 from hsi_dask.schema import PIXEL, X, Y
 
 # A process works on one tile at a time, with all its threads: two would double the memory and gain nothing
@@ -127,9 +128,13 @@ def _recorded_before(run: Run, tile: Tile, spectra: str) -> TileRecord | None:
 def sample_tile(job: Job, threads: int, advanced: Advanced) -> xr.DataArray:
     """Random pixels of a tile that have data, are inside the area and not masked: size x wavelengths x 4 bytes."""
     with working(threads, advanced):
-        file, cube, inside = open_tile(job)
-        pixels = unmasked_pixels(file, cube, job.size, job.seed, job.config.masks, inside)
-        return pixels.assign_coords(tile=(PIXEL, np.full(pixels.sizes[PIXEL], job.tile.id, dtype=object)))
+        return sample_of(job, open_tile(job))
+
+
+def sample_of(job: Job, opened: OpenTile, gather: Gather | None = None) -> xr.DataArray:
+    """The sample of a tile that is open; `gather` is another way to stored spectra."""
+    pixels = unmasked_pixels(opened.file, opened.cube, job.size, job.seed, job.config.masks, opened.inside, gather)
+    return pixels.assign_coords(tile=(PIXEL, np.full(pixels.sizes[PIXEL], job.tile.id, dtype=object)))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from hsi_dask.errors import EndmemberError, FileFormatError
 from hsi_dask.io.layers import Role
 from hsi_dask.io.tile_source import TileSource
 from hsi_dask.ops.quality import NEAR_INFRARED, Masks, has_spectral, layer_flags, plane_numbers, spectral_flags
-from hsi_dask.ops.sampling import sample_pixels
+from hsi_dask.ops.sampling import Gather, drawn_pixels
 from hsi_dask.schema import PIXEL, WAVELENGTH, X, Y
 
 logger = logging.getLogger(__name__)
@@ -54,10 +54,12 @@ def unmasked_pixels(
     seed: int,
     config: MaskConfig,
     inside: NDArray[np.bool_] | None = None,
+    gather: Gather | None = None,
 ) -> xr.DataArray:
     """`sample_pixels` that no mask flags. Spectra are judged by those drawn: no plane is read for it.
 
     inside : (y, x) the area of interest; None is all
+    gather : another way to the stored spectra at positions of the cube
 
     Raises
     ------
@@ -67,7 +69,7 @@ def unmasked_pixels(
     masks = masks_of(config)
     area = None if inside is None else xr.DataArray(inside, dims=(Y, X))
     if masks == Masks():
-        return sample_pixels(cube, size, seed=seed, where=area)
+        return drawn_pixels(cube, size, seed, area, gather)
     planes = _planes(file, cube, masks) if masks.shadow else None
     where = _layer_flags(file, masks, planes) == 0 if masks.layers else None
     if area is not None:
@@ -76,7 +78,7 @@ def unmasked_pixels(
         raise EndmemberError(f"{file.path} has no pixel left that is not masked; loosen the masks")
     drawn, good = size, np.empty(0, np.intp)
     while True:
-        pixels = sample_pixels(cube, drawn, seed=seed, where=where)
+        pixels = drawn_pixels(cube, drawn, seed, where, gather)
         good = np.flatnonzero(spectral_flags(pixels, masks) == 0)
         if good.size >= size or pixels.sizes[PIXEL] < drawn or drawn == _MOST * size:
             break

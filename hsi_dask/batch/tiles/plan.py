@@ -147,8 +147,8 @@ class Plan:
     def bytes_to_read(self) -> int:
         """Bytes of input files, as far as they are in the area, once more where pixels are sampled or all looked at."""
         sampled = self.in_sampling_order()[: self.sampled] if self.spectra is None else []
-        searched = self.tiles if self.search_bytes else ()
-        return math.ceil(sum(tile.file_size * tile.read for tile in (*self.tiles, *sampled, *searched)))
+        again = list(self.tiles) if self.search_bytes else sampled  # every pixel is looked at as the sample is drawn
+        return math.ceil(sum(tile.file_size * tile.read for tile in (*self.tiles, *again)))
 
     @property
     def sampled(self) -> int:

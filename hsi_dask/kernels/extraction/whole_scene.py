@@ -28,12 +28,21 @@ MOST = 24  # pixels of each vertex that are looked at in a round
 REFERENCE = 100  # pixels behind the median distance: known to 7 %, and the factor is uncritical from 3 to 6
 _PIXELS = 2**16  # of a part that are looked at together
 _DIMENSIONS = 20  # some more than materials, so that noise does not hide what stands alone
+# Times the energy outside their own basis that spectra may have outside another: of noise 1.0 to 1.3, of a material
+# that the other does not know 4 and more
+_BEYOND = 2.0
+# Times as far from a vertex as the scene's nearest pixels may those of a sample be: of a common material they are 1.3
+# to 2 times as far, of a patch that it misses 4 to 40 times. Nearer is not better: a vertex is an extreme, and its
+# nearest pixels share its noise
+_ALIKE = 2.0
+_ROUNDING = 1e-12  # of the energy: what float32 leaves where spectra lie in both
+_NOTHING = 1e-9  # of a component that is 1 long: the sample's own lie in the first planes, but for rounding
 
 
 class Space(NamedTuple):
     """Where pixels are compared.
 
-    basis : (r, L) orthonormal rows, spanning the mean spectrum and the principal components of a sample.
+    basis : (r, L) orthonormal rows, see `basis_of`.
     axes, origin : (count - 1, r), (count - 1,); axes @ point - origin are the coordinates whose simplex is searched.
     """
 
@@ -88,6 +97,8 @@ class Vertices(NamedTuple):
     pixels, points : (count,), (count, r).
     support : (count,) distance of the tenth nearest pixel over the median of such distances; NaN where not asked for.
     members : (count, neighbours) numbers of the pixels most like each, itself first; by spectral angle.
+    sampled : (count, neighbours) the same among the pixels of the sample, by their place in it; -1 where these are not
+        as alike, or where no sample was given.
     dropped, dropped_support : (d,) of pixels that enlarged the simplex and stand alone.
     known : pixels with data, each of which was looked at in every round.
     rounds : how often.
@@ -99,6 +110,7 @@ class Vertices(NamedTuple):
     points: Floats
     support: Floats
     members: NDArray[np.int64]
+    sampled: NDArray[np.int64]
     dropped: NDArray[np.int64]
     dropped_support: Floats
     known: int
@@ -110,19 +122,38 @@ class Vertices(NamedTuple):
 Ask = Callable[[Question], Ranked]
 
 
-def space_of(spectra: Spectra, count: int) -> Space:
-    """The space of a sample (n, L), for `count` endmembers, 2 or more."""
+def basis_of(spectra: Spectra, count: int) -> Floats:
+    """(r, L) orthonormal rows that span what `count` endmembers among spectra (n, L), and what stands alone, lie in."""
     found = principal_subspace(spectra, min(max(_DIMENSIONS, 2 * count), *spectra.shape))
+    return np.ascontiguousarray(np.linalg.qr(np.vstack([found.mean, found.components]).T).Q.T)
+
+
+def holds(basis: Floats, own: Floats, spectra: Spectra) -> bool:
+    """Whether each of some spectra (k, L) lies in a basis about as well as in their scene's own."""
+    energy = np.square(spectra, dtype=np.float64).sum(axis=1)
+    beyond, least = (energy - np.square(spectra @ rows.T).sum(axis=1) for rows in (basis, own))
+    return bool((beyond <= _BEYOND * np.maximum(least, _ROUNDING * energy)).all())
+
+
+def space_of(points: Floats, basis: Floats, count: int) -> Space:
+    """The space of a sample's points (n, r) in a basis, for `count` endmembers, 2 or more."""
+    stored = points.astype(np.float32)  # as planes are, beyond whose digits there is no further dimension
+    found = principal_subspace(stored, min(count - 1, *points.shape))
     if found.rank + 1 < count:
         raise ValueError(f"the pixels span too few dimensions for {count} endmembers; ask for {found.rank + 1} at most")
-    basis = np.linalg.qr(np.vstack([found.mean, found.components]).T).Q.T
-    chosen = found.components[: count - 1]
-    axes = np.tril(chosen @ basis.T, 1)  # as they were made orthogonal one after another: beyond there is rounding
-    return Space(np.ascontiguousarray(basis), axes, chosen @ found.mean)
+    axes = np.where(np.abs(found.components) < _NOTHING, 0.0, found.components)  # planes that only rounding needs
+    return Space(basis, axes, axes @ found.mean)
 
 
 def search(
-    ask: Ask, space: Space, pixels: NDArray[np.int64], reference: Floats, points: Floats, *, robust: bool = True
+    ask: Ask,
+    space: Space,
+    pixels: NDArray[np.int64],
+    reference: Floats,
+    points: Floats,
+    *,
+    sample: Floats | None = None,
+    robust: bool = True,
 ) -> Vertices:
     """Exchange vertices for pixels of the whole scene that enlarge the simplex, until none does that others support.
 
@@ -132,6 +163,7 @@ def search(
     space : of a sample.
     pixels, points : (count,), (count, r) vertices to begin with, as found in a sample; if robust, supported ones.
     reference : (k, r) pixels spread over the scene, whose median distance from their tenth nearest is the usual one.
+    sample : (n, r) pixels whose spectra are known already.
     robust : a pixel whose tenth nearest is more than four times as far as is usual is no vertex.
 
     References
@@ -162,10 +194,21 @@ def search(
     order = np.lexsort(space.rows(points).T[::-1])
     pixels, points = pixels[order], points[order]
     support = _reach(ask(Question("nearest", points, neighbours))) / scale if robust else np.full(len(pixels), np.nan)
-    members = ask(Question("angle", points, neighbours)).pixels
+    nearest = ask(Question("angle", points, neighbours))
+    sampled = np.full(nearest.pixels.shape, -1)
+    if robust and sample is not None:
+        sampled = _as_alike(sample, points, nearest)
     gain = max(0.0, -1.0 - float(found.scores.min()))
     volume = space.log_volume(points)
-    return Vertices(pixels, points, support, members, out, how, found.known, rounds, volume, gain)
+    return Vertices(pixels, points, support, nearest.pixels, sampled, out, how, found.known, rounds, volume, gain)
+
+
+def _as_alike(sample: Floats, points: Floats, nearest: Ranked) -> NDArray[np.int64]:
+    """The pixels of a sample (n, r) most like each point, -1 where the scene has ones that are much more like it."""
+    scores, found = neighbours(sample.T, points, nearest.pixels.shape[1], unit=True)
+    last = scores[:, -1]
+    alike = np.isfinite(last) & (last <= _ALIKE**2 * nearest.scores[:, -1])
+    return np.where(alike[:, None], found, -1)
 
 
 def _reach(found: Ranked) -> Floats:

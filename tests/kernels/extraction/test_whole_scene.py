@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hsi_dask.kernels.extraction.whole_scene import GAIN, Question, answer, combine, search, space_of
+from hsi_dask.kernels.extraction.whole_scene import GAIN, Question, answer, basis_of, combine, holds, search, space_of
 
 
 def scene(seed=0, count=4, pixels=3000, noise=0.002):
@@ -18,6 +18,12 @@ def scene(seed=0, count=4, pixels=3000, noise=0.002):
     return shares[rng.permutation(pixels)] @ pure + rng.normal(0, noise, (pixels, 12)), pure
 
 
+def of_sample(spectra, count):
+    """The space of a sample in its own basis."""
+    basis = basis_of(spectra, count)
+    return space_of(spectra @ basis.T, basis, count)
+
+
 def asked(planes, space, cuts=(), order=None):
     """Answers about planes (r, n) that are cut into parts, which come in some order."""
     parts = list(zip(np.split(planes, cuts, axis=1), (0, *cuts), strict=True))
@@ -25,13 +31,15 @@ def asked(planes, space, cuts=(), order=None):
     return lambda question: reduce(combine, (answer(part, first, space, question) for part, first in parts))
 
 
-def searched(spectra, count, sample, **how):
+def searched(spectra, count, sample, *, known=None, **how):
     """The search from the first pixels of a sample; planes are float32, as they are in a run."""
-    space = space_of(spectra[sample], count)
+    space = of_sample(spectra[sample], count)
     planes = (spectra @ space.basis.T).astype(np.float32).T
     start = np.asarray(sample[:count])
     points = planes[:, start].T.astype(float)
     ask = asked(planes, space, how.pop("cuts", ()), how.pop("order", None))
+    if known is not None:
+        how["sample"] = planes[:, known].T.astype(float)
     return search(ask, space, start, planes[:, sample[:200]].T.astype(float), points, **how), space, planes
 
 
@@ -96,7 +104,7 @@ def test_neither_size_nor_order_of_the_parts_changes_the_answer(data, seed):
 @pytest.mark.parametrize("kind", ["nearest", "angle"])
 def test_the_nearest_pixels_are_those_of_a_slow_sort_and_missing_ones_are_none(kind):
     spectra, _ = scene(pixels=400)
-    space = space_of(spectra, 3)
+    space = of_sample(spectra, 3)
     planes = (spectra @ space.basis.T).T
     planes[:, 40:60] = np.nan
     points = planes[:, [0, 100, 399]].T
@@ -112,7 +120,7 @@ def test_the_nearest_pixels_are_those_of_a_slow_sort_and_missing_ones_are_none(k
 
 def test_fewer_pixels_than_asked_for_are_filled_up():
     spectra, _ = scene(pixels=200)
-    space = space_of(spectra, 3)
+    space = of_sample(spectra, 3)
     found = answer((spectra[:3] @ space.basis.T).T, 10, space, Question("nearest", spectra[:1] @ space.basis.T, 5))
     assert found.pixels[0].tolist()[3:] == [-1, -1]
     assert np.isinf(found.scores[0, 3:]).all()
@@ -120,4 +128,55 @@ def test_fewer_pixels_than_asked_for_are_filled_up():
 
 def test_too_few_dimensions_are_refused():
     with pytest.raises(ValueError, match="ask for 3 at most"):
-        space_of(scene(count=3, noise=0)[0], 6)
+        of_sample(scene(count=3, noise=0)[0], 6)
+
+
+def test_a_basis_of_some_pixels_holds_the_materials_that_they_are_made_of():
+    rng = np.random.default_rng(0)
+    pure = np.cumsum(rng.normal(0, 0.02, (5, 80)), axis=1) + 0.3
+    shares = rng.dirichlet(np.ones(5), 4000)
+    without = np.column_stack([rng.dirichlet(np.ones(4), 1000), np.zeros(1000)])
+    spectra, few = (each @ pure + rng.normal(0, 0.002, (len(each), 80)) for each in (shares, without))
+    own = basis_of(spectra, 5)
+    found = pure + rng.normal(0, 0.002 / np.sqrt(10), pure.shape)  # as means of ten pixels are
+    assert holds(basis_of(spectra[:500], 5), own, found)
+    assert holds(basis_of(few, 5), own, found[:4])
+    assert not holds(basis_of(few, 5), own, found)
+    assert holds(own[:5], own, np.zeros((1, 80)))
+
+
+def test_spectra_without_noise_lie_in_both_bases_but_for_rounding():
+    rng = np.random.default_rng(0)
+    pure = rng.uniform(0.05, 0.6, (3, 30))
+    spectra = (rng.dirichlet(np.ones(3), 2000) @ pure).astype(np.float32)
+    assert holds(basis_of(spectra[:300], 3), basis_of(spectra, 3), spectra[:20])
+
+
+def test_members_are_those_of_a_sample_only_where_it_has_pixels_as_much_alike():
+    spectra, pure = scene(count=4, pixels=6000)
+    weights = np.linalg.lstsq(pure.T, spectra.T, rcond=None)[0]
+    patch = np.flatnonzero(weights[2] > 0.9)
+    known = np.setdiff1d(np.arange(0, 6000, 2), patch)
+    start = np.setdiff1d(np.arange(0, 6000, 3), patch)
+    found, _, planes = searched(spectra, 4, start, known=known)
+    rare = np.isin(found.pixels, patch)
+    assert rare.sum() == 1
+    assert (found.sampled[rare] == -1).all()
+    assert (found.sampled[~rare] >= 0).any()
+    unit = planes.T.astype(float) / np.linalg.norm(planes.T.astype(float), axis=1, keepdims=True)
+    for number, pixel in enumerate(found.pixels):
+        distance = np.linalg.norm(unit - unit[pixel], axis=1)
+        nearest = known[np.argsort(distance[known], kind="stable")[:10]]
+        if found.sampled[number, 0] >= 0:
+            np.testing.assert_array_equal(known[found.sampled[number]], nearest)
+        alike = distance[nearest[-1]] <= 2 * np.sort(distance)[9]
+        assert alike == (found.sampled[number, 0] >= 0)
+
+
+def test_a_sample_of_few_pixels_and_a_plain_search_give_no_members():
+    spectra, _ = scene(pixels=2000)
+    few, *_ = searched(spectra, 4, np.arange(0, 2000, 3), known=np.arange(9))
+    plain, *_ = searched(spectra, 4, np.arange(0, 2000, 3), known=np.arange(2000), robust=False)
+    assert (few.sampled == -1).all()
+    assert (plain.sampled == -1).all()
+    assert plain.sampled.shape == (4, 1)
