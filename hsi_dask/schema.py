@@ -169,6 +169,18 @@ def describe_coordinates(coords: Mapping[Hashable, xr.Variable]) -> None:
             coords[name].attrs = attrs | coords[name].attrs
 
 
+def members_attrs(angles: NDArray[Any], places: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """What attributes of endmembers say of the pixels that they are the means of, endmember by endmember.
+
+    Parameters
+    ----------
+    angles : (endmember, member) of these pixels from the chosen one, rad.
+    places : by dimension their coordinates, where they are known.
+    """
+    flat = {f"members_{name}": values.ravel().tolist() for name, values in {"angle": angles, **places}.items()}
+    return {"members": angles.shape[1], **flat}
+
+
 def class_attrs(numbers: Sequence[int], names: Sequence[str] | None = None) -> dict[str, Any]:
     """CF flag attributes of a class map over endmembers with these numbers.
 

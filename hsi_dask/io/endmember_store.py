@@ -66,8 +66,9 @@ def open_endmembers(run_dir: str | os.PathLike[str]) -> xr.DataArray:
     Returns
     -------
     xarray.DataArray
-        (endmember, wavelength) float32 with fwhm, and for each endmember the tile, pixel (row, col) and
-        y, x that it came from; attributes tell the volume of the simplex and its spread over the restarts.
+        (endmember, wavelength) float32 with fwhm, and for each endmember the tile, pixel (row, column) and y, x that it
+        came from; attributes tell the volume of the simplex and its spread over the restarts, and of which pixels
+        endmembers are the means.
 
     Raises
     ------

@@ -28,6 +28,7 @@ from hsi_dask.schema import (
     Y,
     describe,
     describe_coordinates,
+    members_attrs,
     require_dims,
     require_labels,
 )
@@ -55,7 +56,8 @@ def find_endmembers(
     (endmember, wavelength) float32, endmembers numbered from 1; where they are pixels, with the pixels' own coordinates
     (`y`, `x`, `row`, `column`, `tile`). attrs: the method, its options and diagnostics, of N-FINDR `volume` of the
     simplex and `volumes` of every restart; where they differ much, another seed may give other endmembers: ask for
-    fewer, or for more restarts.
+    fewer, or for more restarts. Of means `members`, how many pixels each is the mean of, and of these, endmember by
+    endmember, `members_angle` from the chosen one (rad) and their `members_y` and `members_x`.
 
     Raises
     ------
@@ -105,6 +107,9 @@ def find_endmembers(
         if found.spectra is not None:
             chosen = chosen.copy(data=found.spectra.astype(np.float32))
             how |= _dropped_places(pixels, found.diagnostics["dropped"])
+            members = found.diagnostics["members"]
+            places = {dim: pixels[dim].values[members] for dim in (Y, X) if dim in pixels.coords}
+            how |= members_attrs(found.diagnostics["angles"], places)
     else:
         spectral = {name: c.variable for name, c in pixels.coords.items() if c.dims == (WAVELENGTH,)}
         chosen = xr.DataArray(found.spectra, spectral, (ENDMEMBER, WAVELENGTH))
@@ -138,7 +143,7 @@ def _among_all(
     ]
     with threadpool_limits(1, user_api="blas"):  # the same digits whatever the number of threads
         found = whole_scene.search_cube(cube, sample, np.array(chosen), seed=seed, robust=robust)
-    how = first.attrs | {"sample": sample.sizes[PIXEL], **whole_scene.told(found, cube, robust)}
+    how = whole_scene.told(found, first, sample, whole_scene.places_in(cube))
     return _numbered(whole_scene.endmembers_of(cube, sample, found).rename({PIXEL: ENDMEMBER}), how)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ from hsi_dask.kernels.projection import Sums, Weights
 from hsi_dask.ops.kept_pixels import KeptPixels
 from hsi_dask.ops.passes import Finish, finished_planes
 from hsi_dask.ops.sampling import labelled, pixels_at
-from hsi_dask.schema import FLOOR, X, Y
+from hsi_dask.schema import FLOOR, PIXEL, X, Y, members_attrs
 
 SAMPLE = 20_000
 _IN_MEMORY = 2**30  # bytes of planes; more are kept in a temporary file
@@ -136,20 +136,43 @@ def _places(cube: xr.DataArray, numbers: NDArray[np.int64]) -> NDArray[np.int64]
     return np.stack(np.divmod(numbers, cube.sizes[X]))
 
 
-def told(found: Vertices, cube: xr.DataArray, robust: bool) -> dict[str, Any]:
-    """What attributes say of the search in a cube."""
-    at = dict(zip((Y, X), _places(cube, found.dropped), strict=True))
-    places = {f"dropped_{dim}": np.asarray(cube[dim])[at[dim]].tolist() for dim in at if dim in cube.coords}
-    return certificate(found, robust) | (places if robust else {})
+def told(
+    found: Vertices, first: xr.DataArray, sample: xr.DataArray, at: Callable[[NDArray[np.int64]], Mapping[str, Any]]
+) -> dict[str, Any]:
+    """What attributes say of a search that began with the endmembers of a sample, and what it proves.
 
-
-def certificate(found: Vertices, robust: bool) -> dict[str, Any]:
-    """What attributes say of a search, and what it proves."""
-    support = {"support": found.support.tolist(), "dropped_support": found.dropped_support.tolist()} if robust else {}
-    return {
-        "pixels": found.known, "volume": math.exp(found.log_volume), "log_volume": found.log_volume,
-        "rounds": found.rounds, "gain": found.gain, **support,
-        "mean_of_sampled": (found.sampled[:, 0] >= 0).astype(int).tolist(),
+    at : `y` and `x` of pixels by their numbers, where they are known.
+    """
+    robust = bool(first.attrs["robust"])
+    of_first = {name: value for name, value in first.attrs.items() if not name.startswith(("dropped", "members"))}
+    return of_first | {
+        "sample": sample.sizes[PIXEL], "pixels": found.known, "volume": math.exp(found.log_volume),
+        "log_volume": found.log_volume, "rounds": found.rounds, "gain": found.gain,
         "certificate": f"no {'supported ' if robust else ''}pixel of {found.known} enlarges the volume by more than "
         f"{max(found.gain, kernel.GAIN):.0e} of itself",
+        **(_told_of_support(found, sample, at) if robust else {}),
     }  # fmt: skip
+
+
+def _told_of_support(
+    found: Vertices, sample: xr.DataArray, at: Callable[[NDArray[np.int64]], Mapping[str, Any]]
+) -> dict[str, Any]:
+    """What attributes say of pixels that are alike, and of those that are like no other."""
+    inside, members = found.sampled >= 0, {}
+    for dim, values in at(found.members.ravel()).items():
+        places = np.where(found.members < 0, np.nan, np.reshape(values, found.members.shape))
+        members[dim] = np.where(inside, sample[dim].values[found.sampled], places)
+    dropped = {f"dropped_{dim}": np.asarray(values).tolist() for dim, values in at(found.dropped).items()}
+    support = {"support": found.support.tolist(), "dropped_support": found.dropped_support.tolist()}
+    return {**support, **dropped, **members_attrs(found.angles, members)}
+
+
+def places_in(cube: xr.DataArray) -> Callable[[NDArray[np.int64]], dict[str, NDArray[np.float64]]]:
+    """`y` and `x` of the pixels of a cube by their numbers, as far as it has these coordinates."""
+    known = [dim for dim in (Y, X) if dim in cube.coords]
+
+    def at(numbers: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+        places = dict(zip((Y, X), _places(cube, numbers), strict=True))
+        return {dim: np.asarray(cube[dim])[places[dim]] for dim in known}
+
+    return at

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hsi_dask.io.scene import PlanesFile
 from hsi_dask.kernels.extraction.whole_scene import Question, Ranked, Space, Vertices, answer, basis_of, combine, search
 from hsi_dask.ops.kept_pixels import KeptPixels
-from hsi_dask.ops.whole_scene import begin, certificate, mean_spectra, members_to_read, projected
+from hsi_dask.ops.whole_scene import begin, mean_spectra, members_to_read, projected, told
 from hsi_dask.scene.reduction import Arrays
 
 __all__ = [
@@ -26,7 +26,6 @@ __all__ = [
     "answer_of",
     "basis_of",
     "begin",
-    "certificate",
     "combine",
     "mean_spectra",
     "members_to_read",
@@ -35,6 +34,7 @@ __all__ = [
     "space_from",
     "space_to",
     "store_planes",
+    "told",
 ]
 
 VERSION = 2  # of what the arrays mean; others are computed anew

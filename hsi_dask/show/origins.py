@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -25,6 +26,8 @@ class _Search:
     robust: int = 0
     dropped_x: tuple[float, ...] = ()
     dropped_y: tuple[float, ...] = ()
+    members: Count = 0
+    members_angle: tuple[float, ...] = ()
     certificate: Text = ""
 
 
@@ -37,7 +40,7 @@ def search(facts: Facts) -> Iterator[str]:
     name = f"{known.title} ({known.source})" if known else told.method
     yield f"Found by {name} among {told.pixels:,} pixels, with seed {told.seed}."
     if told.robust:
-        yield "Each is the mean of the pixels most like the chosen one."
+        yield _means(told)
     if places := [f"{x:.9g} E {y:.9g} N" for x, y in zip(told.dropped_x, told.dropped_y, strict=False)]:
         more = f" and {len(places) - _MOST_PLACES} more" if len(places) > _MOST_PLACES else ""
         were = "pixel was" if len(places) == 1 else "pixels were"
@@ -45,3 +48,13 @@ def search(facts: Facts) -> Iterator[str]:
         yield f"{len(places)} {were} dropped as candidates, being like no other: at {where}{more}."
     if told.certificate:
         yield f"{told.certificate[:1].upper()}{told.certificate[1:]}."
+
+
+def _means(told: _Search) -> str:
+    """What endmembers are the means of, and how alike these pixels are."""
+    if not 0 < told.members <= len(told.members_angle):
+        return "Each is the mean of the pixels most like the chosen one."
+    angles, count = told.members_angle, told.members
+    farthest = [math.degrees(max(angles[at : at + count])) for at in range(0, len(angles), count)]
+    spread = f"{min(farthest):.2g} to {max(farthest):.2g}"
+    return f"Each is the mean of {count} pixels, which differ from the chosen one by at most {spread} degrees."

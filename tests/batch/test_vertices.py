@@ -102,6 +102,19 @@ def test_the_run_keeps_the_certificate_and_forgets_the_planes(site, run_of):
     assert found.attrs["certificate"].startswith(f"no supported pixel of {known} enlarges")
     assert found.attrs["log_volume"] >= find_endmembers(next(iter(pixels.values())), 4).attrs["log_volume"] - 1
     assert not search_folder(run_of(True)).exists()
+    every = {
+        place: spectrum
+        for part in pixels.values()
+        for *place, spectrum in zip(part.y.values, part.x.values, part.values, strict=True)
+        for place in [tuple(place)]
+    }
+    y, x = (np.reshape(found.attrs[f"members_{dim}"], (len(found), -1)) for dim in "yx")
+    for number, one in enumerate(found):
+        members = [every[place] for place in zip(y[number], x[number], strict=True)]
+        np.testing.assert_allclose(one, np.mean(members, axis=0), rtol=1e-5)
+        part = pixels[str(one.tile.item())]
+        at = np.flatnonzero((part.row == one.row) & (part.column == one.column))
+        assert (part.y.values[at].item(), part.x.values[at].item()) == (float(one.y), float(one.x))
 
 
 def test_a_search_that_was_stopped_goes_on_with_the_tiles_that_are_missing(site, run_of, tmp_path, store_of):

@@ -105,3 +105,24 @@ def test_too_few_or_missing_pixels_are_refused(pixels: xr.DataArray) -> None:
         find_endmembers(pixels[:3], 4)
     with pytest.raises(EndmemberError, match="missing values"):
         find_endmembers(pixels.where(pixels.row != 3), 4)
+
+
+def test_endmembers_say_which_pixels_they_are_the_means_of(pixels):
+    pixels = pixels.assign_coords(x=("pixel", np.arange(500) % 7 + 0.5))
+    found = find_endmembers(pixels, 4)
+    every = {(y, x): n for n, (y, x) in enumerate(zip(pixels.y.values, pixels.x.values, strict=True))}
+    assert found.attrs["members"] == 10
+    places = zip(found.attrs["members_y"], found.attrs["members_x"], strict=True)
+    members = np.reshape([every[place] for place in places], (4, 10))
+    angles = np.reshape(found.attrs["members_angle"], (4, 10))
+    for number, one in enumerate(found):
+        assert members[number, 0] == every[float(one.y), float(one.x)]
+        some = pixels.values[members[number]].astype(float)
+        np.testing.assert_allclose(one, some.mean(axis=0), rtol=1e-6)
+        cosine = some @ some[0] / np.linalg.norm(some, axis=1) / np.linalg.norm(some[0])
+        np.testing.assert_allclose(angles[number], np.arccos(np.minimum(cosine, 1)), atol=1e-3)
+    assert (np.diff(angles) >= 0).all()
+    assert "members" not in find_endmembers(pixels, 4, robust=False).attrs
+    plain = find_endmembers(pixels.drop_vars(["y", "x"]), 4).attrs
+    assert "members_y" not in plain
+    assert plain["members_angle"] == found.attrs["members_angle"]

@@ -5,6 +5,7 @@ import pytest
 import xarray as xr
 
 from hsi_dask.errors import ConfigError
+from hsi_dask.ops import whole_scene
 from hsi_dask.ops.endmembers import find_endmembers
 from hsi_dask.ops.sampling import sample_pixels
 
@@ -60,6 +61,21 @@ def test_a_material_of_few_pixels_is_found_in_a_large_cube():
     assert int(inside.sum()) == 1
     np.testing.assert_allclose(found[inside.values][0], pure[3], atol=0.005)
     assert (found.row != 50).all()
+
+
+@pytest.mark.parametrize("sampled", [400, 20_000])
+def test_endmembers_of_a_scene_say_which_pixels_they_are_the_means_of(cube, sampled, monkeypatch):
+    monkeypatch.setattr(whole_scene, "SAMPLE", sampled)
+    found = find_endmembers(cube, 4)
+    y, x, angles = (np.reshape(found.attrs[f"members_{name}"], (4, 10)) for name in ("y", "x", "angle"))
+    for number, one in enumerate(found):
+        members = cube.sel(y=xr.DataArray(y[number], dims="pixel"), x=xr.DataArray(x[number], dims="pixel"))
+        np.testing.assert_allclose(one, members.mean("pixel"), rtol=1e-5)
+    assert (angles[:, 1:] > 0).all()
+    assert angles.max() < 0.5
+    assert "members_y" not in find_endmembers(cube, 4, robust=False).attrs
+    assert not any(name.startswith("dropped") for name in find_endmembers(cube, 4, robust=False).attrs)
+    assert "dropped" not in found.attrs  # numbers of the sample, which nobody has
 
 
 def test_other_methods_need_pixels(cube):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import reduce
@@ -29,17 +30,40 @@ from hsi_dask.batch.execution.searched_tile import (
 from hsi_dask.batch.execution.tile import Job
 from hsi_dask.batch.state.run_directory import Run
 from hsi_dask.batch.state.scene import search_folder
-from hsi_dask.batch.tiles.plan import Plan, Tile
+from hsi_dask.batch.tiles.plan import Plan
 from hsi_dask.errors import EndmemberError, RunError, counted
 from hsi_dask.io.durable import digest
 from hsi_dask.io.endmember_store import endmembers_digest
-from hsi_dask.io.map_grid import Grid
 from hsi_dask.io.scene import write_arrays
 from hsi_dask.scene import vertices as scene
-from hsi_dask.schema import ENDMEMBER, PIXEL, WAVELENGTH, X, Y
+from hsi_dask.schema import ENDMEMBER, WAVELENGTH, X, Y
 
 _PIXELS = 4000  # of first rows, of all tiles together
 _ENOUGH = 500  # of which a basis is made
+
+
+class _Numbering:
+    """The pixels of all tiles, by name of the tile and row by row: their numbers in the scene."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.tiles = sorted(plan.tiles, key=lambda tile: tile.id)
+        self.starts = np.cumsum([0, *(math.prod(tile.shape) for tile in self.tiles)])[:-1]
+        self._grid = plan.grid
+
+    def places(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.int64], NDArray[np.int64]]:
+        """Which of the tiles each is in, and its row and column there."""
+        tiles = np.searchsorted(self.starts, numbers, side="right") - 1
+        widths = np.array([tile.shape[1] for tile in self.tiles])
+        return tiles, *np.divmod(numbers - self.starts[tiles], widths[tiles])
+
+    def at(self, numbers: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+        """The centres of pixels."""
+        tiles, rows, columns = self.places(numbers)
+        first_rows, first_columns = np.array([(tile.row, tile.column) for tile in self.tiles])[tiles].T
+        dx, dy = self._grid.resolution
+        y: NDArray[np.float64] = self._grid.north - (first_rows + rows + 0.5) * dy
+        x: NDArray[np.float64] = self._grid.west + (first_columns + columns + 0.5) * dx
+        return {Y: y, X: x}
 
 
 def sample_and_project(state: Run, plan: Plan, workers: Workers) -> xr.DataArray:
@@ -79,8 +103,7 @@ def search_site(state: Run, plan: Plan, workers: Workers, sample: xr.DataArray, 
     of_planes = _of_planes(plan, begun.space.basis)
     of_begun = {**of_planes, "endmembers": endmembers_digest(first)}
     write_arrays(folder / BEGUN, scene.space_to(begun.space), of_begun)
-    every = sorted(plan.tiles, key=lambda tile: tile.id)
-    starts = np.cumsum([0, *(int(np.prod(tile.shape)) for tile in every)])
+    every = _Numbering(plan)
     jobs = {
         tile.id: Job(
             tile,
@@ -89,7 +112,7 @@ def search_site(state: Run, plan: Plan, workers: Workers, sample: xr.DataArray, 
             asked=Asked(of_planes, of_begun, int(start)),
             region=plan.region,
         )
-        for tile, start in zip(every, starts[:-1], strict=True)
+        for tile, start in zip(every.tiles, every.starts, strict=True)
     }
     jobs = _project(folder, jobs, workers)
 
@@ -99,19 +122,22 @@ def search_site(state: Run, plan: Plan, workers: Workers, sample: xr.DataArray, 
         whole: scene.Ranked = reduce(scene.combine, (found[tile] for tile in sorted(found)))
         return whole
 
+    if lost := sorted({tile for tile, _, _ in _numbers(first)} - set(jobs)):
+        raise RunError(f"tile {lost[0]} could be sampled and then not be read; run again to look for endmembers anew")
     numbers = np.array(
         [jobs[tile].asked.first + row * jobs[tile].tile.shape[1] + column for tile, row, column in _numbers(first)]
     )
     found = scene.search(ask, begun.space, numbers, begun.reference, begun.points, sample=begun.sample, robust=robust)
     wanted = scene.members_to_read(found)
-    spectra = scene.mean_spectra(found, sample.values, wanted, _spectra(wanted, every, starts, jobs, workers))
-    spectral = {name: c.variable for name, c in sample.coords.items() if c.dims == (WAVELENGTH,)}
-    places = {name: (ENDMEMBER, values) for name, values in _ground(found.pixels, every, starts, plan.grid).items()}
-    coords: dict[Any, Any] = {**spectral, **places, ENDMEMBER: np.arange(1, len(spectra) + 1)}
+    spectra = scene.mean_spectra(found, sample.values, wanted, _spectra(wanted, every, jobs, workers))
+    tiles, rows, columns = every.places(found.pixels)
+    names = np.array([every.tiles[number].id for number in tiles], dtype=object)
+    own = {**every.at(found.pixels), "row": rows, "column": columns, "tile": names}
+    shared = {name: c.variable for name, c in sample.coords.items() if c.dims in ((WAVELENGTH,), ())}
+    placed = {name: (ENDMEMBER, values) for name, values in own.items()}
+    coords: dict[Any, Any] = {**shared, **placed, ENDMEMBER: np.arange(1, len(spectra) + 1)}
     endmembers = xr.DataArray(spectra, coords, (ENDMEMBER, WAVELENGTH), "endmembers")
-    dropped = _ground(found.dropped, every, starts, plan.grid)
-    told = scene.certificate(found, robust) | {f"dropped_{dim}": dropped[dim] for dim in (Y, X)}
-    return endmembers.assign_attrs(first.attrs | {"sample": sample.sizes[PIXEL]} | told)
+    return endmembers.assign_attrs(scene.told(found, first, sample, every.at))
 
 
 def _basis_of_first_rows(plan: Plan, state: Run, workers: Workers) -> NDArray[np.float64] | None:
@@ -175,38 +201,18 @@ def _settled(task: Callable[..., Any], jobs: Sequence[Job], workers: Workers) ->
 
 
 def _spectra(
-    numbers: NDArray[np.int64], every: Sequence[Tile], starts: NDArray[np.int64], jobs: dict[str, Job], workers: Workers
+    numbers: NDArray[np.int64], every: _Numbering, jobs: dict[str, Job], workers: Workers
 ) -> NDArray[np.float32]:
     """(k, wavelength) of pixels by their ascending numbers, read from their tiles."""
-    tiles, rows, columns = _in_tiles(numbers, every, starts)
+    tiles, rows, columns = every.places(numbers)
     asked, found = [], {}
     for at in np.unique(tiles):
-        job, some = jobs[every[at].id], tiles == at
+        job, some = jobs[every.tiles[at].id], tiles == at
         asked.append(replace(job, asked=job.asked._replace(places=np.stack([rows[some], columns[some]]))))
     for job, spectra in _settled(pick_tile, asked, workers):
         found[job.asked.first] = spectra
     parts = [found[first] for first in sorted(found)]
     return np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
-
-
-def _in_tiles(
-    numbers: NDArray[np.int64], every: Sequence[Tile], starts: NDArray[np.int64]
-) -> tuple[NDArray[np.intp], NDArray[np.int64], NDArray[np.int64]]:
-    """Of pixels by their numbers in the scene which tile they are of, and their rows and columns in it."""
-    tiles = np.searchsorted(starts, numbers, side="right") - 1
-    rows, columns = np.divmod(numbers - starts[tiles], np.array([tile.shape[1] for tile in every])[tiles])
-    return tiles, rows, columns
-
-
-def _ground(numbers: NDArray[np.int64], every: Sequence[Tile], starts: NDArray[np.int64], grid: Grid) -> dict[str, Any]:
-    """Where pixels are: y and x of their centres, row and column in their tile, and its name."""
-    tiles, rows, columns = (part.tolist() for part in _in_tiles(numbers, every, starts))
-    of = [every[at] for at in tiles]
-    return {
-        Y: [grid.north - (tile.row + row + 0.5) * grid.resolution[1] for tile, row in zip(of, rows, strict=True)],
-        X: [grid.west + (tile.column + at + 0.5) * grid.resolution[0] for tile, at in zip(of, columns, strict=True)],
-        "row": rows, "column": columns, "tile": [tile.id for tile in of],
-    }  # fmt: skip
 
 
 def _numbers(pixels: xr.DataArray) -> dict[tuple[str, int, int], int]:

@@ -99,6 +99,7 @@ class Vertices(NamedTuple):
     members : (count, neighbours) numbers of the pixels most like each, itself first; by spectral angle.
     sampled : (count, neighbours) the same among the pixels of the sample, by their place in it; -1 where these are not
         as alike, or where no sample was given.
+    angles : (count, neighbours) of those of the sample, or else of the scene, from the vertex, rad.
     dropped, dropped_support : (d,) of pixels that enlarged the simplex and stand alone.
     known : pixels with data, each of which was looked at in every round.
     rounds : how often.
@@ -111,6 +112,7 @@ class Vertices(NamedTuple):
     support: Floats
     members: NDArray[np.int64]
     sampled: NDArray[np.int64]
+    angles: Floats
     dropped: NDArray[np.int64]
     dropped_support: Floats
     known: int
@@ -195,20 +197,25 @@ def search(
     pixels, points = pixels[order], points[order]
     support = _reach(ask(Question("nearest", points, neighbours))) / scale if robust else np.full(len(pixels), np.nan)
     nearest = ask(Question("angle", points, neighbours))
-    sampled = np.full(nearest.pixels.shape, -1)
+    sampled, squares = np.full(nearest.pixels.shape, -1), nearest.scores
     if robust and sample is not None:
-        sampled = _as_alike(sample, points, nearest)
+        sampled, squares = _as_alike(sample, points, nearest)
+    angles = 2 * np.arcsin(np.minimum(np.sqrt(squares) / 2, 1.0))
     gain = max(0.0, -1.0 - float(found.scores.min()))
     volume = space.log_volume(points)
-    return Vertices(pixels, points, support, nearest.pixels, sampled, out, how, found.known, rounds, volume, gain)
+    return Vertices(
+        pixels, points, support, nearest.pixels, sampled, angles, out, how, found.known, rounds, volume, gain
+    )
 
 
-def _as_alike(sample: Floats, points: Floats, nearest: Ranked) -> NDArray[np.int64]:
-    """The pixels of a sample (n, r) most like each point, -1 where the scene has ones that are much more like it."""
+def _as_alike(sample: Floats, points: Floats, nearest: Ranked) -> tuple[NDArray[np.int64], Floats]:
+    """The pixels of a sample (n, r) most like each point, -1 where the scene has ones that are much more like it.
+
+    Returned with the squared distances of what is taken.
+    """
     scores, found = neighbours(sample.T, points, nearest.pixels.shape[1], unit=True)
-    last = scores[:, -1]
-    alike = np.isfinite(last) & (last <= _ALIKE**2 * nearest.scores[:, -1])
-    return np.where(alike[:, None], found, -1)
+    alike = np.isfinite(scores[:, -1:]) & (scores[:, -1:] <= _ALIKE**2 * nearest.scores[:, -1:])
+    return np.where(alike, found, -1), np.where(alike, scores, nearest.scores)
 
 
 def _reach(found: Ranked) -> Floats:
