@@ -60,7 +60,7 @@ def begin(
 
 
 def _serves(known: NDArray[np.float64], own: NDArray[np.float64], endmembers: NDArray[Any]) -> bool:
-    return known.shape[1] == own.shape[1] and len(known) >= len(endmembers) and kernel.holds(known, own, endmembers)
+    return known.shape[1] == own.shape[1] and len(known) >= len(own) and kernel.holds(known, own, endmembers)
 
 
 def projected(cube: xr.DataArray, basis: NDArray[np.float64], kept: KeptPixels | None = None) -> Any:

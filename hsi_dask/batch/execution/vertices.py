@@ -40,6 +40,7 @@ from hsi_dask.schema import ENDMEMBER, WAVELENGTH, X, Y
 
 _PIXELS = 4000  # of first rows, of all tiles together
 _ENOUGH = 500  # of which a basis is made
+_FEW = 2  # endmembers, where it is not known yet how many: their basis serves up to ten
 
 
 class _Numbering:
@@ -160,7 +161,8 @@ def _basis_of_first_rows(plan: Plan, state: Run, workers: Workers) -> NDArray[np
     if sum(map(len, found.values())) < _ENOUGH:
         return None
     spectra = np.concatenate([found[tile] for tile in sorted(found)])
-    basis = scene.basis_of(spectra, plan.sizes[ENDMEMBER])
+    count = plan.config.endmembers.count
+    basis = scene.basis_of(spectra, _FEW if count == "auto" else count)
     write_arrays(folder / FIRST_ROWS, {"basis": basis}, _of_search(plan))
     return basis
 
