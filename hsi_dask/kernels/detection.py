@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from hsi_dask.kernels.compiled import compiled
 from hsi_dask.kernels.covariance import whiten
 from hsi_dask.kernels.mnf import mnf, principal_components
+from hsi_dask.kernels.rounding import rounding
 
 Floats = NDArray[np.float64]
 Scores = NDArray[np.float32]
@@ -143,7 +144,7 @@ def osp(targets: ArrayLike, undesired: ArrayLike | None = None) -> LinearForms:
     rows = []
     for number, target in enumerate(spectra):
         others = np.delete(spectra, number, axis=0) if undesired is None else np.atleast_2d(undesired)
-        rest = target - np.linalg.pinv(others) @ (others @ target) if len(others) else target
+        rest = target - np.linalg.pinv(others, rcond=rounding(others)) @ (others @ target) if len(others) else target
         if rest @ rest <= _FLAT * (target @ target):
             raise ValueError(f"target {number + 1} is a mixture of the spectra to be suppressed; leave some out")
         rows.append(rest / (rest @ target))

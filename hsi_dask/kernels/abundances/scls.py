@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hsi_dask.kernels.abundances.vertices import checked
 from hsi_dask.kernels.linear_forms import linear_forms
+from hsi_dask.kernels.rounding import rounding
 
 
 def scls(projections: ArrayLike, vertices: ArrayLike) -> NDArray[np.float64]:
@@ -26,5 +27,6 @@ def scls(projections: ArrayLike, vertices: ArrayLike) -> NDArray[np.float64]:
     """
     z, c = checked(projections, vertices)
     centre = c.mean(axis=0)
-    share = np.linalg.pinv((c - centre).T)  # vertices about their mean sum to zero, and so do the rows of this
+    around = (c - centre).T  # about their mean vertices sum to zero: of p, p - 1 are independent
+    share = np.linalg.pinv(around, rcond=rounding(around, c))
     return linear_forms(share, z, 1.0 / len(c) - share @ centre)

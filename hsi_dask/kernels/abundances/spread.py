@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hsi_dask.kernels.rounding import rounding
+
 Floats = NDArray[np.float64]
 
 
@@ -58,6 +60,7 @@ def abundance_std(vertices: Floats, abundances: Floats, rmse: NDArray[Any], wave
 
 def _diagonal(members: Floats) -> Floats:
     """Variances of abundances that sum to one, for noise of variance one."""
-    inverse = np.linalg.pinv(members @ members.T, hermitian=True)
+    products = members @ members.T
+    inverse = np.linalg.pinv(products, rcond=rounding(products), hermitian=True)
     ones = inverse.sum(axis=1)
     return np.asarray((np.diag(inverse) - ones**2 / ones.sum()).clip(0))

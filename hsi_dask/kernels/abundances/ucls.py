@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hsi_dask.kernels.abundances.vertices import checked
 from hsi_dask.kernels.linear_forms import linear_forms
+from hsi_dask.kernels.rounding import rounding
 
 
 def ucls(projections: ArrayLike, vertices: ArrayLike) -> NDArray[np.float64]:
@@ -32,4 +33,4 @@ def ucls(projections: ArrayLike, vertices: ArrayLike) -> NDArray[np.float64]:
     [[0.25, 0.5], [2.0, -1.0]]
     """
     z, c = checked(projections, vertices)
-    return linear_forms(np.linalg.pinv(c.T), z)
+    return linear_forms(np.linalg.pinv(c.T, rcond=rounding(c)), z)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from hsi_dask.kernels.abundances.nnls import nnls
 from hsi_dask.kernels.abundances.scls import scls
+from hsi_dask.kernels.abundances.spread import abundance_std
 from hsi_dask.kernels.abundances.ucls import ucls
 from hsi_dask.kernels.linear_forms import linear_forms
 
@@ -64,6 +65,26 @@ def test_scls_leaves_a_residual_normal_to_every_change_that_keeps_the_sum(p, see
     _, _, projections, vertices = problem(p, 20, seed)
     rest = projections - vertices.T @ scls(projections, vertices)
     np.testing.assert_allclose((vertices - vertices.mean(axis=0)) @ rest, 0, atol=1e-10)
+
+
+@pytest.mark.parametrize("p", [5, 7, 12, 20, 30])
+def test_the_dimension_that_a_fixed_sum_takes_is_never_taken_for_a_number(p):
+    for seed in range(60):  # a tenth of sets of 20 had abundances of 1e15
+        _, _, projections, vertices = problem(p, 5, seed)
+        assert np.abs(scls(projections, vertices)).max() < 100
+
+
+@pytest.mark.parametrize("p", [2, 5, 12, 30])
+def test_endmembers_that_are_mixtures_of_others_leave_abundances_bounded(p):
+    for seed in range(40):
+        pixels, spectra, _, _ = problem(p, 5, seed, wavelengths=60)
+        several = np.vstack([spectra, spectra.mean(axis=0), spectra[:1]])
+        for method in (ucls, scls):
+            found = method(pixels, several)
+            assert np.abs(found).max() < 100
+            np.testing.assert_allclose(several.T @ found, spectra.T @ method(pixels, spectra), atol=1e-9)
+        std = abundance_std(several, np.full((p + 2, 1), 1 / (p + 2)), np.array([0.05]), 60)
+        assert std.max() < 10
 
 
 @pytest.mark.parametrize("method", METHODS)
