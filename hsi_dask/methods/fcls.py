@@ -54,11 +54,17 @@ def _finish(model: _Model, sums: Sums) -> Mapping[str, NDArray[Any]]:
         vertices = np.vstack([vertices, np.zeros((1, vertices.shape[1]))])
     abundance = solve(pixels, vertices)
     rest = residual(pixels, energy, vertices, abundance, model.wavelengths)
-    if model.normalize == "brightness":
-        rest = rest * np.sqrt(sums.energy)
     found: dict[str, NDArray[Any]] = {"residual": rest}
+    noise, fitted = rest, None
+    if model.normalize == "brightness":
+        found["residual"] = rest * np.sqrt(sums.energy)
+        # a mixture of spectra of length one is shorter: what is left in their span is no noise
+        noise, fitted = np.sqrt((energy - np.square(pixels).sum(axis=0)).clip(0) / model.wavelengths), len(pixels)
     if model.std:
-        found["abundance_std"] = abundance_std(vertices, abundance, rest, model.wavelengths)[: len(model.vertices)]
+        std = abundance_std(
+            vertices, abundance, noise, model.wavelengths, fitted=fitted, lit=model.normalize == "shade"
+        )
+        found["abundance_std"] = std[: len(model.vertices)]
     if model.shade:
         found["shade"] = abundance[-1]
         abundance = abundance[:-1]

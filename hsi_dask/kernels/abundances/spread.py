@@ -12,26 +12,38 @@ from hsi_dask.kernels.rounding import rounding
 Floats = NDArray[np.float64]
 
 
-def abundance_std(vertices: Floats, abundances: Floats, rmse: NDArray[Any], wavelengths: int) -> NDArray[np.float32]:
+def abundance_std(
+    vertices: Floats,
+    abundances: Floats,
+    rmse: NDArray[Any],
+    wavelengths: int,
+    *,
+    fitted: int | None = None,
+    lit: bool = False,
+) -> NDArray[np.float32]:
     """Standard deviation of each abundance under noise of the residual's size, with the sum fixed at one.
 
     Parameters
     ----------
-    vertices : (p, r), endmembers on an orthonormal basis.
+    vertices : (p, r), endmembers on an orthonormal basis; one of zeros is shade.
     abundances : (p, n), fully constrained; the endmembers of a pixel are those above zero.
     rmse : (n,) root mean square residual over wavelength, in the unit of the vertices.
     wavelengths : how many the residual is over.
+    fitted : how many numbers were fitted to leave this residual; None: one less than the endmembers of the pixel.
+    lit : of abundances divided by one minus that of the last vertex, the shade.
 
     Returns
     -------
-    (p, n) float32. 0 for endmembers that are not in a pixel, and where it is one endmember alone; NaN where rmse is.
+    (p, n) float32. 0 for endmembers that are not in a pixel, and where it is one endmember alone; NaN where rmse is,
+    and of a lit part where there is none.
 
     Notes
     -----
-    With the k endmembers E of a pixel, the covariance is s^2 (G^-1 - G^-1 1 1' G^-1 / 1' G^-1 1), G = E E', and s^2 the
-    squared residual over wavelengths - k + 1 degrees of freedom. It holds for noise that is alike and independent at
-    every wavelength, and for the endmembers as they are; it leaves out how a material varies, that an endmember may
-    enter or leave, and errors of the endmembers themselves.
+    With the k endmembers E of a pixel about their mean, abundances are linear in the pixel, by the pseudoinverse P of
+    E, and their covariance is s^2 P P', with s^2 the squared residual over wavelengths - fitted degrees of freedom. It
+    holds for noise that is alike and independent at every wavelength, and for the endmembers as they are; it leaves out
+    how a material varies, that an endmember may enter or leave, and errors of the endmembers themselves. Shares of a
+    lit part are quotients, whose errors are propagated to first order.
 
     References
     ----------
@@ -51,16 +63,23 @@ def abundance_std(vertices: Floats, abundances: Floats, rmse: NDArray[Any], wave
         pixels = np.flatnonzero(member.ravel() == number)
         some = np.flatnonzero(inside[:, pixels[0]])
         if len(some) > 1:
-            degrees = max(wavelengths - len(some) + 1, 1)
-            spread = np.sqrt(_diagonal(vertices[some]) * wavelengths / degrees)
-            out[np.ix_(some, pixels)] = spread[:, None] * rmse[pixels]
+            degrees = max(wavelengths - (len(some) - 1 if fitted is None else fitted), 1)
+            covariance = _covariance(vertices[some])
+            variance = np.diag(covariance)[:, None]
+            if lit and inside[-1, pixels[0]]:
+                light = 1 - abundances[-1, pixels]
+                shares = abundances[np.ix_(some, pixels)] / light
+                variance = variance + shares * (2 * covariance[:, -1:] + shares * covariance[-1, -1])
+                variance = variance.clip(0) / light**2
+            out[np.ix_(some, pixels)] = np.sqrt(variance * wavelengths / degrees) * rmse[pixels]
     out[:, np.isnan(rmse)] = np.nan
+    if lit:
+        out[:, abundances[-1] == 1] = np.nan
     return out
 
 
-def _diagonal(members: Floats) -> Floats:
-    """Variances of abundances that sum to one, for noise of variance one."""
-    products = members @ members.T
-    inverse = np.linalg.pinv(products, rcond=rounding(products), hermitian=True)
-    ones = inverse.sum(axis=1)
-    return np.asarray((np.diag(inverse) - ones**2 / ones.sum()).clip(0))
+def _covariance(members: Floats) -> Floats:
+    """Of abundances that sum to one, for noise of variance one."""
+    around = (members - members.mean(axis=0)).T
+    forms = np.linalg.pinv(around, rcond=rounding(around, members))
+    return np.asarray(forms @ forms.T)
