@@ -234,6 +234,28 @@ def test_a_run_on_local_workers_equals_the_run_in_one_process(finished, site, tm
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
+def test_a_signal_that_comes_where_nothing_can_be_raised_ends_the_command_all_the_same(number, tmp_path):
+    code = f"""
+import signal, time, weakref
+from hsi_dask.cli import app
+
+class Thing: pass
+
+def work(words):
+    things = [Thing() for _ in range(3)]
+    watched = [weakref.ref(thing, lambda _: signal.raise_signal({int(number)})) for thing in things[:1]]
+    things.clear()  # the signal comes in the callback, which drops what is raised in it
+    time.sleep(60)
+
+app._dispatched = work
+app.main(["status", "nowhere"])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=40, cwd=tmp_path)
+    assert done.returncode == 128 + number
+    assert done.stderr.strip() == "stopped; give the same command again to go on"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
 def test_a_signal_ends_a_run_cleanly_and_it_says_how_to_go_on(site, tmp_path, number):
     run_dir = tmp_path / "run"
     words = [*HSI_DASK, "run", str(site.folder), "--out", str(run_dir), "--count", "3"]

@@ -28,6 +28,7 @@ DONE, FOUND, WRONG = 0, 1, 2
 INTERRUPTED, TERMINATED = (128 + int(s) for s in (signal.SIGINT, signal.SIGTERM))
 DRAINED = 128 + int(signal.SIGUSR1)  # warned of the wall time: what was in work is finished
 
+_ONCE_MORE = 0.01  # seconds after which a signal is raised again that was dropped
 _COLLECT_AFTER = 50_000  # new objects; Python's own is hundreds
 
 app = typer.Typer(
@@ -111,7 +112,8 @@ def _signals() -> Iterator[Any]:
     """SIGTERM ends as Ctrl-C does, in order; a second signal of either kind ends at once.
 
     Yields a function that tells which signals came. Whoever handles a signal inside, its number also goes into a
-    pipe: so the exit code can say which one it was.
+    pipe: so the exit code can say which one it was. Python drops what is raised where nobody can catch it, in a
+    finaliser or a weak reference's callback, and the command would go on for ever: it is raised once more then.
     """
 
     def stop(number: int, frame: object) -> None:
@@ -119,14 +121,23 @@ def _signals() -> Iterator[Any]:
             signal.signal(kind, signal.SIG_DFL)
         raise KeyboardInterrupt
 
+    def dropped(what: sys.UnraisableHookArgs) -> None:
+        if what.exc_type is KeyboardInterrupt and hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, _ONCE_MORE)
+        else:
+            unraisable(what)
+
     source, sink = os.pipe()
     os.set_blocking(source, False)
     os.set_blocking(sink, False)
-    handlers = {kind: signal.signal(kind, stop) for kind in (signal.SIGINT, signal.SIGTERM)}
+    kinds = signal.SIGINT, signal.SIGTERM, *([signal.SIGALRM] if hasattr(signal, "SIGALRM") else [])
+    handlers = {kind: signal.signal(kind, stop) for kind in kinds}
     wakeup = signal.set_wakeup_fd(sink, warn_on_full_buffer=False)
+    unraisable, sys.unraisablehook = sys.unraisablehook, dropped
     try:
         yield lambda: _arrived(source)
     finally:
+        sys.unraisablehook = unraisable
         signal.set_wakeup_fd(wakeup)
         for kind, handler in handlers.items():
             signal.signal(kind, handler)
