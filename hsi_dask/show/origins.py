@@ -56,5 +56,5 @@ def _means(told: _Search) -> str:
         return "Each is the mean of the pixels most like the chosen one."
     angles, count = told.members_angle, told.members
     farthest = [math.degrees(max(angles[at : at + count])) for at in range(0, len(angles), count)]
-    spread = f"{min(farthest):.2g} to {max(farthest):.2g}"
-    return f"Each is the mean of {count} pixels, which differ from the chosen one by at most {spread} degrees."
+    spread = f"{min(farthest):.2g} to {max(farthest):.2g} degrees"
+    return f"Each is the mean of the {count} pixels most like the chosen one; the last of them differs by {spread}."

@@ -335,3 +335,6 @@ def test_it_tells_how_the_endmembers_were_found(page, run_dir):
     assert f"Found by N-FINDR (Winter (1999), Proceedings of SPIE 3753) among {told['pixels']:,} pixels" in page
     assert ("like no other" in page) == bool(told["dropped"])
     assert "Endmembers, N-FINDR: Winter (1999)" in page
+    farthest = np.degrees(np.reshape(told["members_angle"], (-1, told["members"])).max(axis=1))
+    spread = f"{farthest.min():.2g} to {farthest.max():.2g} degrees"
+    assert f"mean of the 10 pixels most like the chosen one; the last of them differs by {spread}." in page
