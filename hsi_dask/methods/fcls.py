@@ -55,12 +55,14 @@ def _finish(model: _Model, sums: Sums) -> Mapping[str, NDArray[Any]]:
     abundance = solve(pixels, vertices)
     rest = residual(pixels, energy, vertices, abundance, model.wavelengths)
     found: dict[str, NDArray[Any]] = {"residual": rest}
-    noise, fitted = rest, None
     if model.normalize == "brightness":
         found["residual"] = rest * np.sqrt(sums.energy)
-        # a mixture of spectra of length one is shorter: what is left in their span is no noise
-        noise, fitted = np.sqrt((energy - np.square(pixels).sum(axis=0)).clip(0) / model.wavelengths), len(pixels)
     if model.std:
+        noise, fitted = rest, None
+        if model.normalize == "brightness":
+            # a mixture of spectra of length one is shorter: what is left in their span is no noise
+            noise = np.sqrt((energy - np.square(pixels).sum(axis=0)).clip(0) / model.wavelengths)
+            fitted = len(pixels)
         std = abundance_std(
             vertices, abundance, noise, model.wavelengths, fitted=fitted, lit=model.normalize == "shade"
         )
