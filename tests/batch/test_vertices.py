@@ -117,7 +117,8 @@ def test_the_run_keeps_the_certificate_and_forgets_the_planes(site, run_of):
         assert (part.y.values[at].item(), part.x.values[at].item()) == (float(one.y), float(one.x))
 
 
-def test_a_search_that_was_stopped_goes_on_with_the_tiles_that_are_missing(site, run_of, tmp_path, store_of):
+@pytest.mark.parametrize("spoiled", [False, True], ids=["whole", "spoiled"])
+def test_a_search_that_was_stopped_goes_on_with_what_is_missing(site, run_of, tmp_path, store_of, spoiled):
     config = configured(site)
     plan = make_plan(find_tiles(config.tiles), config)
     run_dir = tmp_path / "run"
@@ -133,6 +134,9 @@ def test_a_search_that_was_stopped_goes_on_with_the_tiles_that_are_missing(site,
     with open_run_directory(run_dir, plan, None) as (state, placed):
         search_site(state, placed, Workers(), sample, first)
     assert before == {path: (path / "identity.json").stat().st_mtime_ns for path in before}
+    for file in search_folder(run_dir).rglob("*"):
+        if file.is_file() and spoiled:
+            file.write_bytes(b"\x01 nothing of this run")
     run(config, run_dir)
     assert store_of(run_dir) == store_of(run_of(True))
 

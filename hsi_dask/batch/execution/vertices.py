@@ -73,10 +73,10 @@ def sample_and_project(state: Run, plan: Plan, workers: Workers) -> xr.DataArray
     The first rows of the tiles, of which whole planes are inflated no further, give the basis. Where they have no data,
     or where a search has begun before, tiles are only sampled.
     """
-    folder, run_dir = search_folder(state.path), state.path
-    if (folder / BEGUN).exists() or (basis := _basis_of_first_rows(plan, state, workers)) is None:
-        return sample_site(plan, run_dir, workers)
-    return sample_site(plan, run_dir, workers, scan_tile, Asked(_of_planes(plan, basis)))
+    basis = _basis_of_first_rows(plan, state, workers)  # also where it was kept and lost: the search asks for it
+    if basis is None or (search_folder(state.path) / BEGUN).exists():
+        return sample_site(plan, state.path, workers)
+    return sample_site(plan, state.path, workers, scan_tile, Asked(_of_planes(plan, basis)))
 
 
 def search_site(state: Run, plan: Plan, workers: Workers, sample: xr.DataArray, first: xr.DataArray) -> xr.DataArray:
